@@ -1,0 +1,74 @@
+"""Time and chance: the only module that reads a clock or draws a random number.
+
+Everything that needs the time or chance is given a :class:`Clock`. The simulator gives a fake one; what a test fakes
+here is all it has to fake. ``now()`` of a statement is read once at its start and travels with the plan.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """The seam between the cores and the machine's time and chance."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970-01-01T00:00:00Z."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+
+    def new_id(self) -> str:
+        """A fresh identifier that no other node makes: 32 hexadecimal digits in UUID form."""
+
+
+class SystemClock:
+    """The machine's clocks and the operating system's randomness."""
+
+    def __init__(self) -> None:
+        self._random = random.SystemRandom()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def random(self) -> float:
+        return self._random.random()
+
+    def new_id(self) -> str:
+        return str(uuid.uuid4())
+
+
+class FakeClock:
+    """A clock that moves only when told to, with seeded chance: same seed, same numbers."""
+
+    def __init__(self, *, seed: int = 0, wall_ms: int = 1_700_000_000_000) -> None:
+        self._random = random.Random(seed)
+        self._monotonic = 0.0
+        self._wall_ms = wall_ms
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def wall_ms(self) -> int:
+        return self._wall_ms
+
+    def random(self) -> float:
+        return self._random.random()
+
+    def new_id(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    def advance(self, seconds: float) -> None:
+        """Move both clocks forward."""
+        assert seconds >= 0
+        self._monotonic += seconds
+        self._wall_ms += round(seconds * 1000)

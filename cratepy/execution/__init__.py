@@ -1,0 +1,1 @@
+"""Job execution service: plan → rows: jobs, phases, sources, exchange, writes, and the vectorised engine."""

@@ -1,0 +1,117 @@
+"""Every bound of the system, with its unit.
+
+A queue, buffer, batch, retry or recursion without a line here is a defect. Settings that an operator may change live in
+``config``; the numbers here are either fixed or the defaults of such a setting (then the setting is named).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- statements ------------------------------------------------------------------------------------------------------
+#: Setting ``statement_max_length``; CrateDB's default.
+STATEMENT_CHARS_MAX: Final = 262_144
+#: Nesting of expressions, subqueries and parentheses. Python's own stack is 1,000 frames deep; each level of nesting
+#: costs up to six of them in the parser.
+STATEMENT_NESTING_MAX: Final = 128
+#: Parameters of one statement: the PostgreSQL wire format counts them in 16 bits.
+PARAMETERS_MAX: Final = 65_535
+#: Texts kept in the statement → plan cache of a node.
+PLAN_CACHE_ENTRIES_MAX: Final = 1_024
+#: Texts longer than this are not kept in the plan cache (bulk VALUES lists).
+PLAN_CACHE_TEXT_CHARS_MAX: Final = 16_384
+#: Columns of a table; CrateDB's ``mapping.total_fields.limit``.
+TABLE_COLUMNS_MAX: Final = 1_000
+#: Shards of a table; CrateDB's limit.
+TABLE_SHARDS_MAX: Final = 1_024
+#: Bytes of ``schema.table`` and of a column name.
+IDENTIFIER_BYTES_MAX: Final = 255
+#: Rules are applied until nothing changes, but never more often than this.
+OPTIMIZER_PASSES_MAX: Final = 10
+#: Rows a recursive query may make before it is refused.
+RECURSION_ROWS_MAX: Final = 10_000_000
+#: Key combinations that a WHERE over the primary key is turned into a get for; above it becomes a scan.
+PRIMARY_KEY_GETS_MAX: Final = 10_000
+
+# --- client connections ----------------------------------------------------------------------------------------------
+#: Setting ``http.max_content_length``; CrateDB's default. Bytes after decompression count, too.
+HTTP_BODY_BYTES_MAX: Final = 100 * MIB
+HTTP_HEADER_BYTES_MAX: Final = 16 * KIB
+#: A PostgreSQL message before authentication, as in CrateDB.
+PG_STARTUP_BYTES_MAX: Final = 10_000
+PG_MESSAGE_BYTES_MAX: Final = 256 * MIB
+#: Named statements and portals of one session.
+PG_STATEMENTS_MAX: Final = 4_096
+PG_PORTALS_MAX: Final = 4_096
+#: Bind/Execute pairs of one statement that are gathered into one bulk write before a Sync.
+PG_BATCH_EXECUTES_MAX: Final = 10_000
+#: Client connections of a node, per protocol.
+CONNECTIONS_MAX: Final = 4_096
+#: Result bytes encoded before a write to the client's socket.
+RESULT_CHUNK_BYTES: Final = 64 * KIB
+
+# --- transport -------------------------------------------------------------------------------------------------------
+TRANSPORT_FRAME_BYTES_MAX: Final = 128 * MIB
+#: A frame before the handshake is done.
+TRANSPORT_HANDSHAKE_BYTES_MAX: Final = 4 * KIB
+TRANSPORT_CONNECT_TIMEOUT_S: Final = 3.0
+TRANSPORT_HANDSHAKE_TIMEOUT_S: Final = 3.0
+#: Requests sent to one peer and not answered yet.
+TRANSPORT_IN_FLIGHT_MAX: Final = 4_096
+#: Requests of one peer that run here at the same time; more wait in the socket.
+TRANSPORT_HANDLERS_MAX: Final = 512
+#: Deadline of a request whose caller names none.
+REQUEST_TIMEOUT_S: Final = 30.0
+#: Batches of a data stream that may be on the way before the receiver has taken one.
+STREAM_CREDITS: Final = 4
+#: Rows of a batch on a data stream.
+STREAM_BATCH_ROWS: Final = 8_192
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+#: Jobs of a node; more are refused with TooManyRequests.
+JOBS_MAX: Final = 4_096
+#: Bytes an exchange input keeps in memory before it goes on in a file.
+EXCHANGE_MEMORY_BYTES_MAX: Final = 64 * MIB
+#: Memory pool of the local operators of a node, in bytes, if the machine's memory is not known.
+ENGINE_MEMORY_BYTES: Final = 1_024 * MIB
+#: A join side estimated below this many rows is broadcast instead of partitioned.
+BROADCAST_ROWS_MAX: Final = 50_000
+#: Finished jobs kept for a late KILL or a late stream.
+JOB_TOMBSTONES_MAX: Final = 1_024
+#: Attempts to route a read or a write again after stale routing.
+ROUTING_RETRIES_MAX: Final = 10
+
+# --- writes ----------------------------------------------------------------------------------------------------------
+#: Rows of one write request to a shard.
+WRITE_BATCH_ROWS: Final = 10_000
+#: Write requests of one statement on their way at the same time.
+WRITE_BATCHES_IN_FLIGHT_MAX: Final = 8
+#: ``COPY FROM``'s ``bulk_size``; CrateDB's default.
+COPY_BULK_ROWS: Final = 10_000
+#: Distinct error messages, and line numbers of each, in ``RETURN SUMMARY``.
+COPY_SUMMARY_ERRORS_MAX: Final = 25
+COPY_SUMMARY_LINES_MAX: Final = 50
+#: Bytes of a text value; CrateDB's limit with an index or column store.
+TEXT_BYTES_MAX: Final = 32_766
+
+# --- storage ---------------------------------------------------------------------------------------------------------
+#: Bytes of rows not yet in a segment, over all shards of a node; writers wait above it.
+WRITE_BUFFER_BYTES_MAX: Final = 512 * MIB
+#: Setting ``translog.flush_threshold_size``; CrateDB's default.
+TRANSLOG_FLUSH_BYTES: Final = 512 * MIB
+TRANSLOG_RECORD_BYTES_MAX: Final = 256 * MIB
+#: Setting ``refresh_interval``; CrateDB's default.
+REFRESH_INTERVAL_MS: Final = 1_000
+#: Rows of one Arrow batch in a segment, and of one block of its statistics.
+SEGMENT_BLOCK_ROWS: Final = 65_536
+
+# --- cluster ---------------------------------------------------------------------------------------------------------
+#: Commands waiting at the master for the next publication.
+MASTER_QUEUE_MAX: Final = 10_000
+#: Commands put into one publication.
+MASTER_BATCH_MAX: Final = 1_000
+#: How long a client's DDL waits for the commit.
+DDL_TIMEOUT_S: Final = 30.0

@@ -1,0 +1,108 @@
+"""Commands that change the cluster state: what a node asks the master for.
+
+``cluster.commands.apply(state, command)`` is pure: everything that needs time or chance (uuids) is in the command.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cratepy.model.names import RelationName
+from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition, ViewDefinition
+
+
+class CreateTable(msgspec.Struct, frozen=True, tag_field="$", tag="create_table", kw_only=True):
+    """``definition.oid`` is 0; the master sets it. Fails with RelationAlreadyExists unless ``if_not_exists``."""
+
+    definition: TableDefinition
+    if_not_exists: bool = False
+
+
+class DropTable(msgspec.Struct, frozen=True, tag_field="$", tag="drop_table", kw_only=True):
+    name: RelationName
+    if_exists: bool = False
+
+
+class AddColumns(msgspec.Struct, frozen=True, tag_field="$", tag="add_columns", kw_only=True):
+    """Add top-level columns, and parts of object columns (``object_fields``: column name → new type of the column).
+
+    Columns that are there already with the same type are fine (two writers saw the same new key); with another type it
+    is a ColumnValidation. Oids of the columns are 0; the master sets them.
+    """
+
+    table_uuid: str
+    columns: tuple[ColumnDefinition, ...] = ()
+    object_fields: tuple[ColumnDefinition, ...] = ()
+
+
+class CreateView(msgspec.Struct, frozen=True, tag_field="$", tag="create_view", kw_only=True):
+    view: ViewDefinition
+    or_replace: bool = False
+
+
+class DropView(msgspec.Struct, frozen=True, tag_field="$", tag="drop_view", kw_only=True):
+    names: tuple[RelationName, ...]
+    if_exists: bool = False
+
+
+class CreateSchema(msgspec.Struct, frozen=True, tag_field="$", tag="create_schema", kw_only=True):
+    name: str
+    if_not_exists: bool = False
+
+
+class DropSchema(msgspec.Struct, frozen=True, tag_field="$", tag="drop_schema", kw_only=True):
+    names: tuple[str, ...]
+    if_exists: bool = False
+    cascade: bool = False
+
+
+class AlterTableSettings(msgspec.Struct, frozen=True, tag_field="$", tag="alter_settings", kw_only=True):
+    """New values of table settings; None removes one."""
+
+    name: RelationName
+    settings: dict[str, SettingValue]
+
+
+class RenameTable(msgspec.Struct, frozen=True, tag_field="$", tag="rename_table", kw_only=True):
+    name: RelationName
+    new_name: str
+
+
+class SetClusterSettings(msgspec.Struct, frozen=True, tag_field="$", tag="set_settings", kw_only=True):
+    """None resets a setting."""
+
+    settings: dict[str, SettingValue]
+    is_persistent: bool = False
+
+
+class ShardStarted(msgspec.Struct, frozen=True, tag_field="$", tag="shard_started", kw_only=True):
+    """A node opened or recovered its copy."""
+
+    table_uuid: str
+    shard: int
+    allocation_id: str
+    primary_term: int
+
+
+class ShardFailed(msgspec.Struct, frozen=True, tag_field="$", tag="shard_failed", kw_only=True):
+    table_uuid: str
+    shard: int
+    allocation_id: str
+    primary_term: int
+    reason: str
+
+
+Command = (
+    CreateTable
+    | DropTable
+    | AddColumns
+    | CreateView
+    | DropView
+    | CreateSchema
+    | DropSchema
+    | AlterTableSettings
+    | RenameTable
+    | SetClusterSettings
+    | ShardStarted
+    | ShardFailed
+)

@@ -1,0 +1,348 @@
+"""Plans: what ``sql`` hands to ``execution``, frozen, cacheable, and the same for every value of the parameters.
+
+A query's plan is a list of **phases**. A phase is one fragment (a relation tree whose leaves are scans, values or
+exchange inputs) that runs on one or several nodes and sends its rows somewhere::
+
+    phase 0  on n1,n2,n3   Aggregation (partial)        ── hash(origin) ──►  phase 1
+                           └ Scan doc.flights
+    phase 1  on n1,n2,n3   Aggregation (final)          ── gather ──►        phase 2
+                           └ ExchangeInput 0
+    phase 2  on n1         Limit                        ── client
+                           └ Sort
+                             └ ExchangeInput 1
+
+The last phase runs on the handler, the node the client talks to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cratepy.model.commands import Command
+from cratepy.model.expressions import Expression
+from cratepy.model.names import RelationName
+from cratepy.model.relations import Item, OutputColumn, Relation
+from cratepy.model.schema import SettingValue
+from cratepy.model.types import DataType
+
+
+class Gather(msgspec.Struct, frozen=True, tag_field="$", tag="gather"):
+    """All rows to the one node of the receiving phase."""
+
+    phase: int
+
+
+class HashPartition(msgspec.Struct, frozen=True, tag_field="$", tag="hash"):
+    """Each row to the node of the receiving phase chosen by the hash of the key columns; equal keys meet.
+
+    Keys are ids of output columns. Both sides of a join name keys of the same types in the same order.
+    """
+
+    phase: int
+    keys: tuple[int, ...]
+
+
+class Broadcast(msgspec.Struct, frozen=True, tag_field="$", tag="broadcast"):
+    """All rows to every node of the receiving phase."""
+
+    phase: int
+
+
+Output = Gather | HashPartition | Broadcast
+
+
+class ShardSource(msgspec.Struct, frozen=True):
+    """Which shards of which table a phase reads on one node."""
+
+    node_id: str
+    table_uuid: str
+    shards: tuple[int, ...]
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True):
+    """``nodes`` are sorted; ``output`` is None for the last phase, whose rows go to the client."""
+
+    id: int
+    nodes: tuple[str, ...]
+    relation: Relation
+    output: Output | None
+    shards: tuple[ShardSource, ...] = ()
+
+
+class SubPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """An uncorrelated subquery to run first; its value fills ``slot``. ``kind`` as in Apply."""
+
+    slot: int
+    kind: str
+    plan: QueryPlan
+
+
+class QueryPlan(msgspec.Struct, frozen=True, tag_field="$", tag="query", kw_only=True):
+    """Phases in an order in which every phase stands after those it reads from.
+
+    ``columns`` are the output of the last phase. ``tables`` are the uuids read, for privileges and for staleness.
+    ``text`` is what EXPLAIN prints before the phases (the logical plan); filled only for EXPLAIN.
+    """
+
+    phases: tuple[Phase, ...]
+    columns: tuple[OutputColumn, ...]
+    subplans: tuple[SubPlan, ...] = ()
+    tables: tuple[str, ...] = ()
+
+
+class GetPlan(msgspec.Struct, frozen=True, tag_field="$", tag="get", kw_only=True):
+    """Rows by primary key, read in real time. Never enters the engine.
+
+    ``keys`` are rows of expressions (literals, parameters) in the order of the primary key, each cast to its column's
+    type. ``columns[i]`` is filled from the stored column ``sources[i]`` (``c<oid>`` or a system column).
+    """
+
+    table_uuid: str
+    table: RelationName
+    keys: tuple[tuple[Expression, ...], ...]
+    sources: tuple[str, ...]
+    columns: tuple[OutputColumn, ...]
+
+
+class CountPlan(msgspec.Struct, frozen=True, tag_field="$", tag="count", kw_only=True):
+    """``SELECT count(*) FROM t`` without a filter: the sum of the shards' live row counts as of their last refresh."""
+
+    table_uuid: str
+    table: RelationName
+    columns: tuple[OutputColumn, ...]
+
+
+class ConflictAction(msgspec.Struct, frozen=True, kw_only=True):
+    """ON CONFLICT: no assignments is DO NOTHING.
+
+    Assignments are items whose ``name`` is the target column; in their expressions a Column whose id is the oid of a
+    table column is the stored value, and one whose id is minus the oid is ``excluded``'s.
+    """
+
+    assignments: tuple[Item, ...] = ()
+
+
+class InsertPlan(msgspec.Struct, frozen=True, tag_field="$", tag="insert", kw_only=True):
+    """INSERT. Exactly one of ``rows``, ``columns_data`` and ``query`` is given.
+
+    * ``rows``: expressions without columns (the usual VALUES), one per target.
+    * ``columns_data``: per target the SQL values of all rows (a VALUES list of literals takes this fast path).
+    * ``query``: its output columns match the targets by position.
+
+    Values are already cast to the targets' types. The executor adds defaults and generated columns, checks NOT NULL and
+    CHECK, computes ``_id`` and the shard.
+    """
+
+    table_uuid: str
+    table: RelationName
+    #: Names of the target columns.
+    targets: tuple[str, ...]
+    rows: tuple[tuple[Expression, ...], ...] | None = None
+    columns_data: tuple[list[Any], ...] | None = None
+    query: QueryPlan | None = None
+    conflict: ConflictAction | None = None
+    returning: tuple[Item, ...] = ()
+    #: Expressions for columns that are not targets: defaults (name → expression without columns).
+    defaults: tuple[Item, ...] = ()
+    #: Generated columns: expressions in which a Column's id is the oid of a table column.
+    generated: tuple[Item, ...] = ()
+    #: CHECK constraints, same columns; ``name`` is the constraint's.
+    checks: tuple[Item, ...] = ()
+
+
+class UpdatePlan(msgspec.Struct, frozen=True, tag_field="$", tag="update", kw_only=True):
+    """UPDATE: find rows, compute new values, write each under the version that was read; retried on conflict.
+
+    ``find`` is a QueryPlan or GetPlan whose columns are ``_id``, ``_seq_no``, ``_primary_term`` and then the columns
+    that the assignments, generated columns, checks and RETURNING read. In all expressions a Column's id is the oid of
+    a table column.
+    """
+
+    table_uuid: str
+    table: RelationName
+    find: QueryPlan | GetPlan
+    #: Name of the target column → new value; an item named ``o['a']`` sets a part of object column ``o``.
+    assignments: tuple[Item, ...]
+    generated: tuple[Item, ...] = ()
+    checks: tuple[Item, ...] = ()
+    returning: tuple[Item, ...] = ()
+    #: WHERE _seq_no = x AND _primary_term = y: a mismatch is 0 rows, not a retry.
+    expects_version: bool = False
+
+
+class DeletePlan(msgspec.Struct, frozen=True, tag_field="$", tag="delete", kw_only=True):
+    """DELETE: ``find`` gives ``_id``, ``_seq_no``, ``_primary_term`` (and the columns RETURNING reads)."""
+
+    table_uuid: str
+    table: RelationName
+    find: QueryPlan | GetPlan
+    returning: tuple[Item, ...] = ()
+    expects_version: bool = False
+
+
+class CopyFromPlan(msgspec.Struct, frozen=True, tag_field="$", tag="copy_from", kw_only=True):
+    """COPY t FROM files. ``uris`` evaluates to a text or an array of texts."""
+
+    table_uuid: str
+    table: RelationName
+    uris: Expression
+    #: ``json``, ``csv`` or ``parquet``; None is decided by the file name.
+    format: str | None
+    options: dict[str, SettingValue]
+    targets: tuple[str, ...] | None
+    insert: InsertPlan
+    returns_summary: bool
+
+
+class CommandPlan(msgspec.Struct, frozen=True, tag_field="$", tag="command", kw_only=True):
+    """DDL: a command for the master."""
+
+    command: Command
+
+
+class RefreshPlan(msgspec.Struct, frozen=True, tag_field="$", tag="refresh", kw_only=True):
+    tables: tuple[str, ...]
+
+
+class OptimizePlan(msgspec.Struct, frozen=True, tag_field="$", tag="optimize", kw_only=True):
+    tables: tuple[str, ...]
+    options: dict[str, SettingValue]
+
+
+class SetPlan(msgspec.Struct, frozen=True, tag_field="$", tag="set", kw_only=True):
+    """Session settings by name; a value of None is DEFAULT. ``is_local`` is SET LOCAL."""
+
+    values: tuple[tuple[str, Expression | None], ...]
+    is_local: bool = False
+
+
+class ResetPlan(msgspec.Struct, frozen=True, tag_field="$", tag="reset", kw_only=True):
+    """RESET name; None is RESET ALL."""
+
+    name: str | None
+
+
+class ShowPlan(msgspec.Struct, frozen=True, tag_field="$", tag="show", kw_only=True):
+    """SHOW name, or SHOW ALL if None (columns name, setting, description)."""
+
+    name: str | None
+
+
+class TransactionPlan(msgspec.Struct, frozen=True, tag_field="$", tag="transaction", kw_only=True):
+    """``action``: begin, commit, rollback, savepoint, release, rollback_to."""
+
+    action: str
+    name: str | None = None
+
+
+class KillPlan(msgspec.Struct, frozen=True, tag_field="$", tag="kill", kw_only=True):
+    """KILL job; None is KILL ALL."""
+
+    job_id: Expression | None
+
+
+class DeallocatePlan(msgspec.Struct, frozen=True, tag_field="$", tag="deallocate", kw_only=True):
+    """DEALLOCATE name; None is ALL. DISCARD ALL deallocates, closes cursors and resets settings."""
+
+    name: str | None
+    discards_session: bool = False
+
+
+class DeclarePlan(msgspec.Struct, frozen=True, tag_field="$", tag="declare", kw_only=True):
+    """DECLARE cursor FOR query."""
+
+    name: str
+    query: QueryPlan | GetPlan | CountPlan
+    is_scrollable: bool = False
+    is_holdable: bool = False
+
+
+class FetchPlan(msgspec.Struct, frozen=True, tag_field="$", tag="fetch", kw_only=True):
+    """FETCH / MOVE. ``direction``: next, prior, first, last, absolute, relative, forward, backward; count None is ALL."""
+
+    name: str
+    direction: str
+    count: int | None
+    is_move: bool = False
+
+
+class ClosePlan(msgspec.Struct, frozen=True, tag_field="$", tag="close", kw_only=True):
+    """CLOSE cursor; None is ALL."""
+
+    name: str | None
+
+
+class ExplainPlan(msgspec.Struct, frozen=True, tag_field="$", tag="explain", kw_only=True):
+    """EXPLAIN: the lines are ready made by the compiler. ``analyze`` also runs the plan and adds its figures."""
+
+    lines: tuple[tuple[str, ...], ...]
+    analyze: QueryPlan | GetPlan | CountPlan | None = None
+
+
+class NoOperationPlan(msgspec.Struct, frozen=True, tag_field="$", tag="noop", kw_only=True):
+    """A statement accepted for clients that send it and without effect here (LISTEN, ANALYZE, SET TRANSACTION …)."""
+
+    notice: str | None = None
+
+
+Plan = (
+    QueryPlan
+    | GetPlan
+    | CountPlan
+    | InsertPlan
+    | UpdatePlan
+    | DeletePlan
+    | CopyFromPlan
+    | CommandPlan
+    | RefreshPlan
+    | OptimizePlan
+    | SetPlan
+    | ResetPlan
+    | ShowPlan
+    | TransactionPlan
+    | KillPlan
+    | DeallocatePlan
+    | DeclarePlan
+    | FetchPlan
+    | ClosePlan
+    | ExplainPlan
+    | NoOperationPlan
+)
+
+
+class CompiledStatement(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``sql.compile`` gives for one statement.
+
+    ``columns`` is None for a statement without a result set. ``tag`` is the command tag without its count (``SELECT``,
+    ``INSERT 0``, ``CREATE``). ``is_cacheable`` is False if the plan holds something that is only true now.
+    """
+
+    text: str
+    plan: Plan
+    columns: tuple[OutputColumn, ...] | None
+    parameter_types: tuple[DataType, ...]
+    tag: str
+    is_cacheable: bool = True
+    #: The plan is good while the cluster state has this version (routing and schema are baked in).
+    state_version: int = 0
+
+
+class StatementContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What every node needs to know about the statement it is working for; travels with the job.
+
+    ``parameters`` and ``subquery_values`` are SQL values. ``now_ms`` is read once per statement (milliseconds since the
+    epoch, UTC), so that all nodes agree; deadlines are absolute on the handler's clock and relative on the wire.
+    """
+
+    job_id: str
+    handler_id: str
+    user: str
+    text: str
+    now_ms: int
+    parameters: tuple[Any, ...] = ()
+    parameter_types: tuple[DataType, ...] = ()
+    subquery_values: tuple[Any, ...] = ()
+    search_path: tuple[str, ...] = ()
+    settings: dict[str, SettingValue] = {}

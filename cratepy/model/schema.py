@@ -1,0 +1,94 @@
+"""Schema of tables: what ``cluster`` publishes, ``sql`` plans with and ``storage`` obeys.
+
+Expressions in a schema (defaults, generated columns, checks) are kept as SQL text and analyzed where they are used: the
+text is what SHOW CREATE TABLE prints, and it survives a change of the expression classes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from cratepy.model.names import RelationName
+from cratepy.model.types import BIGINT, OBJECT, REAL, TEXT, DataType
+
+#: Values a table setting can have.
+SettingValue = bool | int | float | str | None
+
+
+class ColumnDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A top-level column. Sub-columns of an object column are the fields of its type."""
+
+    #: Stable id, unique in the table and never used again; the physical name of the column on disk is ``c<oid>``.
+    oid: int
+    name: str
+    type: DataType
+    is_nullable: bool = True
+    default_sql: str | None = None
+    generated_sql: str | None = None
+    #: ``plain`` (default), ``off`` or ``fulltext``.
+    index: str = "plain"
+    analyzer: str | None = None
+    has_columnstore: bool = True
+
+
+class CheckConstraint(msgspec.Struct, frozen=True):
+    name: str
+    sql: str
+
+
+class TableDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user table. ``uuid`` is its identity: a table dropped and created again under its name is another table."""
+
+    name: RelationName
+    uuid: str
+    oid: int
+    columns: tuple[ColumnDefinition, ...]
+    #: Column names, in the order of the PRIMARY KEY clause; empty if there is none.
+    primary_key: tuple[str, ...] = ()
+    primary_key_name: str | None = None
+    #: The CLUSTERED BY column; None routes by ``_id``.
+    clustered_by: str | None = None
+    shards: int = 4
+    #: shard = floorMod(murmur3(routing), routing_shards) / (routing_shards / shards)
+    routing_shards: int = 4
+    #: ``'0-1'``, ``'2'``, …: as written.
+    replicas: str = "0-1"
+    column_policy: str = "strict"
+    checks: tuple[CheckConstraint, ...] = ()
+    partitioned_by: tuple[str, ...] = ()
+    #: Explicitly given settings only, by CrateDB's names.
+    settings: dict[str, SettingValue] = {}
+    is_closed: bool = False
+    #: Rises with every change of this definition; a node that sees a higher one than it knows waits for the state.
+    version: int = 1
+
+    def column(self, name: str) -> ColumnDefinition | None:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        return None
+
+
+class ViewDefinition(msgspec.Struct, frozen=True):
+    name: RelationName
+    oid: int
+    sql: str
+    owner: str
+    #: The search path the text was written under.
+    search_path: tuple[str, ...] = ()
+
+
+#: The system columns of a user table, in CrateDB's order; not part of ``SELECT *``.
+SYSTEM_COLUMNS: Final[dict[str, DataType]] = {
+    "_doc": OBJECT,
+    "_id": TEXT,
+    "_raw": TEXT,
+    "_score": REAL,
+    "_uid": TEXT,
+    "_version": BIGINT,
+    "_seq_no": BIGINT,
+    "_primary_term": BIGINT,
+    "_docid": DataType("integer"),
+}

@@ -1,0 +1,1 @@
+"""One node: sockets, sessions, settings, wiring, command line."""
