@@ -95,8 +95,12 @@ class QueryPlan(msgspec.Struct, frozen=True, tag_field="$", tag="query", kw_only
 class GetPlan(msgspec.Struct, frozen=True, tag_field="$", tag="get", kw_only=True):
     """Rows by primary key, read in real time. Never enters the engine.
 
-    ``keys`` are rows of expressions (literals, parameters) in the order of the primary key, each cast to its column's
-    type. ``columns[i]`` is filled from the stored column ``sources[i]`` (``c<oid>`` or a system column).
+    ``keys`` are rows of expressions (literals, parameters) in the order of the primary key, each of its column's type;
+    with ``is_by_id`` every key is one text, the ``_id`` itself. A key with a NULL finds nothing, and keys that turn out
+    equal give their row once. ``columns[i]`` is what is read from the stored column ``sources[i]`` (``c<oid>`` or a
+    system column). These are the output, unless the plan also computes over the row (``Engine.evaluate``; both name
+    columns by the ids in ``columns``): ``residual`` drops the rows for which it is not true, and a ``projection`` that is
+    not empty is the output instead, one column per item (:func:`get_output`).
     """
 
     table_uuid: str
@@ -104,6 +108,16 @@ class GetPlan(msgspec.Struct, frozen=True, tag_field="$", tag="get", kw_only=Tru
     keys: tuple[tuple[Expression, ...], ...]
     sources: tuple[str, ...]
     columns: tuple[OutputColumn, ...]
+    residual: Expression | None = None
+    projection: tuple[Item, ...] = ()
+    is_by_id: bool = False
+
+
+def get_output(plan: GetPlan) -> tuple[OutputColumn, ...]:
+    """The columns a get gives: its projection's if it has one, else those read."""
+    if plan.projection:
+        return tuple(OutputColumn(item.id, item.name, item.expression.type) for item in plan.projection)
+    return plan.columns
 
 
 class CountPlan(msgspec.Struct, frozen=True, tag_field="$", tag="count", kw_only=True):
