@@ -216,6 +216,13 @@ class CommandPlan(msgspec.Struct, frozen=True, tag_field="$", tag="command", kw_
     command: Command
 
 
+class CreateTableAsPlan(msgspec.Struct, frozen=True, tag_field="$", tag="create_as", kw_only=True):
+    """CREATE TABLE AS: the command, and when the new table is there (and its primaries are), the insert."""
+
+    command: Command
+    insert: InsertPlan
+
+
 class RefreshPlan(msgspec.Struct, frozen=True, tag_field="$", tag="refresh", kw_only=True):
     tables: tuple[str, ...]
 
@@ -310,6 +317,7 @@ Plan = (
     | DeletePlan
     | CopyFromPlan
     | CommandPlan
+    | CreateTableAsPlan
     | RefreshPlan
     | OptimizePlan
     | SetPlan

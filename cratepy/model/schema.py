@@ -92,3 +92,6 @@ SYSTEM_COLUMNS: Final[dict[str, DataType]] = {
     "_primary_term": BIGINT,
     "_docid": DataType("integer"),
 }
+
+#: Column ids of system columns in the expressions of a write, where a table column's id is its oid. Far above any oid.
+SYSTEM_COLUMN_IDS: Final[dict[str, int]] = {name: (1 << 30) + i for i, name in enumerate(SYSTEM_COLUMNS)}
