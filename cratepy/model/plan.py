@@ -368,3 +368,5 @@ class StatementContext(msgspec.Struct, frozen=True, kw_only=True):
     subquery_values: tuple[Any, ...] = ()
     search_path: tuple[str, ...] = ()
     settings: dict[str, SettingValue] = {}
+    #: The number of the client's session, as sys.jobs shows it.
+    session_id: int = 0
