@@ -1,0 +1,420 @@
+"""Rows of pg_catalog, made from the cluster state so that PostgreSQL's clients can find their way.
+
+Types are a table of facts (``pg_types.txt``); relations, attributes, indexes and constraints are the user's tables and the
+system tables seen through PostgreSQL's eyes. Tables without a provider exist and are empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from cratepy.execution.system.information_schema import primary_key_name, schema_names, user_tables
+from cratepy.execution.system.view import Provider, Row, SystemView
+from cratepy.model.names import CATALOG_NAME, RelationName, quote_identifier
+from cratepy.model.oids import (
+    DATABASE_OID,
+    PRIMARY_KEY_INDEX_OFFSET,
+    SUPERUSER_OID,
+    schema_oid,
+    system_relation_oids,
+)
+from cratepy.model.schema import TableDefinition
+from cratepy.model.system_tables import system_tables
+from cratepy.model.types import DataType, facts, type_oid
+
+_TYPE_FIELDS: Final = (
+    "oid", "typname", "typlen", "typbyval", "typtype", "typcategory", "typelem", "typarray", "typinput", "typoutput",
+    "typreceive", "typsend", "typalign", "typstorage", "typdelim", "typisdefined",
+)  # fmt: skip
+_TYPE_NUMBERS: Final = frozenset({"oid", "typlen", "typelem", "typarray"})
+_TYPE_FLAGS: Final = frozenset({"typbyval", "typisdefined"})
+
+
+@cache
+def pg_types() -> tuple[Row, ...]:
+    """The rows of pg_type."""
+    text = resources.files("cratepy.execution.system").joinpath("pg_types.txt").read_text(encoding="ascii")
+    rows: list[Row] = []
+    for line in text.splitlines():
+        row: dict[str, Any] = {
+            "typnamespace": schema_oid("pg_catalog"),
+            "typowner": SUPERUSER_OID,
+            "typrelid": 0,
+            "typnotnull": False,
+            "typbasetype": 0,
+            "typtypmod": -1,
+            "typndims": 0,
+            "typcollation": 0,
+            "typsubscript": None,
+            "typispreferred": False,
+        }
+        for name, value in zip(_TYPE_FIELDS, line.split(" "), strict=True):
+            if name in _TYPE_NUMBERS:
+                row[name] = int(value)
+            else:
+                row[name] = value == "t" if name in _TYPE_FLAGS else value
+        for name in ("typinput", "typoutput", "typreceive", "typsend"):
+            row[name] = None  # regproc is a number, and pg_proc has no rows for these
+        rows.append(row)
+    return tuple(rows)
+
+
+def _pg_type(view: SystemView) -> Iterable[Row]:
+    return pg_types()
+
+
+def _pg_namespace(view: SystemView) -> Iterator[Row]:
+    for name in schema_names(view.state):
+        yield {"oid": schema_oid(name), "nspname": name, "nspowner": SUPERUSER_OID}
+
+
+def _pg_database(view: SystemView) -> Iterable[Row]:
+    return (
+        {
+            "oid": DATABASE_OID,
+            "datname": CATALOG_NAME,
+            "datdba": SUPERUSER_OID,
+            "encoding": 6,
+            "datcollate": "C.UTF-8",
+            "datctype": "C.UTF-8",
+            "datistemplate": False,
+            "datallowconn": True,
+            "datconnlimit": -1,
+            "datlocprovider": "c",
+            "dattablespace": 1663,
+        },
+    )
+
+
+def _roles(view: SystemView) -> Iterable[Row]:
+    return (
+        {
+            "oid": SUPERUSER_OID,
+            "rolname": "crate",
+            "rolsuper": True,
+            "rolinherit": True,
+            "rolcreaterole": True,
+            "rolcreatedb": True,
+            "rolcanlogin": True,
+            "rolreplication": True,
+            "rolconnlimit": -1,
+            "rolbypassrls": True,
+        },
+    )
+
+
+def _pg_user(view: SystemView) -> Iterable[Row]:
+    return (
+        {
+            "usename": "crate",
+            "usesysid": SUPERUSER_OID,
+            "usecreatedb": True,
+            "usesuper": True,
+            "userepl": True,
+            "usebypassrls": True,
+            "passwd": "********",
+        },
+    )
+
+
+def _relations(view: SystemView) -> Iterator[tuple[int, RelationName, str, tuple[tuple[str, DataType], ...]]]:
+    """Everything with columns: (oid, name, relkind, columns)."""
+    for definition in user_tables(view.state):
+        columns = tuple((column.name, column.type) for column in definition.columns)
+        yield definition.oid, definition.name, "r", columns
+    described = view.describe_views(view.state)
+    for found in sorted(view.state.views.values(), key=lambda found: found.name):
+        yield found.oid, found.name, "v", described.get(found.name, ())
+    oids = system_relation_oids()
+    for name, columns in sorted(system_tables().items()):
+        kind = "v" if name.schema == "information_schema" else "r"
+        yield oids[name], name, kind, columns
+
+
+def _pg_class(view: SystemView) -> Iterator[Row]:
+    indexed = {definition.oid for definition in user_tables(view.state) if definition.primary_key}
+    for oid, name, kind, columns in _relations(view):
+        yield _class_row(oid, name, kind, len(columns), has_index=oid in indexed)
+    for definition in user_tables(view.state):
+        if definition.primary_key:
+            index = RelationName(definition.name.schema, primary_key_name(definition))
+            yield _class_row(
+                definition.oid + PRIMARY_KEY_INDEX_OFFSET, index, "i", len(definition.primary_key), has_index=False
+            )
+
+
+def _class_row(oid: int, name: RelationName, kind: str, columns: int, *, has_index: bool) -> Row:
+    return {
+        "oid": oid,
+        "relname": name.name,
+        "relnamespace": schema_oid(name.schema),
+        "reltype": 0,
+        "reloftype": 0,
+        "relowner": SUPERUSER_OID,
+        "relam": 403 if kind == "i" else 2,
+        "relfilenode": 0,
+        "reltablespace": 0,
+        "relpages": 0,
+        "reltuples": -1.0,
+        "relallvisible": 0,
+        "reltoastrelid": 0,
+        "relhasindex": has_index,
+        "relisshared": False,
+        "relpersistence": "p",
+        "relkind": kind,
+        "relnatts": columns,
+        "relchecks": 0,
+        "relhasrules": False,
+        "relhastriggers": False,
+        "relhassubclass": False,
+        "relrowsecurity": False,
+        "relforcerowsecurity": False,
+        "relispopulated": True,
+        "relreplident": "p",
+        "relispartition": False,
+        "relrewrite": 0,
+        "relfrozenxid": 0,
+        "relminmxid": 0,
+    }
+
+
+def _pg_attribute(view: SystemView) -> Iterator[Row]:
+    required: dict[int, frozenset[str]] = {}
+    defaulted: dict[int, frozenset[str]] = {}
+    generated: dict[int, frozenset[str]] = {}
+    for definition in user_tables(view.state):
+        columns = definition.columns
+        required[definition.oid] = frozenset(c.name for c in columns if not c.is_nullable) | set(definition.primary_key)
+        generated[definition.oid] = frozenset(c.name for c in columns if c.generated_sql is not None)
+        defaulted[definition.oid] = generated[definition.oid] | {c.name for c in columns if c.default_sql is not None}
+    nothing: frozenset[str] = frozenset()
+    for oid, _, _, columns_of in _relations(view):
+        for number, (name, data_type) in enumerate(columns_of, start=1):
+            yield _attribute_row(
+                oid,
+                number,
+                name,
+                data_type,
+                is_required=name in required.get(oid, nothing),
+                has_default=name in defaulted.get(oid, nothing),
+                is_generated=name in generated.get(oid, nothing),
+            )
+    for definition in user_tables(view.state):
+        for number, name in enumerate(definition.primary_key, start=1):
+            column = definition.column(name)
+            assert column is not None
+            index_oid = definition.oid + PRIMARY_KEY_INDEX_OFFSET
+            yield _attribute_row(
+                index_oid, number, name, column.type, is_required=True, has_default=False, is_generated=False
+            )
+
+
+def _attribute_row(
+    oid: int, number: int, name: str, data_type: DataType, *, is_required: bool, has_default: bool, is_generated: bool
+) -> Row:
+    is_array = data_type.kind == "array"
+    return {
+        "attrelid": oid,
+        "attname": name,
+        "atttypid": type_oid(data_type),
+        "attstattarget": -1,
+        "attlen": -1 if is_array else facts(data_type).pg_length,
+        "attnum": number,
+        "attndims": 1 if is_array else 0,
+        "attcacheoff": -1,
+        "atttypmod": type_modifier(data_type),
+        "attbyval": False,
+        "attalign": "i",
+        "attstorage": "p",
+        "attcompression": "",
+        "attnotnull": is_required,
+        "atthasdef": has_default,
+        "atthasmissing": False,
+        "attidentity": "",
+        "attgenerated": "s" if is_generated else "",
+        "attisdropped": False,
+        "attislocal": True,
+        "attinhcount": 0,
+        "attcollation": 0,
+    }
+
+
+def type_modifier(data_type: DataType) -> int:
+    """PostgreSQL's typmod: length + 4 of varchar, ``precision << 16 | scale`` + 4 of numeric; -1 is none."""
+    if data_type.kind in ("text", "character") and data_type.length is not None:
+        return data_type.length + 4
+    if data_type.kind == "bit" and data_type.length is not None:
+        return data_type.length
+    if data_type.kind == "numeric" and data_type.precision is not None:
+        return (data_type.precision << 16 | (data_type.scale or 0)) + 4
+    return -1
+
+
+def _pg_attrdef(view: SystemView) -> Iterator[Row]:
+    for definition in user_tables(view.state):
+        for number, column in enumerate(definition.columns, start=1):
+            text = column.generated_sql or column.default_sql
+            if text is not None:
+                yield {
+                    "oid": definition.oid + number,
+                    "adrelid": definition.oid,
+                    "adnum": number,
+                    "adbin": text,
+                    "adsrc": text,
+                }
+
+
+def _pg_index(view: SystemView) -> Iterator[Row]:
+    for definition in user_tables(view.state):
+        if not definition.primary_key:
+            continue
+        keys = _column_numbers(definition, definition.primary_key)
+        yield {
+            "indexrelid": definition.oid + PRIMARY_KEY_INDEX_OFFSET,
+            "indrelid": definition.oid,
+            "indnatts": len(keys),
+            "indnkeyatts": len(keys),
+            "indisunique": True,
+            "indnullsnotdistinct": False,
+            "indisprimary": True,
+            "indisexclusion": False,
+            "indimmediate": True,
+            "indisclustered": False,
+            "indisvalid": True,
+            "indcheckxmin": False,
+            "indisready": True,
+            "indislive": True,
+            "indisreplident": False,
+            "indkey": keys,
+            "indcollation": [0] * len(keys),
+            "indclass": [0] * len(keys),
+            "indoption": [0] * len(keys),
+        }
+
+
+def _column_numbers(definition: TableDefinition, names: Iterable[str]) -> list[int]:
+    numbers = {column.name: number for number, column in enumerate(definition.columns, start=1)}
+    return [numbers[name] for name in names]
+
+
+def _pg_indexes(view: SystemView) -> Iterator[Row]:
+    for definition in user_tables(view.state):
+        if definition.primary_key:
+            yield {
+                "schemaname": definition.name.schema,
+                "tablename": definition.name.name,
+                "indexname": primary_key_name(definition),
+                "indexdef": index_definition(definition),
+            }
+
+
+def index_definition(definition: TableDefinition) -> str:
+    """The CREATE INDEX text of the primary key, as pg_get_indexdef prints it."""
+    columns = ", ".join(quote_identifier(name) for name in definition.primary_key)
+    table = f"{quote_identifier(definition.name.schema)}.{quote_identifier(definition.name.name)}"
+    return f"CREATE UNIQUE INDEX {quote_identifier(primary_key_name(definition))} ON {table} USING btree ({columns})"
+
+
+def _pg_constraint(view: SystemView) -> Iterator[Row]:
+    for definition in user_tables(view.state):
+        if definition.primary_key:
+            keys = _column_numbers(definition, definition.primary_key)
+            yield _constraint_row(definition, primary_key_name(definition), "p", 0, keys=keys)
+        for number, check in enumerate(definition.checks, start=1):
+            yield _constraint_row(definition, check.name, "c", number, text=check.sql)
+
+
+def _constraint_row(
+    definition: TableDefinition, name: str, kind: str, number: int, *, keys: list[int] | None = None, text: str | None = None
+) -> Row:
+    return {
+        "oid": definition.oid + PRIMARY_KEY_INDEX_OFFSET + 500_000_000 + number,
+        "conname": name,
+        "connamespace": schema_oid(definition.name.schema),
+        "contype": kind,
+        "condeferrable": False,
+        "condeferred": False,
+        "convalidated": True,
+        "conrelid": definition.oid,
+        "contypid": 0,
+        "conindid": definition.oid + PRIMARY_KEY_INDEX_OFFSET if kind == "p" else 0,
+        "conparentid": 0,
+        "confrelid": 0,
+        "confupdtype": " ",
+        "confdeltype": " ",
+        "confmatchtype": " ",
+        "conislocal": True,
+        "coninhcount": 0,
+        "connoinherit": True,
+        "conkey": keys,
+        "conbin": text,
+    }
+
+
+def _pg_tables(view: SystemView) -> Iterator[Row]:
+    for _, name, kind, _ in _relations(view):
+        if kind == "r":
+            yield {
+                "schemaname": name.schema,
+                "tablename": name.name,
+                "tableowner": "crate",
+                "hasindexes": False,
+                "hasrules": False,
+                "hastriggers": False,
+                "rowsecurity": False,
+            }
+
+
+def _pg_views(view: SystemView) -> Iterator[Row]:
+    for found in sorted(view.state.views.values(), key=lambda found: found.name):
+        yield {
+            "schemaname": found.name.schema,
+            "viewname": found.name.name,
+            "viewowner": found.owner,
+            "definition": found.sql,
+        }
+
+
+def _pg_am(view: SystemView) -> Iterable[Row]:
+    return ({"oid": 2, "amname": "heap"}, {"oid": 403, "amname": "btree"})
+
+
+def _pg_tablespace(view: SystemView) -> Iterable[Row]:
+    return ({"oid": 1663, "spcname": "pg_default", "spcowner": SUPERUSER_OID},)
+
+
+def _pg_language(view: SystemView) -> Iterable[Row]:
+    return ({"oid": 14, "lanname": "sql", "lanowner": SUPERUSER_OID, "lanispl": False, "lanpltrusted": True},)
+
+
+def _pg_collation(view: SystemView) -> Iterable[Row]:
+    base = {"collnamespace": schema_oid("pg_catalog"), "collowner": SUPERUSER_OID, "collencoding": -1, "collisdeterministic": True}
+    return (
+        base | {"oid": 100, "collname": "default", "collprovider": "d"},
+        base | {"oid": 950, "collname": "C", "collprovider": "c", "collcollate": "C", "collctype": "C"},
+    )
+
+
+PROVIDERS: Final[Mapping[str, Provider]] = {
+    "pg_am": _pg_am,
+    "pg_attrdef": _pg_attrdef,
+    "pg_attribute": _pg_attribute,
+    "pg_class": _pg_class,
+    "pg_collation": _pg_collation,
+    "pg_constraint": _pg_constraint,
+    "pg_database": _pg_database,
+    "pg_index": _pg_index,
+    "pg_indexes": _pg_indexes,
+    "pg_language": _pg_language,
+    "pg_namespace": _pg_namespace,
+    "pg_roles": _roles,
+    "pg_authid": _roles,
+    "pg_tables": _pg_tables,
+    "pg_tablespace": _pg_tablespace,
+    "pg_type": _pg_type,
+    "pg_user": _pg_user,
+    "pg_views": _pg_views,
+}

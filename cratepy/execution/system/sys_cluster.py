@@ -1,0 +1,148 @@
+"""Rows of the sys tables that follow from the cluster state alone: cluster, health, allocations, checks, users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from cratepy.execution.system.information_schema import user_tables
+from cratepy.execution.system.view import Provider, Row, SystemView
+from cratepy.model.schema import SettingValue, TableDefinition
+from cratepy.model.state import ShardCopy, ShardRouting
+
+#: Severity of a health, as in CrateDB.
+SEVERITY: Final = {"GREEN": 1, "YELLOW": 2, "RED": 3}
+#: Voting nodes above this make every publication slower without adding safety that anyone needs.
+VOTERS_RECOMMENDED_MAX: Final = 9
+
+
+def _cluster(view: SystemView) -> Iterable[Row]:
+    state = view.state
+    return (
+        {
+            "id": state.coordination.cluster_uuid,
+            "name": state.cluster_name,
+            "master_node": state.master_id,
+            "state": None,
+            "license": None,
+            "settings": nested_settings({**state.settings_persistent, **state.settings_transient}),
+        },
+    )
+
+
+def nested_settings(settings: Mapping[str, SettingValue]) -> dict[str, Any]:
+    """``{'a.b': 1}`` as ``{'a': {'b': 1}}``."""
+    nested: dict[str, Any] = {}
+    for name, value in sorted(settings.items()):
+        *path, last = name.split(".")
+        target = nested
+        for part in path:
+            target = target.setdefault(part, {})
+        target[last] = value
+    return nested
+
+
+def wanted_replicas(definition: TableDefinition, data_nodes: int) -> int:
+    """Copies besides the primary that a table asks for: ``2``, or ``0-1`` as far as there are nodes."""
+    low, separator, high = definition.replicas.partition("-")
+    if not separator:
+        return int(low)
+    most = data_nodes - 1 if high in ("all", "") else int(high)
+    return max(int(low), min(most, data_nodes - 1))
+
+
+def table_health(view: SystemView, definition: TableDefinition) -> tuple[str, int, int]:
+    """(GREEN | YELLOW | RED, shards without a started primary, copies missing)."""
+    routing = view.state.tables[definition.uuid].routing
+    missing = sum(1 for shard in routing if shard.primary is None)
+    data_nodes = sum(1 for node in view.state.nodes.values() if node.is_data)
+    wanted = wanted_replicas(definition, data_nodes)
+    under = sum(wanted - started_replicas(shard) for shard in routing if started_replicas(shard) < wanted)
+    if missing:
+        return "RED", missing, under
+    return ("YELLOW", 0, under) if under else ("GREEN", 0, 0)
+
+
+def started_replicas(shard: ShardRouting) -> int:
+    return sum(1 for copy in shard.copies if not copy.is_primary and copy.state == "started")
+
+
+def _health(view: SystemView) -> Iterator[Row]:
+    for definition in user_tables(view.state):
+        health, missing, under = table_health(view, definition)
+        yield {
+            "table_schema": definition.name.schema,
+            "table_name": definition.name.name,
+            "health": health,
+            "severity": SEVERITY[health],
+            "missing_shards": missing,
+            "underreplicated_shards": under,
+        }
+
+
+def _cluster_health(view: SystemView) -> Iterable[Row]:
+    healths = [table_health(view, definition) for definition in user_tables(view.state)]
+    worst = max((health for health, _, _ in healths), key=lambda health: SEVERITY[health], default="GREEN")
+    description = ""
+    if view.state.master_id is None:
+        worst, description = "RED", "No master: writes and schema changes are refused until one is elected"
+    elif worst == "RED":
+        description = "One or more tables are missing shards"
+    elif worst == "YELLOW":
+        description = "One or more tables have underreplicated shards"
+    return (
+        {
+            "health": worst,
+            "severity": SEVERITY[worst],
+            "description": description,
+            "missing_shards": sum(missing for _, missing, _ in healths),
+            "underreplicated_shards": sum(under for _, _, under in healths),
+            "pending_tasks": 0,
+        },
+    )
+
+
+def _allocations(view: SystemView) -> Iterator[Row]:
+    for definition in user_tables(view.state):
+        for shard in view.state.tables[definition.uuid].routing:
+            for copy in shard.copies:
+                yield _allocation_row(definition, shard, copy)
+
+
+def _allocation_row(definition: TableDefinition, shard: ShardRouting, copy: ShardCopy) -> Row:
+    return {
+        "table_schema": definition.name.schema,
+        "table_name": definition.name.name,
+        "shard_id": shard.shard,
+        "node_id": copy.node_id,
+        "primary": copy.is_primary,
+        "current_state": copy.state.upper(),
+        "explanation": copy.reason or None,
+        "decisions": None,
+    }
+
+
+def _checks(view: SystemView) -> Iterable[Row]:
+    voters = len(view.state.coordination.committed_config)
+    return (
+        {
+            "id": 1,
+            "severity": 2,
+            "description": f"The number of voting nodes ({voters}) should be odd and at most {VOTERS_RECOMMENDED_MAX}",
+            "passed": voters % 2 == 1 and voters <= VOTERS_RECOMMENDED_MAX,
+        },
+    )
+
+
+def _users(view: SystemView) -> Iterable[Row]:
+    return ({"name": "crate", "superuser": True, "granted_roles": [], "session_settings": {}},)
+
+
+PROVIDERS: Final[Mapping[str, Provider]] = {
+    "allocations": _allocations,
+    "checks": _checks,
+    "cluster": _cluster,
+    "cluster_health": _cluster_health,
+    "health": _health,
+    "users": _users,
+}
