@@ -63,6 +63,19 @@ TRANSPORT_HANDSHAKE_TIMEOUT_S: Final = 3.0
 TRANSPORT_IN_FLIGHT_MAX: Final = 4_096
 #: Requests of one peer that run here at the same time; more wait in the socket.
 TRANSPORT_HANDLERS_MAX: Final = 512
+#: Bytes waiting to be sent to one peer, above which senders wait.
+TRANSPORT_QUEUED_BYTES_MAX: Final = 8 * MIB
+#: Streams of one connection, and streams of a node that nobody has claimed yet.
+TRANSPORT_STREAMS_MAX: Final = 4_096
+#: A stream that nobody claims is refused after this.
+STREAM_UNCLAIMED_S: Final = 60.0
+#: Keys of finished streams remembered, so that a late sender is refused at once.
+STREAM_TOMBSTONES_MAX: Final = 4_096
+#: Sent bytes that stay unacknowledged that long break the connection.
+TRANSPORT_SILENCE_S: Final = 10.0
+#: Waits between attempts to connect to a peer again: the first, and the longest.
+RECONNECT_FIRST_S: Final = 0.05
+RECONNECT_MAX_S: Final = 1.0
 #: Deadline of a request whose caller names none.
 REQUEST_TIMEOUT_S: Final = 30.0
 #: Batches of a data stream that may be on the way before the receiver has taken one.
@@ -83,6 +96,31 @@ BROADCAST_ROWS_MAX: Final = 50_000
 JOB_TOMBSTONES_MAX: Final = 1_024
 #: Attempts to route a read or a write again after stale routing.
 ROUTING_RETRIES_MAX: Final = 10
+#: How long a statement whose routing is stale waits for a newer cluster state.
+ROUTING_WAIT_S: Final = 5.0
+#: Finished statements and phases kept for sys.jobs_log and sys.operations_log; CrateDB's ``stats.jobs_log_size``.
+JOBS_LOG_MAX: Final = 10_000
+OPERATIONS_LOG_MAX: Final = 10_000
+#: Threads of a node for files: opening, refreshing and flushing shards, spilling.
+FILE_THREADS_MAX: Final = 4
+#: Batches that a query makes ahead of a client that reads slowly.
+RESULT_BATCHES_AHEAD: Final = 2
+#: Bytes of a batch on a data stream, above which it is cut further (far below TRANSPORT_FRAME_BYTES_MAX).
+STREAM_BATCH_BYTES: Final = 8 * MIB
+#: Bytes an exchange input may have in its file.
+EXCHANGE_FILE_BYTES_MAX: Final = 64 * 1024 * MIB
+#: A fragment that can touch at most this many rows is run in one go on a worker thread instead of as a stream.
+SMALL_FRAGMENT_ROWS_MAX: Final = 131_072
+#: Inputs with fewer rows are given to the engine as one partition.
+PARTITION_ROWS_MIN: Final = 65_536
+#: How long word of a failure or a cancellation may take to another node before it is given up.
+JOB_MESSAGE_TIMEOUT_S: Final = 5.0
+#: How long CREATE TABLE waits for its primaries before it answers anyway.
+SHARDS_STARTED_WAIT_S: Final = 10.0
+#: Pause before a shard is opened or reported again after a failure that may pass.
+SHARD_RETRY_S: Final = 1.0
+#: How long the files of a dropped table wait for statements that still read it.
+TABLE_READERS_WAIT_S: Final = 60.0
 
 # --- writes ----------------------------------------------------------------------------------------------------------
 #: Rows of one write request to a shard.
@@ -107,6 +145,20 @@ TRANSLOG_RECORD_BYTES_MAX: Final = 256 * MIB
 REFRESH_INTERVAL_MS: Final = 1_000
 #: Rows of one Arrow batch in a segment, and of one block of its statistics.
 SEGMENT_BLOCK_ROWS: Final = 65_536
+#: Bytes of a shard's manifest; a bigger file is refused before it is read.
+MANIFEST_BYTES_MAX: Final = 64 * MIB
+#: Bytes of rows a shard may keep in its buffer, however few shards there are; above it a write refreshes first.
+SHARD_BUFFER_BYTES_MAX: Final = 128 * MIB
+#: The same, however many shards there are.
+SHARD_BUFFER_BYTES_MIN: Final = 1 * MIB
+#: Bytes of string views and filtered columns kept for scans, over all shards of a node.
+COLUMN_CACHE_BYTES_MAX: Final = 512 * MIB
+#: Neighbouring segments of like size that are merged into one.
+MERGE_SEGMENTS: Final = 8
+#: A segment of this many rows is not merged with others any more (rewriting it would take too long on a worker thread).
+MERGE_ROWS_MAX: Final = 4_000_000
+#: Callers waiting for one group commit of a node.
+DURABILITY_WAITERS_MAX: Final = 65_536
 
 # --- cluster ---------------------------------------------------------------------------------------------------------
 #: Commands waiting at the master for the next publication.

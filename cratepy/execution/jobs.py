@@ -1,0 +1,204 @@
+"""The statements this node is the handler of, and the phases that run on it.
+
+In: statements that start and end, reasons to stop them. Out: the rows of sys.jobs, sys.operations and their logs, and
+cancelled scopes. A **job** is one statement on its handler; a KILL, a cancel request, ``statement_timeout``, a client
+that went away and an error all end in :meth:`Job.stop`, which cancels every scope the job has opened: there is no other
+way to stop work. The first reason wins. An **operation** is one phase on one node. Semantics: CrateDB's ``JobsLogs`` and
+``KILL`` docs. It knows nothing of plans and queries (see ``queries``, ``phases``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Iterator
+
+import trio
+
+from cratepy import limits
+from cratepy.clock import Clock
+from cratepy.errors import CrateError, JobKilled, StatementTimeout, TooManyRequests
+from cratepy.execution.local_view import JobEntry, JobLogEntry, OperationEntry, OperationLogEntry
+from cratepy.model.plan import StatementContext
+
+SUPERUSER = "crate"
+
+
+class Job:
+    """One running statement. Its work happens inside :meth:`scope`, in as many scopes as it needs."""
+
+    def __init__(self, entry: JobEntry, *, timeout_s: float | None, started: float) -> None:
+        self.entry = entry
+        self.started = started
+        self.error: CrateError | None = None
+        self.is_stopped = False
+        self.is_finished = False
+        self._timeout_s = timeout_s
+        self._deadline = float("inf") if timeout_s is None else trio.current_time() + timeout_s
+        self._scopes: set[trio.CancelScope] = set()
+        self._runs = itertools.count()
+
+    def next_run_id(self) -> str:
+        """A name for the next query this statement runs; unique in the cluster."""
+        return f"{self.entry.id}/{next(self._runs)}"
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[trio.CancelScope]:
+        """Work of this job: cancelled when the job is stopped or its time is over; then raises the reason."""
+        with trio.CancelScope(deadline=self._deadline) as scope:
+            self._scopes.add(scope)
+            if self.is_stopped:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._scopes.discard(scope)
+        if scope.cancelled_caught:
+            raise self.stopped_error()
+
+    def stop(self, error: CrateError | None) -> None:
+        """Stop all work of the job at its next await. None is for a client that does not want more rows."""
+        if not self.is_stopped:
+            self.is_stopped = True
+            self.error = error
+        for scope in self._scopes:
+            scope.cancel()
+
+    def stopped_error(self) -> CrateError:
+        """Why the job was stopped."""
+        if self.error is not None:
+            return self.error
+        if not self.is_stopped and trio.current_time() >= self._deadline:
+            assert self._timeout_s is not None
+            return StatementTimeout(f"Job killed. statement_timeout ({_duration_text(self._timeout_s)})")
+        return JobKilled("Job killed.")
+
+
+class Operation:
+    """One running phase; ``used_bytes`` is what it holds at most."""
+
+    def __init__(self, entry: OperationEntry) -> None:
+        self.entry = entry
+        self.used_bytes = 0
+
+    def uses(self, used_bytes: int) -> None:
+        self.used_bytes = max(self.used_bytes, used_bytes)
+
+    def snapshot(self) -> OperationEntry:
+        return dataclasses.replace(self.entry, used_bytes=self.used_bytes)
+
+
+class JobRegistry:
+    """What runs and what ran. Belongs to the trio thread; the four listings may be called from any."""
+
+    def __init__(self, *, clock: Clock, jobs_max: int = limits.JOBS_MAX) -> None:
+        self._clock = clock
+        self._jobs_max = jobs_max
+        self._jobs: dict[str, Job] = {}
+        self._operations: dict[str, Operation] = {}
+        self._operation_numbers = itertools.count()
+        self._jobs_log: deque[JobLogEntry] = deque(maxlen=limits.JOBS_LOG_MAX)
+        self._operations_log: deque[OperationLogEntry] = deque(maxlen=limits.OPERATIONS_LOG_MAX)
+
+    def start(self, context: StatementContext, *, classification: str, timeout_s: float | None) -> Job:
+        """Register the statement. Raises TooManyRequests."""
+        assert context.job_id not in self._jobs, f"job {context.job_id} runs already"
+        if len(self._jobs) >= self._jobs_max:
+            raise TooManyRequests(f"too many statements are running on this node (limit {self._jobs_max})")
+        entry = JobEntry(
+            id=context.job_id,
+            username=context.user,
+            statement=context.text,
+            started_ms=self._clock.wall_ms(),
+            session_id=context.session_id,
+            classification=classification,
+        )
+        job = Job(entry, timeout_s=timeout_s, started=self._clock.monotonic())
+        self._jobs[entry.id] = job
+        return job
+
+    def finish(self, job: Job, *, error: str | None, rowcount: int) -> None:
+        """The statement has ended: out of sys.jobs, into the log. The first call counts."""
+        if job.is_finished:
+            return
+        job.is_finished = True
+        del self._jobs[job.entry.id]
+        self._jobs_log.append(
+            JobLogEntry(
+                job=job.entry,
+                ended_ms=self._clock.wall_ms(),
+                error=error,
+                duration_ms=(self._clock.monotonic() - job.started) * 1000,
+                rowcount=rowcount,
+            )
+        )
+
+    def job(self, job_id: str) -> Job | None:
+        return self._jobs.get(job_id)
+
+    def cancel(self, job_id: str, reason: CrateError | None) -> bool:
+        """Stop one job; False if there is no such job (any more)."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            return False
+        job.stop(
+            reason if reason is not None else JobKilled(f"Job killed. Cancellation requested by: {job.entry.username}")
+        )
+        return True
+
+    def kill(self, job_id: str | None, *, user: str, except_job_id: str) -> int:
+        """KILL on this node: how many statements were stopped. All but the superuser stop only their own."""
+        killed = 0
+        for job in list(self._jobs.values()):
+            wanted = job_id is None or job.entry.id == job_id
+            allowed = user in (SUPERUSER, job.entry.username)
+            if wanted and allowed and job.entry.id != except_job_id and not job.is_stopped:
+                words = "KILL ALL" if job_id is None else "KILL"
+                job.stop(JobKilled(f"Job killed. {words} invoked by user: {user}"))
+                killed += 1
+        return killed
+
+    @contextlib.contextmanager
+    def operation(self, job_id: str, name: str) -> Iterator[Operation]:
+        """A phase that runs here, for as long as the block."""
+        entry = OperationEntry(
+            id=str(next(self._operation_numbers)),
+            job_id=job_id,
+            name=name,
+            started_ms=self._clock.wall_ms(),
+            used_bytes=0,
+        )
+        operation = Operation(entry)
+        self._operations[entry.id] = operation
+        error: str | None = None
+        try:
+            yield operation
+        except BaseException as raised:
+            error = raised.message if isinstance(raised, CrateError) else type(raised).__name__
+            raise
+        finally:
+            del self._operations[entry.id]
+            ended_ms = self._clock.wall_ms()
+            self._operations_log.append(
+                OperationLogEntry(operation=operation.snapshot(), ended_ms=ended_ms, error=error)
+            )
+
+    def jobs(self) -> tuple[JobEntry, ...]:
+        return tuple(job.entry for job in self._jobs.copy().values())
+
+    def jobs_log(self) -> tuple[JobLogEntry, ...]:
+        return tuple(self._jobs_log.copy())
+
+    def operations(self) -> tuple[OperationEntry, ...]:
+        return tuple(operation.snapshot() for operation in self._operations.copy().values())
+
+    def operations_log(self) -> tuple[OperationLogEntry, ...]:
+        return tuple(self._operations_log.copy())
+
+
+def _duration_text(seconds: float) -> str:
+    if seconds >= 1 and seconds == int(seconds):
+        return f"{int(seconds)}s"
+    return f"{round(seconds * 1000)}ms"
