@@ -127,6 +127,33 @@ TABLE_READERS_WAIT_S: Final = 60.0
 WRITE_BATCH_ROWS: Final = 10_000
 #: Write requests of one statement on their way at the same time.
 WRITE_BATCHES_IN_FLIGHT_MAX: Final = 8
+#: Batches up to this many rows are written on the event loop; larger ones on a worker thread.
+WRITE_INLINE_ROWS: Final = 16
+#: Threads that write batches or convert files, all statements together.
+WRITE_THREADS_MAX: Final = 4
+#: How long a write waits for its primary: routing that is stale, a node that restarts. CrateDB waits a minute.
+WRITE_RETRY_TIMEOUT_S: Final = 60.0
+#: Pauses between attempts to reach a primary: the first, and the longest.
+WRITE_RETRY_FIRST_S: Final = 0.02
+WRITE_RETRY_MAX_S: Final = 1.0
+#: Outcomes of remote write operations kept for a repeat.
+WRITE_OPERATIONS_REMEMBERED: Final = 10_000
+#: Rounds of an optimistic update in which no row made progress.
+WRITE_CONFLICT_ROUNDS_MAX: Final = 50
+#: Rounds of adding columns for new keys of dynamic objects, for one batch.
+DYNAMIC_ROUNDS_MAX: Final = 10
+#: How long a write waits for the write buffer to shrink, and how often it looks.
+WRITE_BUFFER_WAIT_S: Final = 10.0
+WRITE_BUFFER_POLL_S: Final = 0.02
+#: Nesting of objects in a value; CrateDB's ``mapping.depth.limit``.
+OBJECT_DEPTH_MAX: Final = 100
+#: Bytes of a file that COPY FROM reads and parses at once, and parsed blocks waiting to be written.
+COPY_BLOCK_BYTES: Final = 4 * MIB
+COPY_BLOCKS_AHEAD: Final = 4
+#: Bytes of one line of a file for COPY FROM.
+COPY_LINE_BYTES_MAX: Final = 64 * MIB
+#: Files of one COPY FROM.
+COPY_FILES_MAX: Final = 100_000
 #: ``COPY FROM``'s ``bulk_size``; CrateDB's default.
 COPY_BULK_ROWS: Final = 10_000
 #: Distinct error messages, and line numbers of each, in ``RETURN SUMMARY``.

@@ -1,0 +1,1 @@
+"""The write path: rows to shards on their primaries, durable before they are acknowledged."""

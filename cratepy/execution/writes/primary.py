@@ -1,0 +1,212 @@
+"""The primary's side of a write: check the role, write, wait until it is durable, remember the operation.
+
+In: batches for shards of this node, from this node's own coordinators (short way, nothing is encoded) or from other
+nodes. Out: what became of each row, once it is on disk. Its own room because the promise "acknowledged means durable,
+a repeat is not a second execution" is kept here and nowhere else.
+
+Exactly once: a remote batch carries an operation id. The outcome is kept for a while, a repeat is answered from memory (or
+waits for the first attempt). A repeat that is not known here either never arrived, then it is executed, or was forgotten
+because the memory is bounded: then the answer is ``unknown``, never a second execution.
+
+Order: reliability note of Elasticsearch's write path (version check, translog, fsync, acknowledge), group commit as in
+PostgreSQL's ``commit_delay``. Does not do yet: replicas.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, cast
+
+import trio
+
+from cratepy import limits
+from cratepy.clock import Clock
+from cratepy.cluster.service import ClusterService
+from cratepy.errors import CircuitBreaking, Condition, CrateError, OutcomeUnknown, ShardFailed, StaleRouting
+from cratepy.execution.writes.requests import ShardWrite, ShardWritten, decode_rows
+from cratepy.storage.operations import WriteBatch, WriteResult
+from cratepy.storage.shard import Shard
+from cratepy.storage.store import ShardStore
+
+
+@dataclass(slots=True)
+class _Operation:
+    """A remote operation: ``outcome`` is set, and ``done``, when it ended."""
+
+    started: float
+    done: trio.Event
+    outcome: ShardWritten | CrateError | None = None
+
+
+class PrimaryWriter:
+    """Writes to the primaries on this node."""
+
+    def __init__(self, *, cluster: ClusterService, store: ShardStore, clock: Clock) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._clock = clock
+        self._operations: OrderedDict[str, _Operation] = OrderedDict()
+        #: Operations that started before this moment may have been forgotten.
+        self._forgotten_until = float("-inf")
+        self._threads = trio.CapacityLimiter(limits.WRITE_THREADS_MAX)
+
+    def local_shard(self, table_uuid: str, shard: int, allocation_id: str) -> Shard:
+        """The open copy with this allocation id. Raises StaleRouting if it is not here."""
+        copy = self._store.shard(table_uuid, shard)
+        if copy is None or copy.allocation_id != allocation_id:
+            raise StaleRouting(f"[{table_uuid}][{shard}] {allocation_id} is not open here")
+        return copy
+
+    async def write(self, copy: Shard, batch: WriteBatch) -> WriteResult:
+        """Write a batch: on the loop if it is small, else on a worker thread. It is not durable yet."""
+        if self._store.buffered_bytes() > limits.WRITE_BUFFER_BYTES_MAX:
+            await self._wait_for_buffer(copy)
+        if len(batch.ids) <= limits.WRITE_INLINE_ROWS:
+            return copy.write(batch)
+        # A write that has begun is not abandoned: its outcome would be unknown.
+        return await trio.to_thread.run_sync(copy.write, batch, limiter=self._threads)
+
+    async def wait_durable(self, written: Sequence[tuple[Shard, int]]) -> None:
+        """Return when all these (shard, translog position) are on disk; raises ShardFailed if one will never be.
+
+        May be cancelled; the rows are written nevertheless.
+        """
+        waiting = [(copy, position) for copy, position in written if _is_synchronous(copy)]
+        if not waiting:
+            return
+        barrier = _Barrier(len(waiting))
+        token = trio.lowlevel.current_trio_token()
+        for copy, position in waiting:
+            self._store.when_durable(copy, position, partial(_bridge, token, barrier))
+        await barrier.event.wait()
+        if barrier.failure is not None:
+            raise _as_client_error(barrier.failure)
+
+    async def write_remote(self, request: ShardWrite) -> ShardWritten:
+        """A batch another node sent; executed at most once per operation id."""
+        known = self._operations.get(request.op_id)
+        if known is None:
+            if request.sent_ms_ago and self._clock.monotonic() - request.sent_ms_ago / 1000 <= self._forgotten_until:
+                return ShardWritten(status="unknown")
+            known = self._remember(request.op_id)
+            await self._execute(request, known)
+        await known.done.wait()
+        if isinstance(known.outcome, CrateError):
+            raise known.outcome
+        assert known.outcome is not None
+        return known.outcome
+
+    async def _execute(self, request: ShardWrite, operation: _Operation) -> None:
+        """Fill in the operation's outcome. Shielded: the coordinator's connection may break, the write goes on."""
+        with trio.CancelScope(shield=True):
+            try:
+                operation.outcome = await self._execute_once(request)
+            except StaleRouting:
+                # Nothing was executed: a repeat may try again.
+                operation.outcome = ShardWritten(status="stale")
+                self._operations.pop(request.op_id, None)
+            except CrateError as error:
+                operation.outcome = error
+            except BaseException:
+                operation.outcome = OutcomeUnknown("The write failed on its primary and may have been done in part")
+                raise
+            finally:
+                operation.done.set()
+
+    async def _execute_once(self, request: ShardWrite) -> ShardWritten:
+        copy = self.local_shard(request.table_uuid, request.shard, request.allocation_id)
+        if copy.definition.version < request.definition_version:
+            await self._wait_for_definition(request)
+            copy = self.local_shard(request.table_uuid, request.shard, request.allocation_id)
+        batch = WriteBatch(
+            kind=cast(Literal["insert", "index", "delete"], request.kind),
+            ids=request.ids,
+            rows=None if request.rows is None else decode_rows(request.rows),
+            primary_term=request.primary_term,
+            expected=request.expected,
+        )
+        result = await self.write(copy, batch)
+        await self.wait_durable([(copy, result.position)])
+        return ShardWritten(
+            status="done",
+            failures=list(result.failures),
+            first_seq_no=result.first_seq_no,
+            primary_term=request.primary_term,
+            versions=list(result.versions),
+        )
+
+    async def _wait_for_definition(self, request: ShardWrite) -> None:
+        """The sender knows a newer definition than this node has applied."""
+        uuid, version = request.table_uuid, request.definition_version
+        with trio.move_on_after(limits.WRITE_RETRY_TIMEOUT_S):
+            await self._cluster.wait_for(
+                lambda state: uuid not in state.tables or state.tables[uuid].definition.version >= version,
+                timeout_s=limits.WRITE_RETRY_TIMEOUT_S,
+            )
+            return
+        raise StaleRouting(f"definition {version} of table {uuid} did not arrive")
+
+    def _remember(self, op_id: str) -> _Operation:
+        operation = _Operation(self._clock.monotonic(), trio.Event())
+        self._operations[op_id] = operation
+        while len(self._operations) > limits.WRITE_OPERATIONS_REMEMBERED:
+            oldest = next(iter(self._operations.values()))
+            if not oldest.done.is_set():
+                break
+            self._operations.popitem(last=False)
+            self._forgotten_until = max(self._forgotten_until, oldest.started)
+        return operation
+
+    async def _wait_for_buffer(self, copy: Shard) -> None:
+        """Back-pressure: make room by a refresh of this shard, wait for others to do the same, give up after a while."""
+        deadline = self._clock.monotonic() + limits.WRITE_BUFFER_WAIT_S
+        while self._store.buffered_bytes() > limits.WRITE_BUFFER_BYTES_MAX:
+            if self._clock.monotonic() > deadline:
+                raise CircuitBreaking(
+                    f"[write_buffer] Rows waiting for a refresh exceed the limit of "
+                    f"[{limits.WRITE_BUFFER_BYTES_MAX}/{limits.WRITE_BUFFER_BYTES_MAX // limits.MIB}mb]"
+                )
+            await trio.to_thread.run_sync(copy.refresh, limiter=self._threads)
+            await trio.sleep(limits.WRITE_BUFFER_POLL_S)
+
+
+class _Barrier:
+    """Counts arrivals on the trio thread; ``event`` is set by the last one."""
+
+    __slots__ = ("event", "failure", "missing")
+
+    def __init__(self, missing: int) -> None:
+        self.event = trio.Event()
+        self.missing = missing
+        self.failure: BaseException | None = None
+
+    def arrive(self, failure: BaseException | None) -> None:
+        self.missing -= 1
+        if failure is not None:
+            self.failure = failure
+        if self.missing == 0:
+            self.event.set()
+
+
+def _bridge(token: trio.lowlevel.TrioToken, barrier: _Barrier, failure: BaseException | None) -> None:
+    """Called on the committer's thread."""
+    try:
+        token.run_sync_soon(barrier.arrive, failure)
+    except trio.RunFinishedError:
+        # The server is gone, nobody waits: there is no one left to tell.
+        return
+
+
+def _as_client_error(failure: BaseException) -> BaseException:
+    if isinstance(failure, CrateError | Condition):
+        return failure
+    return ShardFailed(f"The translog could not be made durable: {failure}")
+
+
+def _is_synchronous(copy: Shard) -> bool:
+    """Table setting ``translog.durability``: REQUEST (default) waits for the disk, ASYNC does not."""
+    setting = copy.definition.settings.get("translog.durability")
+    return setting is None or str(setting).upper() != "ASYNC"
