@@ -1,0 +1,147 @@
+"""The disk as storage sees it: the one seam below every durable operation.
+
+In: paths, bytes. Out: bytes, maps, ``OSError``. Everything that must survive a power cut goes through a
+:class:`FileSystem`, so that a simulated disk can be put below (tests) and the order *write, sync file, rename, sync
+directory* can be checked at each step. A file here is append-only, as all of storage is; only a torn tail is cut off.
+
+An error of ``write`` or ``sync`` is final: the kernel may have dropped the dirty pages, so a second ``sync`` that
+succeeds proves nothing (PostgreSQL's "fsyncgate"). Callers fail the shard and never retry.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+
+class AppendFile(Protocol):
+    """A file open for appending. Not thread-safe, except that ``sync`` may run beside ``write``."""
+
+    def write(self, data: bytes | memoryview | pa.Buffer) -> None:
+        """Append all of it, to the cache of the operating system only."""
+
+    def sync(self) -> None:
+        """Make everything written before the call durable."""
+
+    def truncate(self, size: int) -> None:
+        """Cut the file off at ``size``; durable after the next ``sync``."""
+
+    def close(self) -> None: ...
+
+
+class FileSystem(Protocol):
+    """Files and directories. A new, renamed or removed name is durable only after ``sync_directory`` of its parent."""
+
+    def create(self, path: Path) -> AppendFile:
+        """Open a new file; an existing one is emptied."""
+
+    def append(self, path: Path) -> AppendFile: ...
+
+    def read(self, path: Path) -> bytes: ...
+
+    def map(self, path: Path) -> pa.Buffer:
+        """The file's bytes without a copy; they stay readable after the file is unlinked."""
+
+    def size(self, path: Path) -> int: ...
+
+    def exists(self, path: Path) -> bool: ...
+
+    def names(self, directory: Path) -> list[str]:
+        """Sorted names in a directory."""
+
+    def make_directory(self, path: Path) -> None:
+        """Make it, and its missing parents; each parent that got a new name is synced."""
+
+    def sync_directory(self, path: Path) -> None: ...
+
+    def rename(self, source: Path, target: Path) -> None: ...
+
+    def unlink(self, path: Path) -> None: ...
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a directory and all below; gone already is fine."""
+
+
+class _RealFile:
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, data: bytes | memoryview | pa.Buffer) -> None:
+        written = os.write(self._descriptor, data)
+        total = len(data)
+        if written == total:
+            return
+        # A short write is legal (a signal, a full disk); what is left fails loudly if the disk is full.
+        rest = memoryview(data)[written:]
+        while len(rest):
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._descriptor, size)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class RealFileSystem:
+    """The operating system's files."""
+
+    def create(self, path: Path) -> AppendFile:
+        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        return _RealFile(os.open(path, flags, 0o640))
+
+    def append(self, path: Path) -> AppendFile:
+        return _RealFile(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def map(self, path: Path) -> pa.Buffer:
+        if os.path.getsize(path) == 0:
+            return pa.py_buffer(b"")
+        with pa.memory_map(str(path)) as source:
+            return source.read_buffer()
+
+    def size(self, path: Path) -> int:
+        return os.path.getsize(path)
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def names(self, directory: Path) -> list[str]:
+        return sorted(os.listdir(directory))
+
+    def make_directory(self, path: Path) -> None:
+        missing: list[Path] = []
+        while not path.exists():
+            missing.append(path)
+            path = path.parent
+        for directory in reversed(missing):
+            directory.mkdir(mode=0o750, exist_ok=True)
+            self.sync_directory(directory.parent)
+
+    def sync_directory(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def remove_tree(self, path: Path) -> None:
+        if path.exists():
+            shutil.rmtree(path)

@@ -1,0 +1,99 @@
+"""The nouns of the storage seam: what a caller writes, what it hears back, what a shard tells about itself.
+
+In: batches of rows (or ids to delete) with the primary term of the writer. Out: which rows were refused and why, the
+sequence numbers and versions of the others, and the translog position to wait for. Its own room because ``execution``
+speaks these words without knowing how a shard works. Semantics of versions and sequence numbers: CrateDB/Elasticsearch
+7 ("optimistic concurrency control"); a row that does not exist starts at version 1, also after a delete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+#: Why one row of a batch was not written: an ``insert`` of an id that exists; ``expected`` names another
+#: (seq_no, primary_term) than the row has; a ``delete`` of, or ``expected`` on, a row that does not exist.
+Refusal = Literal["duplicate", "conflict", "missing"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteBatch:
+    """Rows for one shard; they are decided on one by one, in order."""
+
+    #: ``insert``: an id that exists is an error of that row. ``index``: the whole row replaces what is there.
+    kind: Literal["insert", "index", "delete"]
+    ids: Sequence[str]
+    #: Columns at rest (``c<oid>``, text as utf8), as many rows as ids; None for delete. Missing columns are NULL.
+    rows: pa.RecordBatch | None
+    primary_term: int
+    #: (seq_no, primary_term) each row must have now, or None per row.
+    expected: Sequence[tuple[int, int] | None] | None = None
+
+    def __post_init__(self) -> None:
+        assert len(self.ids) > 0, "an empty batch is the caller's to skip"
+        assert (self.rows is None) == (self.kind == "delete")
+        assert self.rows is None or self.rows.num_rows == len(self.ids)
+        assert self.expected is None or len(self.expected) == len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of a batch. Nothing is durable before the store says so for ``position``."""
+
+    position: int
+    #: (row of the batch, why), ascending; all other rows were written.
+    failures: Sequence[tuple[int, Refusal]]
+    #: The written rows have consecutive sequence numbers from here, in the order of the batch.
+    first_seq_no: int
+    #: One per row of the batch; 0 where the row was refused.
+    versions: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentStats:
+    """One segment, for ``sys.segments``."""
+
+    name: str
+    rows: int
+    deleted: int
+    size_bytes: int
+    is_committed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardStats:
+    """A shard's numbers at one moment."""
+
+    #: Live rows and dead rows of the segments, as of the last refresh.
+    docs: int
+    deleted: int
+    #: Bytes of segments and translog on disk.
+    size_bytes: int
+    buffered_rows: int
+    buffered_bytes: int
+    max_seq_no: int
+    local_checkpoint: int
+    translog_bytes: int
+    translog_operations: int
+    translog_generation: int
+    uncommitted_bytes: int
+    refresh_count: int
+    flush_count: int
+    merge_count: int
+    segments: tuple[SegmentStats, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Smallest and largest value of a column over a shard's segments, dead rows included; None if not known.
+
+    Values are SQL values. Both are None, too, if all values are NULL.
+    """
+
+    minimum: int | float | str | bool | None
+    maximum: int | float | str | bool | None
+    null_count: int
+    rows: int

@@ -1,0 +1,173 @@
+"""The write-ahead log of a shard: what was written since the last flush, in order.
+
+In: payloads (:mod:`cratepy.storage.records` gives them meaning). Out: the same payloads after a crash. One file per
+generation; a flush starts the next one.
+
+    file    magic (8) | format (u32) | generation (u64) | file id (16) | crc32c (u32) | record | record | …
+    record  magic (u32) | payload length (u32) | crc32c (u32) | synced (u64) | payload
+
+A record's checksum starts from the file id and the record's offset, so that what a recycled block or a stale tail still
+holds never validates. ``synced`` is the file offset known to be durable when the record was written. It tells damage
+from a torn tail: after a power cut, records that were never synced may be missing in any combination, and the log is
+cut at the first of them; but a bad record below the ``synced`` of a good one *was* durable, so the disk lost it, and the
+shard is refused instead of silently shortened. ``close`` writes an empty record, so that after a clean stop every
+record is covered.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import google_crc32c
+
+from cratepy import limits
+from cratepy.errors import ShardFailed
+from cratepy.storage.filesystem import AppendFile, FileSystem
+
+FORMAT: Final = 1
+PREFIX: Final = "translog-"
+
+_FILE_MAGIC: Final = b"CRPYTLOG"
+_FILE_HEADER: Final = struct.Struct("<8sIQ16s")
+_CHECKSUM: Final = struct.Struct("<I")
+HEADER_BYTES: Final = _FILE_HEADER.size + _CHECKSUM.size
+_RECORD_MAGIC: Final = 0x4C525043
+_RECORD_MAGIC_BYTES: Final = struct.pack("<I", _RECORD_MAGIC)
+_RECORD: Final = struct.Struct("<IIIQ")
+_SEED: Final = struct.Struct("<QIQ")
+
+
+def translog_name(generation: int) -> str:
+    return f"{PREFIX}{generation}"
+
+
+class TranslogWriter:
+    """The generation being written. ``append`` is the shard writer's, ``sync`` may run on another thread beside it."""
+
+    __slots__ = ("_file", "_seed", "end", "generation", "operations", "synced")
+
+    def __init__(self, file: AppendFile, *, generation: int, file_id: bytes, end: int, operations: int) -> None:
+        self._file = file
+        self._seed: int = google_crc32c.value(file_id)
+        self.generation = generation
+        #: File offset after the last record.
+        self.end = end
+        #: File offset that is durable.
+        self.synced = 0
+        #: Records, not rows.
+        self.operations = operations
+
+    def append(self, payload: bytes) -> int:
+        """Write a record to the system's cache; returns the file offset after it. Raises OSError: the log is dead."""
+        length = len(payload)
+        assert length <= limits.TRANSLOG_RECORD_BYTES_MAX, "callers split bigger batches"
+        synced = self.synced
+        checksum = google_crc32c.extend(self._seed, _SEED.pack(self.end, length, synced))
+        checksum = google_crc32c.extend(checksum, payload)
+        self._file.write(_RECORD.pack(_RECORD_MAGIC, length, checksum, synced) + payload)
+        self.end += _RECORD.size + length
+        self.operations += 1
+        return self.end
+
+    def sync(self) -> int:
+        """Make durable what was appended before the call; returns the offset that is. Raises OSError: the log is dead."""
+        end = self.end
+        if end > self.synced:
+            self._file.sync()
+            self.synced = end
+        return end
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def create_translog(files: FileSystem, directory: Path, *, generation: int, file_id: bytes) -> TranslogWriter:
+    """Start an empty generation, durable before the first record can be."""
+    assert len(file_id) == 16
+    header = _FILE_HEADER.pack(_FILE_MAGIC, FORMAT, generation, file_id)
+    file = files.create(directory / translog_name(generation))
+    file.write(header + _CHECKSUM.pack(google_crc32c.value(header)))
+    file.sync()
+    files.sync_directory(directory)
+    return TranslogWriter(file, generation=generation, file_id=file_id, end=HEADER_BYTES, operations=0)
+
+
+class TranslogReader:
+    """A generation read from its start. Iterate for the payloads; then ``end`` is the offset after the last good record.
+
+    ``is_blank`` is True if not even the header is there: a crash right after the file was made; it holds nothing.
+    """
+
+    def __init__(self, data: memoryview, *, path: str, generation: int) -> None:
+        self._data = data.cast("B") if data.format != "B" else data
+        self._path = path
+        self.is_blank = False
+        self.end = 0
+        self.operations = 0
+        self.file_id = b""
+        self._read_header(generation)
+
+    def _read_header(self, generation: int) -> None:
+        header = bytes(self._data[:HEADER_BYTES])
+        checksum = google_crc32c.value(header[: _FILE_HEADER.size])
+        if len(header) < HEADER_BYTES or _CHECKSUM.unpack_from(header, _FILE_HEADER.size)[0] != checksum:
+            # The header is durable before any record is written, so a file with a bad one and more is damaged.
+            if len(self._data) > HEADER_BYTES:
+                raise ShardFailed(f"{self._path} is damaged: its header's checksum does not match")
+            self.is_blank = True
+            return
+        magic, format_number, found, self.file_id = _FILE_HEADER.unpack_from(header)
+        if magic != _FILE_MAGIC or found != generation:
+            raise ShardFailed(f"{self._path} is damaged: it is not generation {generation} of a translog")
+        if format_number > FORMAT:
+            raise ShardFailed(f"{self._path} has format {format_number}; this version reads formats up to {FORMAT}")
+        self._seed: int = google_crc32c.value(self.file_id)
+        self.end = HEADER_BYTES
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether bytes follow the last good record (after the iteration)."""
+        return self.end < len(self._data)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """The payloads in order; raises ShardFailed at a bad record that had been durable."""
+        if self.is_blank:
+            return
+        while self.end < len(self._data):
+            found = self._record_at(self.end)
+            if found is None:
+                self._refuse_damage()
+                return
+            payload, _ = found
+            yield payload
+            self.end += _RECORD.size + len(payload)
+            self.operations += 1
+
+    def _record_at(self, offset: int) -> tuple[memoryview, int] | None:
+        """Payload and ``synced`` of the record there, or None if there is no good one."""
+        start = offset + _RECORD.size
+        if start > len(self._data):
+            return None
+        magic, length, checksum, synced = _RECORD.unpack_from(self._data, offset)
+        if magic != _RECORD_MAGIC or length > limits.TRANSLOG_RECORD_BYTES_MAX or start + length > len(self._data):
+            return None
+        payload = self._data[start : start + length]
+        seed = google_crc32c.extend(self._seed, _SEED.pack(offset, length, synced))
+        if google_crc32c.extend(seed, bytes(payload)) != checksum:
+            return None
+        return payload, synced
+
+    def _refuse_damage(self) -> None:
+        """Raise if a good record behind the bad one at ``end`` says that the bad one had been durable."""
+        tail = bytes(self._data[self.end :])
+        at = tail.find(_RECORD_MAGIC_BYTES, 1)
+        while at >= 0:
+            found = self._record_at(self.end + at)
+            if found is not None and found[1] > self.end:
+                raise ShardFailed(
+                    f"{self._path} is damaged: the record at byte {self.end} is bad although it had been written safely"
+                )
+            at = tail.find(_RECORD_MAGIC_BYTES, at + 1)
