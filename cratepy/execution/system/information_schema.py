@@ -63,7 +63,8 @@ def _tables(view: SystemView) -> Iterator[Row]:
             "table_type": "BASE TABLE",
             "number_of_shards": definition.shards,
             "number_of_replicas": definition.replicas,
-            "clustered_by": definition.clustered_by or (definition.primary_key[0] if len(definition.primary_key) == 1 else "_id"),
+            "clustered_by": definition.clustered_by
+            or (definition.primary_key[0] if len(definition.primary_key) == 1 else "_id"),
             "column_policy": definition.column_policy,
             "closed": definition.is_closed,
             "partitioned_by": list(definition.partitioned_by) or None,
@@ -93,7 +94,13 @@ def _plain_table(name: RelationName, table_type: str) -> Row:
 def table_settings(definition: TableDefinition) -> dict[str, Any]:
     """The settings object of a table: CrateDB's defaults with what was given."""
     settings: dict[str, Any] = {
-        "blocks": {"read_only": False, "read": False, "write": False, "metadata": False, "read_only_allow_delete": False},
+        "blocks": {
+            "read_only": False,
+            "read": False,
+            "write": False,
+            "metadata": False,
+            "read_only_allow_delete": False,
+        },
         "codec": "default",
         "refresh_interval": 1000,
         "store": {"type": "fs"},

@@ -328,7 +328,13 @@ def _pg_constraint(view: SystemView) -> Iterator[Row]:
 
 
 def _constraint_row(
-    definition: TableDefinition, name: str, kind: str, number: int, *, keys: list[int] | None = None, text: str | None = None
+    definition: TableDefinition,
+    name: str,
+    kind: str,
+    number: int,
+    *,
+    keys: list[int] | None = None,
+    text: str | None = None,
 ) -> Row:
     return {
         "oid": definition.oid + PRIMARY_KEY_INDEX_OFFSET + 500_000_000 + number,
@@ -391,7 +397,12 @@ def _pg_language(view: SystemView) -> Iterable[Row]:
 
 
 def _pg_collation(view: SystemView) -> Iterable[Row]:
-    base = {"collnamespace": schema_oid("pg_catalog"), "collowner": SUPERUSER_OID, "collencoding": -1, "collisdeterministic": True}
+    base = {
+        "collnamespace": schema_oid("pg_catalog"),
+        "collowner": SUPERUSER_OID,
+        "collencoding": -1,
+        "collisdeterministic": True,
+    }
     return (
         base | {"oid": 100, "collname": "default", "collprovider": "d"},
         base | {"oid": 950, "collname": "C", "collprovider": "c", "collcollate": "C", "collctype": "C"},

