@@ -48,6 +48,23 @@ PG_STATEMENTS_MAX: Final = 4_096
 PG_PORTALS_MAX: Final = 4_096
 #: Bind/Execute pairs of one statement that are gathered into one bulk write before a Sync.
 PG_BATCH_EXECUTES_MAX: Final = 10_000
+#: Settings one session keeps, known and unknown ones.
+SESSION_SETTINGS_MAX: Final = 512
+#: Setting ``statement_timeout``: the largest value.
+STATEMENT_TIMEOUT_MS_MAX: Final = 2**31 - 1
+#: Cursors of one session, and the rows a scrollable one may hold.
+CURSORS_MAX: Final = 256
+CURSOR_ROWS_MAX: Final = 1_000_000
+#: A text longer than this is compiled on a worker thread: it would hold the event loop for more than a millisecond.
+COMPILE_INLINE_CHARS_MAX: Final = 1_024
+#: How long a client may take to finish its start-up; CrateDB's ``auth.timeout``.
+PG_STARTUP_TIMEOUT_S: Final = 30.0
+#: Statements of one simple query.
+PG_QUERY_STATEMENTS_MAX: Final = 10_000
+#: Requests of one HTTP connection that were received and not answered yet; more wait in the socket.
+HTTP_PIPELINE_MAX: Final = 64
+#: Requests answered, or messages handled, on one connection before others get their turn.
+CONNECTION_TURN_MAX: Final = 16
 #: Client connections of a node, per protocol.
 CONNECTIONS_MAX: Final = 4_096
 #: Result bytes encoded before a write to the client's socket.

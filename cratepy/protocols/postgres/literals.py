@@ -102,9 +102,9 @@ def interval_value(text: str) -> list[int]:
     match = _ISO_INTERVAL.match(text)
     if match is not None and any(match.groups()[1:]):
         sign = -1 if match.group(1) else 1
-        years, months, weeks, days, hours, minutes = (int(part or 0) for part in match.groups()[1:7])
+        years, mons, weeks, days, hours, minutes = (int(part or 0) for part in match.groups()[1:7])
         ms = (hours * 60 + minutes) * 60_000 + round(float(match.group(8) or 0) * 1000)
-        return [sign * (12 * years + months), sign * (7 * weeks + days), sign * ms]
+        return [sign * (12 * years + mons), sign * (7 * weeks + days), sign * ms]
     total = [0.0, 0.0, 0.0]
     rest = text.strip().lower()
     sign = 1
