@@ -62,17 +62,17 @@ def _run(directory: Path, files: dict[str, Path], *, is_check: bool) -> int:
     return 0
 
 
-def load(node: Node, dataset: Dataset, file: Path, *, shards: int, is_quiet: bool = False) -> int:
+def load(node: Node, dataset: Dataset, file: Path, *, shards: int, schema: str = "doc", is_quiet: bool = False) -> int:
     """Create a table and fill it from its file, with a progress bar; returns the rows loaded."""
-    node.sql(dataset.create.format(shards=shards))
+    node.sql(dataset.create.format(shards=shards), schema=schema)
     started = time.perf_counter()
     statement = f"COPY {dataset.name} FROM ? WITH (format = '{dataset.format}'{dataset.options}) RETURN SUMMARY"
     with _progress(node, dataset, file) if not is_quiet else contextlib.nullcontext():
-        reply = node.sql(statement, [file.resolve().as_uri()], timeout_s=600)
+        reply = node.sql(statement, [file.resolve().as_uri()], schema=schema, timeout_s=600)
     summary = dict(zip(reply["cols"], reply["rows"][0], strict=True))
     if summary["error_count"]:
         raise RuntimeError(f"{dataset.name}: {summary['error_count']} rows failed: {summary['errors']}")
-    node.sql(f"REFRESH TABLE {dataset.name}")
+    node.sql(f"REFRESH TABLE {dataset.name}", schema=schema)
     rows = int(summary["success_count"])
     if not is_quiet:
         seconds = time.perf_counter() - started
@@ -142,9 +142,9 @@ def open_oracle(files: dict[str, Path]) -> duckdb.DuckDBPyConnection:
     return oracle
 
 
-def ask_postgres(node: Node, sql: str) -> tuple[list[str], list[tuple[Any, ...]], float]:
+def ask_postgres(node: Node, sql: str, *, schema: str = "doc") -> tuple[list[str], list[tuple[Any, ...]], float]:
     """Column names, rows and milliseconds over the PostgreSQL protocol."""
-    address = f"host=127.0.0.1 port={node.psql_port} user=crate dbname=doc"
+    address = f"host=127.0.0.1 port={node.psql_port} user=crate dbname={schema}"
     with psycopg.connect(address, autocommit=True) as connection:
         started = time.perf_counter()
         cursor = connection.execute(sql)
@@ -153,10 +153,10 @@ def ask_postgres(node: Node, sql: str) -> tuple[list[str], list[tuple[Any, ...]]
         return [column.name for column in cursor.description or ()], rows, milliseconds
 
 
-def ask_http(node: Node, sql: str) -> tuple[list[str], list[tuple[Any, ...]], float]:
+def ask_http(node: Node, sql: str, *, schema: str = "doc") -> tuple[list[str], list[tuple[Any, ...]], float]:
     """Column names, rows and milliseconds over HTTP."""
     started = time.perf_counter()
-    reply = node.sql(sql)
+    reply = node.sql(sql, schema=schema)
     milliseconds = (time.perf_counter() - started) * 1000
     return reply["cols"], [tuple(row) for row in reply["rows"]], milliseconds
 

@@ -72,12 +72,22 @@ class Node:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
-    def sql(self, statement: str, args: Sequence[Any] | None = None, *, timeout_s: float = 60.0, **fields: Any) -> Any:
+    def sql(
+        self,
+        statement: str,
+        args: Sequence[Any] | None = None,
+        *,
+        schema: str | None = None,
+        timeout_s: float = 60.0,
+        **fields: Any,
+    ) -> Any:
         """The decoded reply of ``POST /_sql``. Raises SqlError."""
         body: dict[str, Any] = {"stmt": statement, **fields}
         if args is not None:
             body["args"] = list(args)
         headers = {"Content-Type": "application/json"}
+        if schema is not None:
+            headers["Default-Schema"] = schema
         request = urllib.request.Request(f"{self.url}/_sql?types", json.dumps(body).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as reply:

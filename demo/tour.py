@@ -65,8 +65,8 @@ TOUR: Final = (
         "SELECT faa, name FROM airports WHERE name LIKE '%Intl%' AND lon < -115 ORDER BY lon LIMIT 5",
     ),
     Stop(
-        "A sub-select: planes that never flew from New York",
-        "SELECT count(*) FROM planes WHERE tailnum NOT IN (SELECT tailnum FROM flights WHERE tailnum IS NOT NULL)",
+        "A sub-select: flights whose plane nobody described",
+        "SELECT count(*) FROM flights WHERE tailnum NOT IN (SELECT tailnum FROM planes)",
     ),
     Stop(
         "A common table expression with a window",
