@@ -66,6 +66,26 @@ _NAMED: Final = (
         "integer",
         "Memory limit in bytes for an individual operation. 0 by-passes the operation limit, relying entirely on the global circuit breaker limits",
     ),
+    SettingDefinition("search_path", "doc", "text", "Sets the schema search order."),
+    SettingDefinition(
+        "server_version", "14.0", "text", "Reports the emulated PostgreSQL version number", is_read_only=True
+    ),
+    SettingDefinition(
+        "server_version_num", "140000", "integer", "Reports the emulated PostgreSQL version number", is_read_only=True
+    ),
+    SettingDefinition(
+        "standard_conforming_strings",
+        "on",
+        "text",
+        "Causes '...' strings to treat backslashes literally.",
+        is_read_only=True,
+    ),
+    SettingDefinition(
+        "statement_timeout",
+        "0s",
+        "interval",
+        "The maximum duration of any statement before it gets killed. Infinite/disabled if 0",
+    ),
 )
 #: CrateDB's optimizer rules. They can be switched, and SHOW tells how; the optimizer here has its own rules.
 _OPTIMIZER_RULES: Final = (
@@ -100,6 +120,12 @@ _OPTIMIZER_RULES: Final = (
     "remove_redundant_eval",
     "reorder_hash_join",
     "reorder_nested_loop_join",
+    "rewrite_filter_on_cross_join_to_inner_join",
+    "rewrite_filter_on_outer_join_to_inner_join",
+    "rewrite_group_by_keys_limit_to_limit_distinct",
+    "rewrite_left_outer_join_to_hash_join",
+    "rewrite_right_outer_join_to_hash_join",
+    "rewrite_to_query_then_fetch",
 )
 
 

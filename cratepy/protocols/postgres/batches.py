@@ -110,7 +110,7 @@ def _fixed_values(array: pa.Array, data_type: DataType) -> Any:
 
 
 def _fixed_array(data: bytes, count: int, width: int) -> pa.Array:
-    offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
+    offsets: Any = np.arange(0, (count + 1) * width, width, dtype=np.int32)
     return pa.BinaryArray.from_buffers(pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
