@@ -1,0 +1,59 @@
+"""Settings: precedence, nesting, refusals that name the setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cratepy.config import ConfigError, PortRange, load_config
+
+
+def test_a_single_node_needs_no_option() -> None:
+    config = load_config()
+    assert config.path_data == Path("data")
+    assert config.http_port == PortRange(4200, 4300)
+    assert config.psql_port == PortRange(5432, 5532)
+    assert config.transport_port == PortRange(4300, 4400)
+
+
+def test_the_command_line_overrides_the_file_and_keys_may_nest_or_dot(tmp_path: Path) -> None:
+    file = tmp_path / "crate.yml"
+    file.write_text("cluster:\n  name: from-file\nnode.name: ${NODE}\nhttp.port: 4201\n")
+    config = load_config(["cluster.name=mine"], file=file, environment={"NODE": "n7"})
+    assert (config.cluster_name, config.node_name, config.http_port) == ("mine", "n7", PortRange(4201, 4201))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("foo.bar=1", "unknown setting [foo.bar]"),
+        ("http.port=many", "[http.port]"),
+        ("http.port=99999", "65535"),
+        ("discovery.type=magic", "zen or single-node"),
+        ("cluster.name", "key=value"),
+        ("node.master=maybe", "only true and false"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(override: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words.replace("[", r"\[").replace("]", r"\]")):
+        load_config([override])
+
+
+def test_a_missing_environment_variable_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "crate.yml"
+    file.write_text("node.name: ${NOWHERE}\n")
+    with pytest.raises(ConfigError, match="NOWHERE"):
+        load_config(file=file, environment={})
+
+
+def test_lists_are_written_with_commas_or_as_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "crate.yml"
+    file.write_text("discovery.seed_hosts:\n  - a:4300\n  - b\n")
+    config = load_config(["cluster.initial_master_nodes=n1, n2"], file=file)
+    assert config.discovery_seed_hosts == ("a:4300", "b")
+    assert config.cluster_initial_master_nodes == ("n1", "n2")
+
+
+def test_settings_without_effect_are_accepted_and_named() -> None:
+    assert load_config(["gateway.expected_data_nodes=3"]).without_effect == ("gateway.expected_data_nodes",)
