@@ -154,7 +154,9 @@ def simplified(expression: Expression) -> Expression:
             return Literal(None if value is None else not value, BOOLEAN)
         case Call(function="op_not", arguments=(Call(function="op_not", arguments=(inner,)),)):
             return inner
-        case Call(function=name, arguments=(left, right)) if name in _COMPARISONS and (_is_null(left) or _is_null(right)):
+        case Call(function=name, arguments=(left, right)) if name in _COMPARISONS and (
+            _is_null(left) or _is_null(right)
+        ):
             other = right if _is_null(left) else left
             return expression if is_volatile(other) else UNKNOWN
         case Call(function="coalesce"):

@@ -62,9 +62,7 @@ def _push(relation: Relation, predicates: Predicates) -> Relation:
         case Scan() | SystemScan():
             if not predicates:
                 return relation
-            return msgspec.structs.replace(
-                relation, filter=conjunction([*conjuncts(relation.filter), *predicates])
-            )
+            return msgspec.structs.replace(relation, filter=conjunction([*conjuncts(relation.filter), *predicates]))
         case Project():
             return _push_project(relation, predicates)
         case ProjectSet() | Apply():
@@ -229,7 +227,10 @@ def _narrow_join(join: Join, predicates: Predicates) -> Relation:
 
 #: Functions that give NULL when any argument is NULL, and booleans among them that are then not true.
 STRICT_FUNCTIONS: Final = frozenset(
-    {f"op_{sign}" for sign in ("=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "^", "like", "ilike", "~", "~*", "not")}
+    {
+        f"op_{sign}"
+        for sign in ("=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "^", "like", "ilike", "~", "~*", "not")
+    }
 )
 
 
@@ -322,4 +323,3 @@ def nothing(relation: Relation) -> Values:
 
 def is_nothing(relation: Relation) -> bool:
     return isinstance(relation, Values) and not relation.rows
-

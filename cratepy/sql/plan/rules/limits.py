@@ -56,7 +56,9 @@ def _push_limit(relation: Relation) -> Relation:
     child = relation.child
     match child:
         case Project():
-            return msgspec.structs.replace(child, child=_push_limit(msgspec.structs.replace(relation, child=child.child)))
+            return msgspec.structs.replace(
+                child, child=_push_limit(msgspec.structs.replace(relation, child=child.child))
+            )
         case SetOperation(kind="union_all"):
             wanted = rows_wanted(relation)
             if wanted is None:
