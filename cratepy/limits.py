@@ -209,5 +209,19 @@ DURABILITY_WAITERS_MAX: Final = 65_536
 MASTER_QUEUE_MAX: Final = 10_000
 #: Commands put into one publication.
 MASTER_BATCH_MAX: Final = 1_000
+#: Attempts to bring back a shard copy that fails again and again; CrateDB's ``allocation.max_retries``.
+ALLOCATION_RETRIES_MAX: Final = 5
+#: Setting ``cluster.max_shards_per_node``; CrateDB's default.
+SHARDS_PER_NODE_MAX: Final = 1_000
+#: Peers a node asks or answers about at the same time, and seed hosts it is given.
+DISCOVERY_PEERS_MAX: Final = 1_000
+#: Events waiting for the coordination core of a node; more means that it is stuck.
+COORDINATION_QUEUE_MAX: Final = 20_000
+#: A command is refused when no master has been known for that long.
+NO_MASTER_PATIENCE_S: Final = 1.0
+#: How long a node that stops tries to tell the master.
+LEAVE_TIMEOUT_S: Final = 1.0
+#: The state log is written anew when its changes have outgrown its first record by this.
+STATE_LOG_BYTES_MIN: Final = 1 * MIB
 #: How long a client's DDL waits for the commit.
 DDL_TIMEOUT_S: Final = 30.0

@@ -63,6 +63,8 @@ class TableDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     is_closed: bool = False
     #: Rises with every change of this definition; a node that sees a higher one than it knows waits for the state.
     version: int = 1
+    #: The oid of the next new column; 0 until the master has given oids to the first columns.
+    next_column_oid: int = 0
 
     def column(self, name: str) -> ColumnDefinition | None:
         for column in self.columns:

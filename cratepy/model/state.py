@@ -39,6 +39,10 @@ class ShardCopy(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     #: Why it is unassigned, for people: ``node left``, ``table created``, the reason of a failure.
     reason: str = ""
+    #: While unassigned: the node whose disk holds this copy; only it can bring the copy back.
+    last_node_id: str | None = None
+    #: Failures in a row; above the bound nobody tries again until the node starts anew.
+    failed_attempts: int = 0
 
 
 class ShardRouting(msgspec.Struct, frozen=True, kw_only=True):
