@@ -105,8 +105,6 @@ def test_what_is_not_http_is_400(node: Node) -> None:
     assert raw_http(node, b"\x16\x03\x01 this is not http\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
-
-
 def startup() -> bytes:
     parameters = b"user\0crate\0database\0doc\0\0"
     return struct.pack("!ii", 8 + len(parameters), 196_608) + parameters
