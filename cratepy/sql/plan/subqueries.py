@@ -127,7 +127,7 @@ def _rewrite_filter(relation: Filter, subqueries: Subqueries) -> Relation:
         column = Column(apply.id, apply.name, apply.type)
         wants_true = next((p for p in asked if p == column), None)
         wants_false = next((p for p in asked if p == Call("op_not", (column,), BOOLEAN)), None)
-        predicate = wants_true or wants_false
+        predicate: Expression | None = wants_true or wants_false
         joined = None
         if predicate is not None:
             joined = _as_join(apply, base, is_wanted=wants_true is not None, subqueries=subqueries)
