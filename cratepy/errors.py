@@ -343,6 +343,18 @@ class InvalidCursorName(CrateError):
     code, sqlstate, label = 4000, "34000", "IllegalArgumentException"
 
 
+class CursorUnknown(SQLParseError):
+    sqlstate = "34000"
+
+
+class CursorExists(CrateError):
+    code, sqlstate, label = 5000, "42P03", "IllegalStateException"
+
+
+class CursorIsForwardOnly(SQLParseError):
+    sqlstate = "55000"
+
+
 class InFailedTransaction(CrateError):
     code, sqlstate, label = 4000, "25P02", "InFailedTransaction"
 

@@ -57,6 +57,15 @@ CURSORS_MAX: Final = 256
 CURSOR_ROWS_MAX: Final = 1_000_000
 #: A text longer than this is compiled on a worker thread: it would hold the event loop for more than a millisecond.
 COMPILE_INLINE_CHARS_MAX: Final = 1_024
+#: Pause before the next accept after the process ran out of file descriptors.
+ACCEPT_RETRY_S: Final = 0.1
+#: How long the end of a connection may take to stop what the client left running.
+CONNECTION_CLOSE_TIMEOUT_S: Final = 5.0
+#: Rows of one batch that are encoded on the event loop; more go to a worker thread, in slices of ENCODE_SLICE_ROWS.
+ENCODE_INLINE_ROWS: Final = 256
+ENCODE_SLICE_ROWS: Final = 8_192
+#: Parameter bytes of Bind/Execute pairs gathered into one bulk write.
+PG_BATCH_BYTES_MAX: Final = 16 * MIB
 #: How long a client may take to finish its start-up; CrateDB's ``auth.timeout``.
 PG_STARTUP_TIMEOUT_S: Final = 30.0
 #: Statements of one simple query.

@@ -1,0 +1,448 @@
+"""One client's session, the same for every protocol: settings, transaction status, cursors, running statements.
+
+In: compiled statements and parameter values. Out: Results. Plans that only touch the session (SET, SHOW, BEGIN, FETCH…)
+are run here; everything else goes to the execution service with a StatementContext. There are no transactions: BEGIN
+and COMMIT keep the status that clients expect to see, and ROLLBACK warns if rows were written since BEGIN (CrateDB
+refuses ROLLBACK, which breaks most PostgreSQL drivers). The parse cache is in ``compiling``, portals are PostgreSQL's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from cratepy import limits
+from cratepy.clock import Clock
+from cratepy.errors import (
+    CrateError,
+    CursorExists,
+    CursorUnknown,
+    InFailedTransaction,
+    JobKilled,
+    TooManyRequests,
+    UnsupportedFeature,
+)
+from cratepy.execution.results import BulkItem, Result
+from cratepy.model.expressions import Cast, Expression, Literal
+from cratepy.model.names import DEFAULT_SEARCH_PATH
+from cratepy.model.plan import (
+    ClosePlan,
+    CommandPlan,
+    CompiledStatement,
+    CopyFromPlan,
+    DeallocatePlan,
+    DeclarePlan,
+    DeletePlan,
+    ExplainPlan,
+    FetchPlan,
+    InsertPlan,
+    NoOperationPlan,
+    ResetPlan,
+    SetPlan,
+    ShowPlan,
+    StatementContext,
+    TransactionPlan,
+    UpdatePlan,
+)
+from cratepy.model.relations import OutputColumn
+from cratepy.model.schema import SettingValue
+from cratepy.model.types import TEXT, DataType
+from cratepy.server.compiling import ClusterView, Compiler
+from cratepy.server.cursors import Cursor
+from cratepy.server.session_settings import SessionSettings
+from cratepy.server.splitting import split_statements
+from cratepy.sql.session_view import SessionView
+
+#: Plans of which executions with other parameters can be run as one bulk.
+BULK_PLANS: Final = (InsertPlan, UpdatePlan, DeletePlan)
+_WRITE_PLANS: Final = (InsertPlan, UpdatePlan, DeletePlan, CopyFromPlan, CommandPlan)
+#: Settings that may change a plan; only these are shown to the compiler and part of the cache's key.
+_PLANNING_SETTINGS: Final = frozenset({"error_on_unknown_object_key", "enable_hashjoin", "insert_select_fail_fast"})
+ROLLBACK_WARNING: Final = "there are no transactions: what was written since BEGIN stays written"
+
+
+class Execution(Protocol):
+    """The part of ``execution.service.ExecutionService`` that sessions use."""
+
+    async def execute(
+        self, compiled: CompiledStatement, context: StatementContext, *, timeout_s: float | None
+    ) -> Result: ...
+
+    async def execute_bulk(
+        self,
+        compiled: CompiledStatement,
+        context: StatementContext,
+        parameter_rows: Sequence[Sequence[Any]],
+        *,
+        timeout_s: float | None,
+    ) -> list[BulkItem]: ...
+
+    def cancel(self, job_id: str, reason: CrateError | None = None) -> bool: ...
+
+
+#: Values of expressions without columns (``execution.engine.constants.constant_values``).
+ConstantValues = Callable[[Sequence[Expression], StatementContext], list[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionServices:
+    """What sessions are given of their node."""
+
+    clock: Clock
+    cluster: ClusterView
+    execution: Execution
+    compiler: Compiler
+    constant_values: ConstantValues | None = None
+
+
+class Session:
+    """See the module. ``aborts_transactions``: an error inside BEGIN … COMMIT blocks until ROLLBACK (PostgreSQL)."""
+
+    def __init__(self, services: SessionServices, *, user: str, aborts_transactions: bool) -> None:
+        self.services = services
+        self.user = user
+        self.settings = SessionSettings()
+        #: ``I`` idle, ``T`` in a transaction block, ``E`` in a failed one.
+        self.transaction_status = "I"
+        self.cursors: dict[str, Cursor] = {}
+        #: The job of the statement that runs, for cancel requests.
+        self.running_job_id: str | None = None
+        self._aborts_transactions = aborts_transactions
+        self._has_written = False
+        self._deallocate: Callable[[str | None], bool] = lambda name: False
+        self._derived_version = -1
+        self._view = SessionView(user=user)
+        self._view_key: tuple[Any, ...] = ()
+        self._context_settings: dict[str, SettingValue] = {}
+
+    def on_deallocate(self, deallocate: Callable[[str | None], bool]) -> None:
+        """Say who holds prepared statements; called with a name or None for all."""
+        self._deallocate = deallocate
+
+    # --- compiling ---------------------------------------------------------------------------------------------------
+
+    def _derive(self) -> None:
+        if self._derived_version != self.settings.version:
+            changed = self.settings.changed_values
+            planning: dict[str, SettingValue] = {
+                name: value
+                for name, value in changed.items()
+                if name in _PLANNING_SETTINGS or name.startswith("optimizer_")
+            }
+            self._view = SessionView(user=self.user, search_path=self.settings.search_path, settings=planning)
+            self._view_key = (self.user, self.settings.search_path, tuple(sorted(planning.items())))
+            self._context_settings = changed
+            self._derived_version = self.settings.version
+
+    @property
+    def view_key(self) -> tuple[Any, ...]:
+        """What a plan depends on in this session."""
+        self._derive()
+        return self._view_key
+
+    async def compile(
+        self,
+        text: str,
+        parameter_types: tuple[DataType | None, ...] = (),
+        *,
+        origin: tuple[str, int] | None = None,
+    ) -> CompiledStatement:
+        """One statement, from the node's cache or new."""
+        self._derive()
+        return await self.services.compiler.compile(
+            text, parameter_types=parameter_types, view=self._view, view_key=self._view_key, origin=origin
+        )
+
+    async def split(self, text: str) -> list[tuple[int, str]]:
+        """The statements of a text with their offsets; several are checked for syntax before the first may run."""
+        pieces = split_statements(text)
+        if len(pieces) > 1:
+            await self.services.compiler.check_syntax(text)
+        return pieces
+
+    # --- running -----------------------------------------------------------------------------------------------------
+
+    async def execute(self, compiled: CompiledStatement, parameters: Sequence[Any] = ()) -> Result:
+        """Run one statement. The caller drains or closes the Result and calls :meth:`finish` when it is done with it."""
+        plan_type = type(compiled.plan)
+        if self.transaction_status == "E" and plan_type is not TransactionPlan:
+            raise InFailedTransaction("current transaction is aborted, commands ignored until end of transaction block")
+        handler = _SESSION_PLANS.get(plan_type)
+        if handler is not None:
+            return await handler(self, compiled, parameters)
+        context = self.context(compiled, parameters)
+        result = await self.services.execution.execute(compiled, context, timeout_s=self.settings.statement_timeout_s)
+        if self.transaction_status != "I" and plan_type in _WRITE_PLANS:
+            self._has_written = True
+        return result
+
+    async def execute_bulk(
+        self, compiled: CompiledStatement, parameter_rows: Sequence[Sequence[Any]]
+    ) -> list[BulkItem]:
+        """Run one INSERT, UPDATE or DELETE for many rows of parameters."""
+        assert isinstance(compiled.plan, BULK_PLANS)
+        if self.transaction_status == "E":
+            raise InFailedTransaction("current transaction is aborted, commands ignored until end of transaction block")
+        context = self.context(compiled, ())
+        try:
+            items = await self.services.execution.execute_bulk(
+                compiled, context, parameter_rows, timeout_s=self.settings.statement_timeout_s
+            )
+        finally:
+            self.finish()
+        self._has_written = self.transaction_status != "I"
+        return items
+
+    def context(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> StatementContext:
+        """A new job's context; from now on a cancel request stops this job."""
+        self._derive()
+        services = self.services
+        job_id = services.clock.new_id()
+        self.running_job_id = job_id
+        return StatementContext(
+            job_id=job_id,
+            handler_id=services.cluster.node_id,
+            user=self.user,
+            text=compiled.text,
+            now_ms=services.clock.wall_ms(),
+            parameters=tuple(parameters),
+            parameter_types=compiled.parameter_types,
+            search_path=self.settings.search_path,
+            settings=self._context_settings,
+        )
+
+    def finish(self) -> None:
+        """The statement and its Result are done with."""
+        self.running_job_id = None
+
+    def fail(self) -> None:
+        """A statement failed: inside a transaction block that block has failed."""
+        self.running_job_id = None
+        if self.transaction_status == "T" and self._aborts_transactions:
+            self.transaction_status = "E"
+
+    def cancel(self) -> bool:
+        """Stop the statement that runs, at the wish of its client."""
+        if self.running_job_id is None:
+            return False
+        return self.services.execution.cancel(self.running_job_id, JobKilled("canceling statement due to user request"))
+
+    async def aclose(self) -> None:
+        """End of the connection: nothing of the session goes on running."""
+        if self.running_job_id is not None:
+            self.services.execution.cancel(self.running_job_id, JobKilled("Job killed. client disconnected"))
+            self.running_job_id = None
+        await self._close_cursors()
+
+    def columns_of(self, compiled: CompiledStatement) -> tuple[OutputColumn, ...] | None:
+        """The result columns, for Describe: a FETCH has those of its cursor."""
+        plan = compiled.plan
+        if isinstance(plan, FetchPlan) and not plan.is_move:
+            cursor = self.cursors.get(plan.name)
+            return cursor.columns if cursor is not None else compiled.columns
+        if isinstance(plan, ShowPlan) and compiled.columns is None:
+            return _show_columns(plan)
+        return compiled.columns
+
+    # --- plans of the session ----------------------------------------------------------------------------------------
+
+    async def _set(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
+        plan = compiled.plan
+        assert isinstance(plan, SetPlan)
+        notices: list[str] = []
+        grouped: dict[str, list[Expression | None]] = {}
+        for name, expression in plan.values:
+            grouped.setdefault(name, []).append(expression)
+        for name, expressions in grouped.items():
+            values = [None if e is None else self._constant(e, compiled, parameters) for e in expressions]
+            notice = self.settings.set(name, values[0] if len(values) == 1 else values)
+            if notice is not None:
+                notices.append(notice)
+        return Result(rowcount=0, notices=tuple(notices))
+
+    def _constant(self, expression: Expression, compiled: CompiledStatement, parameters: Sequence[Any]) -> Any:
+        if isinstance(expression, Literal):
+            return expression.value
+        if isinstance(expression, Cast) and isinstance(expression.argument, Literal):
+            return expression.argument.value
+        if self.services.constant_values is None:
+            raise UnsupportedFeature("SET takes constants only")
+        context = self.context(compiled, parameters)
+        self.finish()
+        return self.services.constant_values([expression], context)[0]
+
+    async def _reset(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
+        plan = compiled.plan
+        assert isinstance(plan, ResetPlan)
+        self.settings.reset(plan.name)
+        return Result(rowcount=0)
+
+    async def _show(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
+        plan = compiled.plan
+        assert isinstance(plan, ShowPlan)
+        columns = compiled.columns or _show_columns(plan)
+        if plan.name is None:
+            return Result(columns=columns, rows=list(self.settings.show_all()))
+        name = plan.name
+        if name.lower() == "session_authorization":
+            return Result(columns=columns, rows=[(self.user,)])
+        return Result(columns=columns, rows=[(self.settings.show(name),)])
+
+    async def _transaction(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
+        plan = compiled.plan
+        assert isinstance(plan, TransactionPlan)
+        status = self.transaction_status
+        match plan.action:
+            case "begin":
+                if status == "E":
+                    raise InFailedTransaction(
+                        "current transaction is aborted, commands ignored until end of transaction block"
+                    )
+                notices = ("there is already a transaction in progress",) if status == "T" else ()
+                self.transaction_status = "T"
+                self._has_written = self._has_written and status == "T"
+                return Result(rowcount=0, notices=notices)
+            case "commit":
+                return await self._end_transaction(is_rollback=status == "E")
+            case "rollback":
+                return await self._end_transaction(is_rollback=True)
+            case "rollback_to":
+                self.transaction_status = "T" if status == "E" else status
+                return Result(rowcount=0, notices=(ROLLBACK_WARNING,) if self._has_written else ())
+            case "savepoint" | "release":
+                if status == "E":
+                    raise InFailedTransaction(
+                        "current transaction is aborted, commands ignored until end of transaction block"
+                    )
+                return Result(rowcount=0)
+            case _:
+                raise AssertionError(f"transaction action {plan.action}")
+
+    async def _end_transaction(self, *, is_rollback: bool) -> Result:
+        notices: tuple[str, ...] = ()
+        if is_rollback and self._has_written:
+            notices = (ROLLBACK_WARNING,)
+        elif self.transaction_status == "I":
+            notices = ("there is no transaction in progress",)
+        self.transaction_status = "I"
+        self._has_written = False
+        await self._close_cursors(holdable=False)
+        return Result(rowcount=0, notices=notices)
+
+    async def _declare(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
+        plan = compiled.plan
+        assert isinstance(plan, DeclarePlan)
+        if self.transaction_status == "I" and not plan.is_holdable:
+            raise UnsupportedFeature("DECLARE CURSOR can only be used in transaction blocks")
+        if plan.name in self.cursors:
+            raise CursorExists(f"Cursor `{plan.name}` already exists")
+        if len(self.cursors) >= limits.CURSORS_MAX:
+            raise TooManyRequests(f"A session has at most {limits.CURSORS_MAX} cursors")
+        query = CompiledStatement(
+            text=compiled.text,
+            plan=plan.query,
+            columns=plan.query.columns,
+            parameter_types=compiled.parameter_types,
+            tag="SELECT",
+            is_cacheable=False,
+            state_version=compiled.state_version,
+        )
+        context = self.context(query, parameters)
+        # No timeout: it is for statements, and the cursor lives on after DECLARE.
+        result = await self.services.execution.execute(query, context, timeout_s=None)
+        self.cursors[plan.name] = Cursor(result, is_scrollable=plan.is_scrollable, is_holdable=plan.is_holdable)
+        self.finish()
+        return Result(rowcount=0)
+
+    async def _fetch(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
+        plan = compiled.plan
+        assert isinstance(plan, FetchPlan)
+        cursor = self.cursors.get(plan.name)
+        if cursor is None:
+            raise CursorUnknown(f"No cursor named `{plan.name}` available")
+        rows = await cursor.fetch(plan)
+        if plan.is_move:
+            return Result(rowcount=len(rows))
+        return Result(columns=cursor.columns, rows=rows)
+
+    async def _close(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
+        plan = compiled.plan
+        assert isinstance(plan, ClosePlan)
+        if plan.name is None:
+            await self._close_cursors()
+        else:
+            cursor = self.cursors.pop(plan.name, None)
+            if cursor is None:
+                raise CursorUnknown(f"No cursor named `{plan.name}` available")
+            await cursor.aclose()
+        return Result(rowcount=1)
+
+    async def _close_cursors(self, *, holdable: bool = True) -> None:
+        for name in list(self.cursors):
+            if holdable or not self.cursors[name].is_holdable:
+                await self.cursors.pop(name).aclose()
+
+    async def _deallocate_plan(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
+        plan = compiled.plan
+        assert isinstance(plan, DeallocatePlan)
+        self._deallocate(plan.name)
+        if plan.discards_session:
+            await self._close_cursors()
+            self.settings.reset(None)
+        return Result(rowcount=0)
+
+    async def _explain(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
+        plan = compiled.plan
+        assert isinstance(plan, ExplainPlan)
+        if plan.analyze is not None:
+            context = self.context(compiled, parameters)
+            return await self.services.execution.execute(compiled, context, timeout_s=self.settings.statement_timeout_s)
+        return Result(columns=compiled.columns, rows=list(plan.lines))
+
+    async def _no_operation(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
+        plan = compiled.plan
+        assert isinstance(plan, NoOperationPlan)
+        return Result(rowcount=0, notices=(plan.notice,) if plan.notice else ())
+
+
+_Handler = Callable[[Session, CompiledStatement, Sequence[Any]], Awaitable[Result]]
+
+_SESSION_PLANS: Final[dict[type, _Handler]] = {
+    SetPlan: Session._set,
+    ResetPlan: Session._reset,
+    ShowPlan: Session._show,
+    TransactionPlan: Session._transaction,
+    DeclarePlan: Session._declare,
+    FetchPlan: Session._fetch,
+    ClosePlan: Session._close,
+    DeallocatePlan: Session._deallocate_plan,
+    ExplainPlan: Session._explain,
+    NoOperationPlan: Session._no_operation,
+}
+
+
+def _show_columns(plan: ShowPlan) -> tuple[OutputColumn, ...]:
+    if plan.name is not None:
+        return (OutputColumn(0, plan.name.lower(), TEXT),)
+    return tuple(OutputColumn(i, name, TEXT) for i, name in enumerate(("name", "setting", "description")))
+
+
+def default_schema_path(schema: str) -> tuple[str, ...]:
+    """The search path of a connection that names a default schema."""
+    return ("pg_catalog", schema) if schema else DEFAULT_SEARCH_PATH
+
+
+def command_tag(compiled: CompiledStatement, result_rowcount: int, transaction_status: str) -> str:
+    """The command tag with its count. ``transaction_status`` is the one before the statement ran.
+
+    Transaction words stand alone, as in PostgreSQL; everything else is CrateDB's word and count. The count of DDL that
+    has none is left out (CrateDB: ``ALTER -2``).
+    """
+    plan = compiled.plan
+    tag = compiled.tag
+    if isinstance(plan, TransactionPlan):
+        return "ROLLBACK" if plan.action == "commit" and transaction_status == "E" else tag
+    if isinstance(plan, NoOperationPlan) or result_rowcount < 0:
+        return tag
+    return f"{tag} {result_rowcount}"
