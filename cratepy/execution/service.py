@@ -1,26 +1,71 @@
-"""The job execution service: a compiled statement in, a Result out."""
+"""The job execution service: a compiled statement in, a Result out.
+
+The front door of ``execution``: it knows every kind of plan and who does it, and nothing of how. Each statement is a job in
+the registry for as long as it runs; whatever ends it badly is turned into one CrateError here. A statement that met stale
+routing before it gave or wrote a row is compiled again against a newer cluster state and repeated, a bounded number of times.
+
+Plans of the session (SET, SHOW, cursors, transactions) never come here.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import trio
 
+from cratepy import limits
 from cratepy.clock import Clock
-from cratepy.errors import CrateError
-from cratepy.execution.local_view import LocalView
+from cratepy.cluster.service import ClusterService
+from cratepy.errors import CrateError, RequestTimeout, ShardUnavailable, StaleRouting
+from cratepy.execution.cpu import Workers
+from cratepy.execution.engine.engine import Engine
+from cratepy.execution.jobs import Job, JobRegistry
+from cratepy.execution.local_view import LocalView, SessionEntry, no_entries
+from cratepy.execution.lookups import Lookups
+from cratepy.execution.phases import NodeParts, client_error
+from cratepy.execution.queries import QueryRunner, Unroutable
+from cratepy.execution.refresh import Refresher
 from cratepy.execution.results import BulkItem, Result
-from cratepy.model.plan import CompiledStatement, StatementContext
+from cratepy.execution.runs import RunTable
+from cratepy.execution.shards import ShardKeeper
+from cratepy.execution.small import ShortFragments
+from cratepy.execution.statements import Killer, explain, run_command
+from cratepy.execution.system.tables import SystemTables
+from cratepy.execution.writes.service import WriteService
+from cratepy.model.plan import (
+    ClosePlan,
+    CommandPlan,
+    CompiledStatement,
+    CopyFromPlan,
+    CountPlan,
+    DeallocatePlan,
+    DeclarePlan,
+    DeletePlan,
+    ExplainPlan,
+    FetchPlan,
+    GetPlan,
+    InsertPlan,
+    KillPlan,
+    NoOperationPlan,
+    OptimizePlan,
+    Plan,
+    QueryPlan,
+    RefreshPlan,
+    ResetPlan,
+    SetPlan,
+    ShowPlan,
+    StatementContext,
+    TransactionPlan,
+    UpdatePlan,
+)
 
 if TYPE_CHECKING:
-    from cratepy.cluster.service import ClusterService
-    from cratepy.execution.engine.engine import Engine
-    from cratepy.execution.system.tables import SystemTables
     from cratepy.storage.store import ShardStore
 
-#: Compile the statement of a plan again, against the newest cluster state.
+#: Compiles the statement again, against the newest cluster state. Raises what compiling raises.
 Recompile = Callable[[CompiledStatement, StatementContext], CompiledStatement]
 
 
@@ -37,16 +82,62 @@ class ExecutionService:
         system_tables: SystemTables,
         recompile: Recompile | None = None,
         spill_path: Path | None = None,
+        sessions: Callable[[], Sequence[SessionEntry]] = no_entries,
     ) -> None:
-        raise NotImplementedError
+        self._cluster = cluster
+        self._store = store
+        self._clock = clock
+        #: Set by the server, which alone may import both halves.
+        self.recompile = recompile
+        self.sessions = sessions
+        self._jobs = JobRegistry(clock=clock)
+        self._runs = RunTable()
+        self._workers = Workers()
+        self._parts = NodeParts(
+            node_id=cluster.node_id,
+            engine=engine,
+            streams=cluster.transport,
+            workers=self._workers,
+            jobs=self._jobs,
+            system_tables=system_tables,
+            view=self.local_view,
+            short=ShortFragments(),
+            spill_path=spill_path if spill_path is not None else Path(tempfile.gettempdir()),
+            name_of=self._node_name,
+        )
+        self._queries = QueryRunner(cluster=cluster, store=store, parts=self._parts, runs=self._runs)
+        self._keeper = ShardKeeper(cluster=cluster, store=store, workers=self._workers, runs=self._runs)
+        self._refresher = Refresher(store=store, workers=self._workers, clock=clock)
+        self._killer = Killer(cluster=cluster, jobs=self._jobs)
+        self._lookups = Lookups(cluster=cluster, store=store, engine=engine)
+        self._writes = WriteService(
+            cluster=cluster, store=store, engine=engine, transport=cluster.transport, run_query=self.run_query
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        raise NotImplementedError
+        """Answer other nodes, open and refresh shards, run queries; until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._queries.start(nursery)
+            self._killer.start()
+            nursery.start_soon(self._keeper.run)
+            nursery.start_soon(self._refresher.run)
+            task_status.started()
 
     async def execute(
         self, compiled: CompiledStatement, context: StatementContext, *, timeout_s: float | None
     ) -> Result:
-        raise NotImplementedError
+        """Run a statement. A Result that streams owns the job until it is drained, failed or closed.
+
+        Raises the CrateError that ended the statement; cancelling the caller stops it on all nodes.
+        """
+        job = self._jobs.start(context, classification=classification(compiled.plan), timeout_s=timeout_s)
+        try:
+            result = await self._repeated(job, compiled, context)
+        except BaseException as raised:
+            raise self._failed(job, raised) from raised.__cause__
+        if not isinstance(compiled.plan, QueryPlan):
+            self._jobs.finish(job, error=None, rowcount=result.rowcount)
+        return result
 
     async def execute_bulk(
         self,
@@ -56,10 +147,177 @@ class ExecutionService:
         *,
         timeout_s: float | None,
     ) -> list[BulkItem]:
-        raise NotImplementedError
+        """Run a write once per row of parameters; one item per row, in order."""
+        job = self._jobs.start(context, classification=classification(compiled.plan), timeout_s=timeout_s)
+        try:
+            with job.scope():
+                items = await self._writes.bulk(compiled.plan, context, parameter_rows)
+        except BaseException as raised:
+            raise self._failed(job, raised) from raised.__cause__
+        self._jobs.finish(job, error=None, rowcount=sum(max(item.rowcount, 0) for item in items))
+        return items
+
+    async def run_query(self, plan: QueryPlan, context: StatementContext) -> Result:
+        """A query as part of a statement that runs already (INSERT … SELECT, the rows an UPDATE changes)."""
+        job = self._jobs.job(context.job_id)
+        assert job is not None, f"job {context.job_id} is not running here"
+        return await self._queries.query(
+            job, plan, context, state_version=self._cluster.state.version, on_end=lambda error, rows: None
+        )
 
     def cancel(self, job_id: str, reason: CrateError | None = None) -> bool:
-        raise NotImplementedError
+        """Stop a statement of this node's clients; False if it does not run (any more)."""
+        return self._jobs.cancel(job_id, reason)
 
     def local_view(self) -> LocalView:
-        raise NotImplementedError
+        """What this node knows about itself now."""
+        return LocalView(
+            node_id=self._cluster.node_id,
+            state=self._cluster.state,
+            jobs=self._jobs.jobs,
+            jobs_log=self._jobs.jobs_log,
+            operations=self._jobs.operations,
+            operations_log=self._jobs.operations_log,
+            shards=self._store.shards,
+            sessions=self.sessions,
+        )
+
+    # --- one statement -----------------------------------------------------------------------------------------------
+
+    async def _repeated(self, job: Job, compiled: CompiledStatement, context: StatementContext) -> Result:
+        """Dispatch, again and again while its routing is stale."""
+        for _ in range(limits.ROUTING_RETRIES_MAX):
+            try:
+                return await self._dispatch(job, compiled.plan, compiled, context)
+            except StaleRouting as stale:
+                with job.scope():
+                    compiled = await self._compiled_again(compiled, context, stale)
+        raise ShardUnavailable(
+            f"the routing of the tables kept changing; gave up after {limits.ROUTING_RETRIES_MAX} attempts"
+        )
+
+    async def _compiled_again(
+        self, compiled: CompiledStatement, context: StatementContext, stale: StaleRouting
+    ) -> CompiledStatement:
+        """The statement for a cluster state newer than the one it was compiled with. Raises CrateError if none comes."""
+        unavailable = stale.error if isinstance(stale, Unroutable) else ShardUnavailable(str(stale))
+        if self.recompile is None:
+            raise unavailable
+        try:
+            await self._cluster.wait_for(
+                lambda state: state.version > compiled.state_version, timeout_s=limits.ROUTING_WAIT_S
+            )
+        except (CrateError, RequestTimeout, TimeoutError):
+            raise unavailable from stale
+        return self.recompile(compiled, context)
+
+    async def _dispatch(self, job: Job, plan: Plan, compiled: CompiledStatement, context: StatementContext) -> Result:
+        if isinstance(plan, QueryPlan):
+            return await self._queries.query(
+                job, plan, context, state_version=compiled.state_version, on_end=self._finisher(job)
+            )
+        with job.scope():
+            return await self._dispatch_direct(job, plan, compiled, context)
+
+    async def _dispatch_direct(
+        self, job: Job, plan: Plan, compiled: CompiledStatement, context: StatementContext
+    ) -> Result:
+        match plan:
+            case GetPlan():
+                return await self._lookups.get(plan, context)
+            case CountPlan():
+                return await self._lookups.count(plan, context)
+            case InsertPlan():
+                return await self._writes.insert(plan, context)
+            case UpdatePlan():
+                return await self._writes.update(plan, context)
+            case DeletePlan():
+                return await self._writes.delete(plan, context)
+            case CopyFromPlan():
+                return await self._writes.copy_from(plan, context)
+            case RefreshPlan():
+                return await self._writes.refresh(plan, context)
+            case OptimizePlan():
+                return await self._writes.optimize(plan, context)
+            case CommandPlan():
+                return await run_command(plan, self._cluster)
+            case KillPlan():
+                return await self._killer.kill(plan, context)
+            case ExplainPlan():
+                assert compiled.columns is not None
+                analyze = plan.analyze
+                return await explain(
+                    plan, compiled.columns, self._clock, lambda: self._analyzed(job, analyze, compiled, context)
+                )
+            case NoOperationPlan():
+                notices = () if plan.notice is None else (plan.notice,)
+                return Result(columns=compiled.columns, rowcount=0, notices=notices)
+            case QueryPlan():
+                raise AssertionError("queries have their own scopes")
+            case (
+                SetPlan()
+                | ResetPlan()
+                | ShowPlan()
+                | TransactionPlan()
+                | DeallocatePlan()
+                | DeclarePlan()
+                | FetchPlan()
+                | ClosePlan()
+            ):
+                raise AssertionError(f"{type(plan).__name__} is the session's")
+            case _:
+                assert_never(plan)
+
+    async def _analyzed(
+        self,
+        job: Job,
+        plan: QueryPlan | GetPlan | CountPlan | None,
+        compiled: CompiledStatement,
+        context: StatementContext,
+    ) -> Result:
+        assert plan is not None
+        if isinstance(plan, QueryPlan):
+            return await self.run_query(plan, context)
+        return await self._dispatch_direct(job, plan, compiled, context)
+
+    def _finisher(self, job: Job) -> Callable[[Exception | None, int], None]:
+        """Takes note of the end of a query, unless it is going to be repeated."""
+
+        def finish(error: Exception | None, rows: int) -> None:
+            if not isinstance(error, StaleRouting):
+                self._jobs.finish(job, error=None if error is None else str(error), rowcount=rows)
+
+        return finish
+
+    def _failed(self, job: Job, raised: BaseException) -> BaseException:
+        """What to raise for the statement, whose job is over."""
+        if isinstance(raised, Exception):
+            error: BaseException = client_error(raised, job_id=job.entry.id, name_of=self._node_name)
+        else:
+            error = raised  # the caller was cancelled, or the process is told to stop
+        job.stop(error if isinstance(error, CrateError) else None)
+        self._jobs.finish(job, error=str(error) or type(error).__name__, rowcount=0)
+        return error
+
+    def _node_name(self, node_id: str) -> str:
+        node = self._cluster.state.nodes.get(node_id)
+        return node.name if node is not None else node_id
+
+
+def classification(plan: Plan) -> str:
+    """The type of a statement in sys.jobs_log and sys.jobs_metrics; CrateDB's StatementClassifier."""
+    match plan:
+        case QueryPlan() | GetPlan() | CountPlan():
+            return "SELECT"
+        case InsertPlan():
+            return "INSERT"
+        case UpdatePlan():
+            return "UPDATE"
+        case DeletePlan():
+            return "DELETE"
+        case CopyFromPlan():
+            return "COPY"
+        case CommandPlan():
+            return "DDL"
+        case _:
+            return "MANAGEMENT"

@@ -1,0 +1,172 @@
+"""A node's reaction to cluster states: open the shards assigned to it, say so, drop what was dropped.
+
+In: every committed cluster state (as an applier of the cluster service). Out: open shards in the :class:`ShardStore`,
+``ShardStarted`` and ``ShardFailed`` commands for the master. The applier only notes what changed and gives new definitions to
+the store before the state is visible, so that whoever sees a new column in the state can write it; everything that touches
+files happens in tasks, on file threads. A copy whose allocation id is in sync has data somewhere: it must be found on this
+disk, and is never created empty (rule M3 of the replication model, see ``cluster.allocation``).
+
+Not yet: copies that are recovered from another node, closing copies that moved away.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from cratepy import limits
+from cratepy.errors import CrateError
+from cratepy.execution.cpu import Workers
+from cratepy.execution.runs import RunTable
+from cratepy.model.commands import ShardFailed, ShardStarted
+from cratepy.model.schema import TableDefinition
+from cratepy.model.state import ClusterState
+
+if TYPE_CHECKING:
+    from cratepy.cluster.service import ClusterService
+    from cratepy.storage.store import ShardStore
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """A copy that the state puts on this node."""
+
+    table_uuid: str
+    shard: int
+    allocation_id: str
+    primary_term: int
+    must_exist: bool
+
+
+def assignments(state: ClusterState, node_id: str) -> list[Assignment]:
+    """The copies that this node has to open, in the order of tables and shards."""
+    return [
+        Assignment(
+            table_uuid=uuid,
+            shard=routing.shard,
+            allocation_id=copy.allocation_id,
+            primary_term=routing.primary_term,
+            must_exist=copy.allocation_id in routing.in_sync,
+        )
+        for uuid, table in state.tables.items()
+        for routing in table.routing
+        for copy in routing.copies
+        if copy.node_id == node_id and copy.state == "initializing"
+    ]
+
+
+class ShardKeeper:
+    """Keeps the node's open shards as the cluster state wants them."""
+
+    def __init__(self, *, cluster: ClusterService, store: ShardStore, workers: Workers, runs: RunTable) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._workers = workers
+        self._runs = runs
+        self._changed = trio.Event()
+        self._opening: set[Assignment] = set()
+        self._dropped: set[str] = set()
+        cluster.add_applier(self.on_state)
+
+    def on_state(self, old: ClusterState, new: ClusterState) -> None:
+        """The applier. Nothing here takes time."""
+        for uuid, table in new.tables.items():
+            known = old.tables.get(uuid)
+            if known is not None and known.definition is not table.definition and known.definition != table.definition:
+                self._store.update_definition(table.definition)
+        self._dropped.update(uuid for uuid in old.tables if uuid not in new.tables)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Follow the states until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._changed.set()  # states may have been applied before this started
+            while True:
+                await self._changed.wait()
+                self._changed = trio.Event()
+                for uuid in sorted(self._dropped):
+                    nursery.start_soon(self._remove, uuid)
+                self._dropped.clear()
+                for assignment in assignments(self._cluster.state, self._cluster.node_id):
+                    if assignment not in self._opening:
+                        self._opening.add(assignment)
+                        nursery.start_soon(self._open, assignment)
+
+    async def _open(self, assignment: Assignment) -> None:
+        """Open the copy and tell the master how it went, until it hears it or wants something else."""
+        try:
+            definition = self._wanted(assignment)
+            if definition is not None:
+                reason = await self._try_open(definition, assignment)
+                while self._wanted(assignment) is not None and not await self._report(assignment, reason):
+                    await trio.sleep(limits.SHARD_RETRY_S)
+        finally:
+            self._opening.discard(assignment)
+        if assignment.table_uuid not in self._cluster.state.tables:
+            self._dropped.add(assignment.table_uuid)
+        self._changed.set()
+
+    def _wanted(self, assignment: Assignment) -> TableDefinition | None:
+        """The table's definition, if the state still puts this copy here and waits for it."""
+        table = self._cluster.state.tables.get(assignment.table_uuid)
+        if table is None:
+            return None
+        routing = table.routing[assignment.shard]
+        if routing.primary_term != assignment.primary_term:
+            return None
+        for copy in routing.copies:
+            if copy.allocation_id == assignment.allocation_id:
+                is_here = copy.node_id == self._cluster.node_id and copy.state == "initializing"
+                return table.definition if is_here else None
+        return None
+
+    async def _try_open(self, definition: TableDefinition, assignment: Assignment) -> str | None:
+        """Why the copy could not be opened; None if it is open."""
+        try:
+            await self._workers.files(self._open_now, definition, assignment)
+        except Exception as error:  # whatever keeps a shard closed is the master's to know, and the operator's
+            logger.error("cannot open shard [%s][%d]", definition.name, assignment.shard, exc_info=error)
+            return error.message if isinstance(error, CrateError) else f"{type(error).__name__}: {error}"
+        logger.info("opened shard [%s][%d]", definition.name, assignment.shard)
+        return None
+
+    def _open_now(self, definition: TableDefinition, assignment: Assignment) -> None:
+        self._store.open_shard(
+            definition,
+            assignment.shard,
+            assignment.allocation_id,
+            primary_term=assignment.primary_term,
+            create=not assignment.must_exist,
+        )
+
+    async def _report(self, assignment: Assignment, reason: str | None) -> bool:
+        """Tell the master; False if it could not be told."""
+        names = {
+            "table_uuid": assignment.table_uuid,
+            "shard": assignment.shard,
+            "allocation_id": assignment.allocation_id,
+            "primary_term": assignment.primary_term,
+        }
+        command = ShardStarted(**names) if reason is None else ShardFailed(**names, reason=reason)
+        try:
+            await self._cluster.submit(command)
+        except CrateError as error:
+            logger.warning("cannot tell the master about shard %s: %s", assignment, error.message)
+            return False
+        return True
+
+    async def _remove(self, table_uuid: str) -> None:
+        """Delete a dropped table's files here, after those who still read it."""
+        with trio.move_on_after(limits.TABLE_READERS_WAIT_S):
+            await self._runs.wait_unread(table_uuid)
+        if table_uuid in self._cluster.state.tables:
+            return
+        try:
+            await self._workers.files(self._store.remove_table, table_uuid)
+        except OSError as error:
+            logger.error("cannot delete the files of table %s: %s", table_uuid, error)

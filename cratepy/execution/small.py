@@ -1,0 +1,94 @@
+"""Which fragments are surely short, so that one call on a worker thread may run them to the end.
+
+In: a relation and how many rows its inputs have. Out: yes or no. A stream costs half a millisecond more than one call, but a
+call cannot be stopped in the middle (``reference``: DataFusion's ``collect``), so only what touches a bounded number of rows
+and calls nothing that waits is called short. The bound follows the operators: joins multiply, everything that makes rows of
+its own (table functions, recursion) is unbounded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from cratepy import limits
+from cratepy.model.relations import (
+    Aggregation,
+    Apply,
+    ExchangeInput,
+    Filter,
+    Join,
+    Limit,
+    Project,
+    ProjectSet,
+    RecursiveQuery,
+    RecursiveReference,
+    Relation,
+    Scan,
+    SetOperation,
+    Sort,
+    SystemScan,
+    TableFunction,
+    Values,
+    WindowCalculation,
+)
+
+#: Functions that may take any time for one row.
+_SLOW_FUNCTIONS: Final = frozenset({"pg_sleep", "pg_sleep_for", "pg_sleep_until"})
+
+
+class ShortFragments:
+    """Remembers per relation whether it calls something slow: plans are cached, so it is asked again and again."""
+
+    def __init__(self) -> None:
+        self._calls_slow: dict[int, tuple[Relation, bool]] = {}
+
+    def is_short(self, relation: Relation, input_rows: Sequence[int]) -> bool:
+        """``input_rows`` are the rows of each input leaf, in the engine's order."""
+        if rows_touched(relation, iter(input_rows)) > limits.SMALL_FRAGMENT_ROWS_MAX:
+            return False
+        known = self._calls_slow.get(id(relation))
+        if known is None or known[0] is not relation:
+            if len(self._calls_slow) >= limits.PLAN_CACHE_ENTRIES_MAX:
+                self._calls_slow.clear()
+            known = self._calls_slow[id(relation)] = (relation, _calls_slow(relation))
+        return not known[1]
+
+
+def rows_touched(relation: Relation, inputs: Iterator[int]) -> float:
+    """An upper bound of the rows any operator of the tree gives; takes the inputs' rows in order."""
+    match relation:
+        case Scan() | SystemScan() | ExchangeInput():
+            return next(inputs)
+        case Values():
+            return len(relation.rows)
+        case TableFunction() | RecursiveReference():
+            return math.inf
+        case Filter() | Project() | Aggregation() | WindowCalculation() | Sort() | Limit():
+            return max(1, rows_touched(relation.child, inputs))
+        case ProjectSet():
+            rows_touched(relation.child, inputs)
+            return math.inf
+        case Join() | Apply():
+            left = rows_touched(relation.left, inputs)
+            right = rows_touched(relation.right, inputs)
+            return max(left, 1) * max(right, 1)
+        case SetOperation():
+            return sum([rows_touched(child, inputs) for child in relation.children])
+        case RecursiveQuery():
+            rows_touched(relation.base, inputs)
+            rows_touched(relation.step, inputs)
+            return math.inf
+        case _:
+            assert_never(relation)
+
+
+def _calls_slow(node: Any) -> bool:
+    if isinstance(node, msgspec.Struct):
+        if getattr(node, "function", None) in _SLOW_FUNCTIONS:
+            return True
+        return any(_calls_slow(getattr(node, name)) for name in node.__struct_fields__)
+    return isinstance(node, tuple) and any(_calls_slow(part) for part in node)

@@ -1,0 +1,115 @@
+"""Where a fragment's rows come from when they are on this node: shards and system tables.
+
+In: the leaves of a phase's relation. Out: one :class:`FragmentInput` per leaf, in the engine's order. Everything here is
+synchronous and runs on a worker thread, all leaves of a fragment in one go: a hop to a thread costs more than most small
+scans. Columns are named ``c<id>``; a column that a shard does not have is NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from cratepy.execution.batches import batch_of, spread
+from cratepy.execution.engine.engine import FragmentInput
+from cratepy.execution.local_view import LocalView
+from cratepy.model.arrow import arrow_type
+from cratepy.model.plan import Phase, StatementContext
+from cratepy.model.relations import ExchangeInput, Relation, Scan, ScanColumn, SystemScan, children, output_columns
+
+if TYPE_CHECKING:
+    from cratepy.execution.system.tables import SystemTables
+    from cratepy.storage.shard import Shard
+    from cratepy.storage.store import ShardStore
+
+Leaf = Scan | SystemScan | ExchangeInput
+#: The open shards a run reads, by (table uuid, shard).
+Shards = Mapping[tuple[str, int], "Shard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSources:
+    """What a fragment may read on this node."""
+
+    node_id: str
+    shards: Shards
+    system_tables: SystemTables
+    view: Callable[[], LocalView]
+    #: Into how many partitions a big input is spread.
+    partitions: int
+
+
+def leaves(relation: Relation) -> list[Leaf]:
+    """The leaves that need an input, depth first, left to right: the engine's order."""
+    if isinstance(relation, Scan | SystemScan | ExchangeInput):
+        return [relation]
+    return [leaf for child in children(relation) for leaf in leaves(child)]
+
+
+def resolve_shards(
+    store: ShardStore, phases: Sequence[Phase], node_id: str
+) -> tuple[dict[tuple[str, int], Shard], list[str]]:
+    """The open shards that phases read on this node, and the names of those that are not here."""
+    found: dict[tuple[str, int], Shard] = {}
+    missing: list[str] = []
+    for phase in phases:
+        for source in phase.shards:
+            if source.node_id != node_id:
+                continue
+            for number in source.shards:
+                shard = store.shard(source.table_uuid, number)
+                if shard is None:
+                    missing.append(f"{source.table_uuid}/{number}")
+                else:
+                    found[source.table_uuid, number] = shard
+    return found, missing
+
+
+def read_leaf(leaf: Scan | SystemScan, phase: Phase, context: StatementContext, sources: LocalSources) -> FragmentInput:
+    """The rows of a local leaf. Raises ShardFailed, and whatever a system table fails with."""
+    columns = output_columns(leaf)
+    if isinstance(leaf, SystemScan):
+        batch = sources.system_tables.batch(leaf.table, leaf.columns, context, sources.view())
+        return FragmentInput(columns, [[batch]])
+    return FragmentInput(columns, spread(_scan(leaf, phase, sources), sources.partitions))
+
+
+def _scan(scan: Scan, phase: Phase, sources: LocalSources) -> list[pa.RecordBatch]:
+    # A scan without columns still has rows; the cheapest column tells how many.
+    names = [column.source for column in scan.columns] or ["_seq_no"]
+    batches: list[pa.RecordBatch] = []
+    rows = 0
+    # With a filter the engine has to see rows before it can tell how many are enough.
+    limit = scan.limit if scan.filter is None else None
+    for source in phase.shards:
+        if source.node_id != sources.node_id or source.table_uuid != scan.table_uuid:
+            continue
+        for number in source.shards:
+            for batch in sources.shards[scan.table_uuid, number].scan(names):
+                batches.append(as_scanned(batch, scan.columns))
+                rows += batch.num_rows
+                if limit is not None and rows >= limit:
+                    return batches
+    return batches
+
+
+def as_scanned(batch: pa.RecordBatch, columns: Sequence[ScanColumn]) -> pa.RecordBatch:
+    """A shard's batch under the statement's names and types; what the shard does not have is NULL."""
+    rows = batch.num_rows
+    arrays: list[pa.Array] = []
+    fields: list[pa.Field] = []
+    for column in columns:
+        wanted = arrow_type(column.type)
+        position = batch.schema.get_field_index(column.source)
+        if position < 0:
+            array = pa.nulls(rows, wanted)
+        else:
+            array = batch.column(position)
+            if array.type != wanted:
+                array = array.cast(wanted)
+        arrays.append(array)
+        fields.append(pa.field(f"c{column.id}", wanted))
+    return batch_of(pa.schema(fields), arrays, rows)
