@@ -47,9 +47,9 @@ def translog_name(generation: int) -> str:
 class TranslogWriter:
     """The generation being written. ``append`` is the shard writer's, ``sync`` may run on another thread beside it."""
 
-    __slots__ = ("_file", "_seed", "end", "generation", "operations", "synced")
+    __slots__ = ("_file", "_seed", "end", "generation", "synced")
 
-    def __init__(self, file: AppendFile, *, generation: int, file_id: bytes, end: int, operations: int) -> None:
+    def __init__(self, file: AppendFile, *, generation: int, file_id: bytes, end: int) -> None:
         self._file = file
         self._seed: int = google_crc32c.value(file_id)
         self.generation = generation
@@ -57,8 +57,6 @@ class TranslogWriter:
         self.end = end
         #: File offset that is durable.
         self.synced = 0
-        #: Records, not rows.
-        self.operations = operations
 
     def append(self, payload: bytes) -> int:
         """Write a record to the system's cache; returns the file offset after it. Raises OSError: the log is dead."""
@@ -69,7 +67,6 @@ class TranslogWriter:
         checksum = google_crc32c.extend(checksum, payload)
         self._file.write(_RECORD.pack(_RECORD_MAGIC, length, checksum, synced) + payload)
         self.end += _RECORD.size + length
-        self.operations += 1
         return self.end
 
     def sync(self) -> int:
@@ -92,7 +89,7 @@ def create_translog(files: FileSystem, directory: Path, *, generation: int, file
     file.write(header + _CHECKSUM.pack(google_crc32c.value(header)))
     file.sync()
     files.sync_directory(directory)
-    return TranslogWriter(file, generation=generation, file_id=file_id, end=HEADER_BYTES, operations=0)
+    return TranslogWriter(file, generation=generation, file_id=file_id, end=HEADER_BYTES)
 
 
 class TranslogReader:
@@ -106,7 +103,6 @@ class TranslogReader:
         self._path = path
         self.is_blank = False
         self.end = 0
-        self.operations = 0
         self.file_id = b""
         self._read_header(generation)
 
@@ -144,7 +140,6 @@ class TranslogReader:
             payload, _ = found
             yield payload
             self.end += _RECORD.size + len(payload)
-            self.operations += 1
 
     def _record_at(self, offset: int) -> tuple[memoryview, int] | None:
         """Payload and ``synced`` of the record there, or None if there is no good one."""

@@ -1,0 +1,131 @@
+"""A block of rows that can be read cell by cell: a record batch at rest and its cell readers.
+
+In: a batch (of a segment or of the write buffer) with the system columns as ``_id``, ``_seq_no`` … beside ``c<oid>``.
+Out: SQL values of one row. Its own room because the write buffer and segments answer ``get`` with it alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from cratepy.errors import StaleRouting
+from cratepy.model.arrow import stored_type
+from cratepy.model.schema import TableDefinition
+from cratepy.model.types import BIGINT, TEXT, DataType
+from cratepy.storage.cells import CellReader, cell_reader
+
+ID: Final = "_id"
+SEQ_NO: Final = "_seq_no"
+PRIMARY_TERM: Final = "_primary_term"
+VERSION: Final = "_version"
+
+#: The columns every stored row has, in the order of the file.
+SYSTEM_TYPES: Final[dict[str, DataType]] = {ID: TEXT, SEQ_NO: BIGINT, PRIMARY_TERM: BIGINT, VERSION: BIGINT}
+SYSTEM_FIELDS: Final = (
+    pa.field(ID, pa.string()),
+    pa.field(SEQ_NO, pa.int64()),
+    pa.field(PRIMARY_TERM, pa.int64()),
+    pa.field(VERSION, pa.int64()),
+)
+
+_READERS_KEPT_FROM_ROWS: Final = 32
+
+
+def _read_null(row: int) -> None:
+    return None
+
+
+class Layout:
+    """The columns of a table as storage sees them: what each source is; a new one per definition."""
+
+    __slots__ = ("columns", "definition", "types")
+
+    def __init__(self, definition: TableDefinition) -> None:
+        self.definition = definition
+        #: Source → SQL type, table columns and system columns.
+        self.types: Mapping[str, DataType] = {
+            **{f"c{column.oid}": column.type for column in definition.columns},
+            **SYSTEM_TYPES,
+        }
+        #: (name, source) of the table's columns, in their order.
+        self.columns: tuple[tuple[str, str], ...] = tuple((c.name, f"c{c.oid}") for c in definition.columns)
+
+    def type_of(self, source: str) -> DataType:
+        found = self.types.get(source)
+        if found is None:
+            # The caller planned with a newer definition than this node has applied.
+            raise StaleRouting(f"{self.definition.name} has no column {source} here")
+        return found
+
+    def stored_schema(self, schemas: Iterable[pa.Schema]) -> pa.Schema:
+        """The schema of a segment of batches with these: every column one of them has, then the system columns.
+
+        Table columns come in the definition's order and types; columns dropped since stay until nobody has them.
+        """
+        fields: dict[str, pa.Field] = {}
+        for schema in schemas:
+            for field in schema:
+                fields.setdefault(field.name, field)
+        for field in SYSTEM_FIELDS:
+            fields.pop(field.name, None)
+        known = []
+        for _, source in self.columns:
+            if fields.pop(source, None) is not None:
+                known.append(pa.field(source, stored_type(self.types[source])))
+        return pa.schema([*known, *fields.values(), *SYSTEM_FIELDS])
+
+
+class Block:
+    """Rows of one batch. ``reader`` is safe on several threads: the worst is a reader made twice."""
+
+    __slots__ = ("_readers", "batch")
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+        self._readers: dict[str, CellReader] | None = {} if batch.num_rows >= _READERS_KEPT_FROM_ROWS else None
+
+    def column(self, source: str) -> pa.Array | None:
+        """The array at rest, or None: the column was added later, all its values are NULL."""
+        index = self.batch.schema.get_field_index(source)
+        return self.batch.column(index) if index >= 0 else None
+
+    def reader(self, source: str, data_type: DataType) -> CellReader:
+        readers = self._readers
+        if readers is not None:
+            reader = readers.get(source)
+            if reader is not None:
+                return reader
+        array = self.column(source)
+        reader = _read_null if array is None else cell_reader(array, data_type)
+        if readers is not None:
+            readers[source] = reader
+        return reader
+
+    def value(self, row: int, source: str, data_type: DataType) -> Any:
+        return self.reader(source, data_type)(row)
+
+    def document(self, row: int, layout: Layout) -> dict[str, Any]:
+        """The row as an object of its columns that are not NULL, as ``_doc`` shows it."""
+        values = ((name, self.reader(source, layout.types[source])(row)) for name, source in layout.columns)
+        return {name: value for name, value in values if value is not None}
+
+
+def raw_text(document: dict[str, Any]) -> str:
+    """``_raw``: the document as JSON text."""
+    return msgspec.json.encode(document).decode()
+
+
+def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch in ``schema``; columns it lacks are NULL."""
+    if batch.schema.equals(schema):
+        return batch
+    arrays = []
+    for field in schema:
+        index = batch.schema.get_field_index(field.name)
+        column = batch.column(index) if index >= 0 else pa.nulls(batch.num_rows, field.type)
+        arrays.append(column if column.type == field.type else column.cast(field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

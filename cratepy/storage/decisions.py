@@ -1,0 +1,85 @@
+"""What becomes of each row of a write batch: the rules of versions, uniqueness and conflicts. Pure.
+
+In: the batch, where its ids are now, the next sequence number. Out: which rows are written, with which versions, which
+rows they replace, which were refused and why. Rows are decided in order, so a row sees the ones before it in its batch.
+Source: Elasticsearch 7 ``InternalEngine`` (plans for index and delete); an unknown row starts at version 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cratepy.storage.lookup import Place, row_head
+from cratepy.storage.operations import Refusal, WriteBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``accepted``: rows of the batch that are written, in order; None is all of them."""
+
+    accepted: Sequence[int] | None
+    failures: Sequence[tuple[int, Refusal]]
+    #: Per row of the batch, 0 where refused.
+    versions: Sequence[int]
+    #: Existing rows that die by it.
+    replaced: Sequence[Place]
+    #: Ordinals among the accepted rows that a later row of the same batch replaces.
+    replaced_in_batch: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """An id's row as the next row of the batch finds it; ``place`` is an ordinal if it is of this batch."""
+
+    seq_no: int
+    primary_term: int
+    version: int
+    place: Place | int
+
+
+def decide_all_new(count: int) -> Decision:
+    """The decision when no id exists, none repeats and nothing is expected."""
+    return Decision(None, (), [1] * count, (), ())
+
+
+def decide(batch: WriteBatch, places: Mapping[str, Place], first_seq_no: int) -> Decision:
+    accepted: list[int] = []
+    failures: list[tuple[int, Refusal]] = []
+    versions = [0] * len(batch.ids)
+    replaced: list[Place] = []
+    replaced_in_batch: list[int] = []
+    written: dict[str, _Now | None] = {}
+    for row, row_id in enumerate(batch.ids):
+        now = written[row_id] if row_id in written else _existing(places.get(row_id))
+        refusal = _refusal(batch, row, now)
+        if refusal is not None:
+            failures.append((row, refusal))
+            continue
+        version = 1
+        if now is not None:
+            version = now.version + 1
+            if isinstance(now.place, int):
+                replaced_in_batch.append(now.place)
+            else:
+                replaced.append(now.place)
+        versions[row] = version
+        seq_no = first_seq_no + len(accepted)
+        is_delete = batch.kind == "delete"
+        written[row_id] = None if is_delete else _Now(seq_no, batch.primary_term, version, len(accepted))
+        accepted.append(row)
+    everything = len(accepted) == len(batch.ids)
+    return Decision(None if everything else accepted, failures, versions, replaced, replaced_in_batch)
+
+
+def _existing(place: Place | None) -> _Now | None:
+    return None if place is None else _Now(*row_head(place), place)
+
+
+def _refusal(batch: WriteBatch, row: int, now: _Now | None) -> Refusal | None:
+    expected = None if batch.expected is None else batch.expected[row]
+    if now is None:
+        return "missing" if batch.kind == "delete" or expected is not None else None
+    if expected is not None and expected != (now.seq_no, now.primary_term):
+        return "conflict"
+    return "duplicate" if batch.kind == "insert" else None

@@ -1,0 +1,134 @@
+"""A shard's log over its generations: positions that only rise, and which of them are durable.
+
+In: decided operations. Out: a position per operation; ``synced_position`` says what survives a power cut. A position is
+the bytes of all generations before plus the offset in the current one, counted from the opening of the shard. Callers
+hold the shard's write lock for everything but ``sync``; that has its own lock against the change of generations.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from cratepy import limits
+from cratepy.errors import BadRequest
+from cratepy.storage.filesystem import FileSystem
+from cratepy.storage.records import MARK, NO_SCHEMA, encode_operation, encode_schema
+from cratepy.storage.recovery import Replay
+from cratepy.storage.translog import create_translog
+
+
+class ShardLog:
+    """See the module. Every method may raise OSError; then the log is dead and the shard with it."""
+
+    def __init__(self, files: FileSystem, directory: Path, replay: Replay) -> None:
+        self._files = files
+        self._directory = directory
+        self._writer = replay.resume()
+        self._base = 0
+        self._schemas = replay.schemas
+        self._older_bytes = replay.translog_bytes - self._writer.end
+        self._mark_end = self._writer.end
+        self._lock = threading.Lock()
+        #: Set while an fsync runs, and for good if it fails.
+        self._is_dead = False
+        #: Operations (rows) since the last flush.
+        self.operations = replay.operation_count
+        #: Every operation with a position up to this one survives a power cut.
+        self.synced_position = self._writer.end
+
+    @property
+    def position(self) -> int:
+        """The position of the last operation."""
+        return self._base + self._writer.end
+
+    @property
+    def generation(self) -> int:
+        return self._writer.generation
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all generations that the next flush removes."""
+        return self._older_bytes + self._writer.end
+
+    def append(
+        self,
+        ids: Sequence[str],
+        rows: pa.RecordBatch | None,
+        *,
+        first_seq_no: int,
+        primary_term: int,
+        versions: Sequence[int],
+    ) -> int:
+        """Log rows, or deletes if there are none; returns the bytes of the rows. Raises BadRequest: too big, not logged."""
+        schema, body = (NO_SCHEMA, b"") if rows is None else (self._ordinal(rows.schema), rows.serialize())
+        payload = encode_operation(
+            "delete" if rows is None else "index",
+            first_seq_no=first_seq_no,
+            primary_term=primary_term,
+            ids=ids,
+            versions=1 if versions.count(1) == len(versions) else versions,
+            schema=schema,
+            body=body,
+        )
+        if len(payload) > limits.TRANSLOG_RECORD_BYTES_MAX:
+            raise BadRequest(f"rows of {len(payload)} bytes are above the limit of {limits.TRANSLOG_RECORD_BYTES_MAX}")
+        self._writer.append(payload)
+        self.operations += len(ids)
+        return len(body)
+
+    def _ordinal(self, schema: pa.Schema) -> int:
+        """The number of a schema in this generation; a new one is logged first."""
+        schemas = self._schemas
+        if not (schemas and schemas[-1].equals(schema)):
+            self._writer.append(encode_schema(len(schemas), schema))
+            schemas.append(schema)
+        return len(schemas) - 1
+
+    def sync(self) -> None:
+        """Make durable what was appended before the call. Any thread."""
+        with self._lock:
+            if self._is_dead:
+                raise OSError("an fsync has failed before; another one would prove nothing")
+            self._is_dead = True
+            self.synced_position = self._base + self._writer.sync()
+            self._is_dead = False
+
+    def roll(self, file_id: bytes) -> int:
+        """Start the next generation; returns how many operations the older ones hold.
+
+        The old generation is durable before the new one exists: so only the newest can ever have a torn tail.
+        """
+        self.sync()
+        with self._lock:
+            old = self._writer
+            new = create_translog(self._files, self._directory, generation=old.generation + 1, file_id=file_id)
+            new.synced = new.end
+            self._base += old.end
+            self._writer = new
+            self.synced_position = self._base + new.end
+            self._older_bytes += old.end
+            self._schemas = []
+            self._mark_end = new.end
+        old.close()
+        return self.operations
+
+    def trim(self, operations: int) -> None:
+        """Older generations are gone, and these operations with them."""
+        self.operations -= operations
+        self._older_bytes = 0
+
+    def close(self, *, is_sound: bool) -> None:
+        """Make everything durable if the log is sound, and let go of the file."""
+        try:
+            if is_sound:
+                self.sync()
+                if self._writer.end > self._mark_end:
+                    self._writer.append(MARK)
+                    self.sync()
+        finally:
+            with self._lock:
+                self._writer.close()

@@ -1,0 +1,148 @@
+"""Opening a shard copy: from files to a state that goes on where the last process stopped.
+
+In: the shard's directory. Out: the manifest, its segments, and the operations of the translogs in order. What the
+manifest does not name is a left-over of a crash and removed. Damage is refused with ShardFailed naming the file; only
+the tail of the last translog, which was never acknowledged, is cut.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+
+from cratepy.errors import ShardFailed
+from cratepy.storage import manifest as manifests
+from cratepy.storage import segment as segments
+from cratepy.storage import translog as translogs
+from cratepy.storage.filesystem import FileSystem
+from cratepy.storage.manifest import Manifest
+from cratepy.storage.merging import LiveSegment
+from cratepy.storage.records import RecordHeader, decode_record, decode_rows, decode_schema
+
+#: Written into a new shard's directory before anything else is durable in it.
+_FIRST_TRANSLOG: Final = 1
+
+
+def create_shard(files: FileSystem, directory: Path, first: Manifest, *, file_id: bytes) -> None:
+    """Lay out an empty shard copy durably; what an interrupted attempt left is removed first."""
+    files.remove_tree(directory)
+    files.make_directory(directory)
+    translogs.create_translog(files, directory, generation=_FIRST_TRANSLOG, file_id=file_id).close()
+    manifests.write_manifest(files, directory, first)
+
+
+def open_segments(files: FileSystem, directory: Path, manifest: Manifest) -> tuple[LiveSegment, ...]:
+    opened = []
+    for entry in manifest.segments:
+        deletes = segments.read_deletes(files, directory, entry)
+        generation = 0 if entry.deletes is None else deletes_generation(entry.deletes.name)
+        opened.append(LiveSegment(segments.open_segment(files, directory, entry), deletes, generation))
+    return tuple(opened)
+
+
+def deletes_generation(name: str) -> int:
+    return int(name.removeprefix(segments.DELETES_PREFIX))
+
+
+def remove_orphans(files: FileSystem, directory: Path, manifest: Manifest) -> None:
+    """Remove files and segments that no manifest names: a crash left them, or they were merged away."""
+    live = {segments.segment_name(entry.number): entry for entry in manifest.segments}
+    for name in files.names(directory):
+        path = directory / name
+        if name.startswith(segments.PREFIX):
+            if name not in live:
+                files.remove_tree(path)
+        elif name.startswith(translogs.PREFIX):
+            if translog_generation(name) < manifest.translog_generation:
+                files.unlink(path)
+        elif name == manifests.TEMPORARY_NAME:
+            files.unlink(path)
+    for name, entry in live.items():
+        kept = {file.name for file in entry.files} | ({entry.deletes.name} if entry.deletes is not None else set())
+        for inner in files.names(directory / name):
+            if inner not in kept:
+                files.unlink(directory / name / inner)
+
+
+def translog_generation(name: str) -> int:
+    number = name.removeprefix(translogs.PREFIX)
+    if not number.isdecimal():
+        raise ShardFailed(f"{name} is no translog's name")
+    return int(number)
+
+
+class Replay:
+    """The translogs of a shard from the manifest's generation on. Iterate over :meth:`operations`, then :meth:`resume`."""
+
+    def __init__(self, files: FileSystem, directory: Path, manifest: Manifest) -> None:
+        self._files = files
+        self._directory = directory
+        names = [name for name in files.names(directory) if name.startswith(translogs.PREFIX)]
+        self._generations = sorted(translog_generation(name) for name in names)
+        self._generations = [g for g in self._generations if g >= manifest.translog_generation]
+        expected = list(range(manifest.translog_generation, manifest.translog_generation + len(self._generations)))
+        if not self._generations or self._generations != expected:
+            path = directory / translogs.translog_name(manifest.translog_generation)
+            raise ShardFailed(f"{path} or a translog after it is missing")
+        #: The schemas that records of the last generation refer to.
+        self.schemas: list[pa.Schema] = []
+        self.operation_count = 0
+        self.translog_bytes = 0
+        self._last: translogs.TranslogReader | None = None
+        self._last_generation = manifest.translog_generation
+
+    def operations(self) -> Iterator[tuple[RecordHeader, pa.RecordBatch | None, int]]:
+        """(header, rows, bytes) in the order they were written; raises ShardFailed for damage."""
+        for generation in self._generations:
+            path = self._directory / translogs.translog_name(generation)
+            data = memoryview(self._files.map(path))
+            reader = translogs.TranslogReader(data, path=str(path), generation=generation)
+            if reader.is_blank:
+                # Only the newest file can be without a header: its predecessor's records go on being the last ones.
+                if generation != self._generations[-1] or generation == self._generations[0]:
+                    raise ShardFailed(f"{path} is damaged: it has no header")
+                continue
+            if self._last is not None and self._last.has_tail:
+                raise ShardFailed(f"{path} follows a translog that is damaged at byte {self._last.end}")
+            yield from self._operations_of(reader, str(path))
+            self._last, self._last_generation = reader, generation
+            self.translog_bytes += reader.end
+
+    def _operations_of(
+        self, reader: translogs.TranslogReader, path: str
+    ) -> Iterator[tuple[RecordHeader, pa.RecordBatch | None, int]]:
+        self.schemas = []
+        for payload in reader:
+            try:
+                header, body = decode_record(payload)
+                if header.kind == "schema":
+                    assert header.schema == len(self.schemas)
+                    self.schemas.append(decode_schema(body))
+                elif header.kind != "mark":
+                    rows = None if header.kind == "delete" else decode_rows(body, self.schemas[header.schema])
+                    self.operation_count += len(header.ids)
+                    yield header, rows, len(body)
+            except (msgspec.MsgspecError, struct.error, pa.ArrowException, IndexError) as error:
+                raise ShardFailed(f"{path} is damaged: record at byte {reader.end}: {error}") from error
+
+    def resume(self) -> translogs.TranslogWriter:
+        """The last translog, cut to its good records and durable, ready to be appended to."""
+        last = self._last
+        assert last is not None
+        newest = self._generations[-1]
+        if newest != self._last_generation:
+            self._files.unlink(self._directory / translogs.translog_name(newest))
+            self._files.sync_directory(self._directory)
+        file = self._files.append(self._directory / translogs.translog_name(self._last_generation))
+        if last.has_tail:
+            file.truncate(last.end)
+        # What was read is shown to clients from now on, so it must not be lost by the next power cut.
+        file.sync()
+        writer = translogs.TranslogWriter(file, generation=self._last_generation, file_id=last.file_id, end=last.end)
+        writer.synced = last.end
+        return writer
