@@ -1,0 +1,55 @@
+"""Geo functions on points: latitude, longitude, distance. A point is ``[longitude, latitude]``.
+
+Source: CrateDB's geo functions; distance is the haversine formula on a sphere of the mean earth radius. Not yet:
+shapes (within, intersects, area) and geohash.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from cratepy.functions.signatures import Declaration, signatures
+
+#: Lucene's SloppyMath uses the mean radius of WGS 84.
+_EARTH_RADIUS_M: Final = 6_371_008.7714
+_GEOHASH_DIGITS: Final = "0123456789bcdefghjkmnpqrstuvwxyz"
+_GEOHASH_LENGTH: Final = 12
+
+
+def _distance(left: list[float], right: list[float]) -> float:
+    (longitude1, latitude1), (longitude2, latitude2) = left, right
+    phi1, phi2 = math.radians(latitude1), math.radians(latitude2)
+    half_chord = (
+        math.sin((phi2 - phi1) / 2) ** 2
+        + math.cos(phi1) * math.cos(phi2) * math.sin(math.radians(longitude2 - longitude1) / 2) ** 2
+    )
+    return 2 * _EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(half_chord)))
+
+
+def _geohash(point: list[float]) -> str:
+    bounds = [[-180.0, 180.0], [-90.0, 90.0]]
+    digits, value = "", 0
+    for bit in range(5 * _GEOHASH_LENGTH):
+        axis = bit % 2
+        low, high = bounds[axis]
+        middle = (low + high) / 2
+        is_upper = point[axis] >= middle
+        bounds[axis][0 if is_upper else 1] = middle
+        value = value * 2 + is_upper
+        if bit % 5 == 4:
+            digits, value = digits + _GEOHASH_DIGITS[value], 0
+    return digits
+
+
+DECLARATIONS: Final[tuple[Declaration, ...]] = (
+    Declaration(name="latitude", signatures=signatures("geo_point -> double"), row=lambda point: float(point[1])),
+    Declaration(name="longitude", signatures=signatures("geo_point -> double"), row=lambda point: float(point[0])),
+    Declaration(
+        name="distance",
+        signatures=signatures("geo_point,geo_point -> double"),
+        row=_distance,
+        doc="metres between two points",
+    ),
+    Declaration(name="geohash", signatures=signatures("geo_point -> text"), row=_geohash),
+)

@@ -1,0 +1,190 @@
+"""System information and PostgreSQL's catalog helpers. What depends on the statement reads its context.
+
+Source: CrateDB's scalar.systeminformation and PostgreSQL's catalog functions. Object definitions that are not in reach
+of a function (index and constraint definitions, comments) are NULL, as in CrateDB; privileges are checked when a
+statement is compiled, so the ``has_*_privilege`` family answers for the superuser and for oneself.
+"""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Callable
+from typing import Any, Final
+
+import cratepy
+from cratepy.clock import SystemClock
+from cratepy.errors import SettingUnknown, SQLParseError
+
+from cratepy.functions.catalog_names import format_type, system_relation_oid, type_name, type_oid_of_name
+from cratepy.functions.signatures import Declaration, signatures
+from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA
+from cratepy.model.session_settings import DEFINITIONS, SILENT_SETTINGS
+from cratepy.model.types import DataType
+
+#: PostgreSQL's numbers of encodings.
+_ENCODINGS: Final = {0: "SQL_ASCII", 6: "UTF8"}
+_SUPERUSER_OID: Final = 10
+_SIZES: Final = ("bytes", "kB", "MB", "GB", "TB", "PB")
+_SIZE_STEP: Final = 10 * 1024
+_PRIVILEGES: Final = {
+    "schema": frozenset({"create", "usage"}),
+    "database": frozenset({"connect", "create", "temp", "temporary"}),
+    "table": frozenset({"select", "insert", "update", "delete", "truncate", "references", "trigger"}),
+    "function": frozenset({"execute"}),
+}
+_CLOCK: Final = SystemClock()
+
+
+def _current_schemas(context: Any, with_implicit: bool) -> list[str]:
+    path = [schema for schema in context.search_path if schema != "pg_catalog"]
+    return ["pg_catalog", *path] if with_implicit else path
+
+
+def _current_schema(context: Any) -> str:
+    return next((schema for schema in context.search_path if schema != "pg_catalog"), DEFAULT_SCHEMA)
+
+
+def _current_setting(context: Any, name: str, missing_ok: bool = False) -> str | None:
+    name = name.lower()
+    if name in context.settings:
+        return str(context.settings[name])
+    if name == "search_path":
+        return ", ".join(context.search_path)
+    if name in DEFINITIONS:
+        return DEFINITIONS[name].default
+    if name in SILENT_SETTINGS:
+        return SILENT_SETTINGS[name]
+    if not missing_ok:
+        raise SettingUnknown(f"Unrecognised Setting: {name}")
+    return None
+
+
+def _has_privilege(kind: str) -> Callable[..., bool]:
+    known = _PRIVILEGES[kind]
+
+    def has_privilege(_context: Any, *arguments: Any) -> bool:
+        for privilege in arguments[-1].split(","):
+            if privilege.strip().lower() not in known:
+                raise SQLParseError(f"Unrecognized permission: {privilege.strip()}")
+        return True
+
+    return has_privilege
+
+
+_PRIVILEGE_TYPES: Final = tuple(
+    f"{who}{what},text -> boolean"
+    for who in ("", "text,", "integer,")
+    for what in ("text", "integer")
+)
+
+
+def _pretty_size(size: int) -> str:
+    magnitude, unit = abs(size), 0
+    while magnitude >= _SIZE_STEP and unit + 1 < len(_SIZES):
+        magnitude = (magnitude + 512) // 1024
+        unit += 1
+    return f"{'-' if size < 0 else ''}{magnitude} {_SIZES[unit]}"
+
+
+def _typeof_row(arguments: tuple[DataType, ...], _result: DataType) -> Callable[[Any], str]:
+    name = type_name(arguments[0])
+    return lambda _value: name
+
+
+def _to_regclass(name: str) -> int | None:
+    return system_relation_oid(name)
+
+
+def _to_regtype(name: str) -> int | None:
+    return type_oid_of_name(name)
+
+
+def _text_id() -> str:
+    """20 characters of base64url: 15 random bytes."""
+    return base64.urlsafe_b64encode(uuid.UUID(_CLOCK.new_id()).bytes[:15]).decode()
+
+
+def _info(name: str, types: str, row: Callable[..., Any], *, aliases: tuple[str, ...] = (), doc: str = "") -> Declaration:
+    """A function of the statement's context."""
+    return Declaration(
+        name=name,
+        aliases=aliases,
+        signatures=signatures(*types.split("; ")),
+        row=row,
+        takes_context=True,
+        is_deterministic=False,
+        doc=doc,
+    )
+
+
+def _plain(name: str, types: str, row: Callable[..., Any], *, takes_null: bool = False, doc: str = "") -> Declaration:
+    return Declaration(name=name, signatures=signatures(*types.split("; ")), row=row, takes_null=takes_null, doc=doc)
+
+
+def _null(*_arguments: Any) -> None:
+    return None
+
+
+DECLARATIONS: Final[tuple[Declaration, ...]] = (
+    _plain("version", "-> text", lambda: f"CratePy {cratepy.__version__} (CrateDB 6.4.3 compatible)"),
+    _info("current_user", "-> text", lambda context: context.user, aliases=("session_user", "user", "current_role")),
+    _info("current_schema", "-> text", _current_schema),
+    _info("current_schemas", "boolean -> text[]", _current_schemas),
+    _plain("current_database", "-> text", lambda: CATALOG_NAME),
+    _plain("current_catalog", "-> text", lambda: CATALOG_NAME),
+    _info("current_setting", "text -> text; text,boolean -> text", _current_setting),
+    _info("pg_backend_pid", "-> integer", lambda _context: -1),
+    _info("pg_postmaster_start_time", "-> timestamptz", lambda context: context.now_ms),
+    _info("pg_is_in_recovery", "-> boolean", lambda _context: False),
+    _info("txid_current", "-> bigint", lambda context: context.now_ms),
+    *(
+        _info(f"has_{kind}_privilege", "; ".join(_PRIVILEGE_TYPES), _has_privilege(kind))
+        for kind in ("schema", "database", "table", "function")
+    ),
+    _plain("pg_get_userbyid", "integer -> text", lambda oid: "crate" if oid in (0, _SUPERUSER_OID) else f"unknown (OID={oid})"),
+    _plain("pg_encoding_to_char", "integer -> text", lambda number: _ENCODINGS.get(number)),
+    _plain("pg_get_expr", "text,integer -> text; text,integer,boolean -> text", lambda text, *_rest: text),
+    _plain("pg_get_partkeydef", "integer -> text", _null),
+    _plain("pg_get_serial_sequence", "text,text -> text", _null),
+    _plain("pg_get_constraintdef", "integer -> text; integer,boolean -> text", _null),
+    _plain("pg_get_indexdef", "integer -> text; integer,integer,boolean -> text", _null),
+    _plain("pg_get_viewdef", "integer -> text; integer,boolean -> text", _null),
+    _plain("pg_get_function_result", "integer -> text", _null),
+    _plain("pg_get_function_arguments", "integer -> text", _null),
+    _plain("pg_get_function_identity_arguments", "integer -> text", _null),
+    _plain("pg_get_statisticsobjdef_columns", "integer -> text", _null),
+    _plain("pg_get_triggerdef", "integer -> text; integer,boolean -> text", _null),
+    _plain("pg_get_ruledef", "integer -> text; integer,boolean -> text", _null),
+    _plain("obj_description", "integer,text -> text; integer -> text", _null),
+    _plain("shobj_description", "integer,text -> text", _null),
+    _plain("col_description", "integer,integer -> text", _null),
+    _plain("pg_table_is_visible", "integer -> boolean", lambda _oid: True),
+    _plain("pg_type_is_visible", "integer -> boolean", lambda _oid: True),
+    _plain("pg_function_is_visible", "integer -> boolean", lambda _oid: True),
+    _plain("pg_relation_is_publishable", "integer -> boolean", lambda _oid: False),
+    _plain("pg_relation_size", "integer -> bigint; integer,text -> bigint", lambda *_arguments: 0),
+    _plain("pg_table_size", "integer -> bigint", lambda _oid: 0),
+    _plain("pg_total_relation_size", "integer -> bigint", lambda _oid: 0),
+    _plain("pg_size_pretty", "bigint -> text", _pretty_size),
+    _plain("format_type", "integer,integer -> text", format_type, takes_null=True),
+    _plain("to_regclass", "text -> regclass", _to_regclass),
+    _plain("to_regtype", "text -> regtype", _to_regtype),
+    Declaration(name="pg_typeof", signatures=signatures("V -> text"), row_of=_typeof_row, takes_null=True),
+    Declaration(
+        name="pg_sleep",
+        signatures=signatures("double -> boolean"),
+        row=_null,
+        is_deterministic=False,
+        doc="waits; the executor does the waiting before the statement runs",
+    ),
+    Declaration(
+        name="gen_random_text_uuid", signatures=signatures("-> text"), row=_text_id, is_deterministic=False
+    ),
+    Declaration(
+        name="gen_random_uuid",
+        signatures=signatures("-> uuid"),
+        row=_CLOCK.new_id,
+        is_deterministic=False,
+    ),
+)
