@@ -1,0 +1,266 @@
+"""Queries that never become one: rows by primary key, and the number of rows of a table.
+
+A predicate pins the primary key if it leaves only a list of keys that a row may have: ``=``, ``IN``, ``= ANY`` of an array
+literal, joined by AND (which combines columns) and OR (which adds keys). Such rows are read in real time, whatever else the
+statement asks of them: the rest of the predicate is tested on the rows that were found. Above
+``PRIMARY_KEY_GETS_MAX`` keys a scan is better. After CrateDB's ``EqualityExtractor``, ``DocKeys``, ``Get`` and ``Count``.
+
+Not gets (yet): ``= ANY($1)`` with an array parameter, whose length the plan does not know; more than one key under ORDER BY
+or LIMIT; keys inside joins. They read the last refresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cratepy import limits
+from cratepy.model.expressions import Aggregate, Call, Column, Expression, InList, Literal
+from cratepy.model.plan import CountPlan, GetPlan
+from cratepy.model.relations import (
+    Aggregation,
+    Item,
+    Limit,
+    OutputColumn,
+    Project,
+    Relation,
+    Scan,
+    ScanColumn,
+    Sort,
+    output_columns,
+)
+from cratepy.model.schema import TableDefinition
+from cratepy.model.state import ClusterState
+from cratepy.sql.plan.placement import shard_sources
+from cratepy.sql.plan.volatility import is_volatile
+from cratepy.sql.plan.walk import columns_of, conjuncts, disjuncts, is_constant, nodes, passed_on
+
+#: System columns that a row read by key has. ``_score`` and ``_docid`` exist only where an index was searched.
+GET_SYSTEM_COLUMNS: Final = frozenset({"_id", "_version", "_seq_no", "_primary_term", "_raw", "_doc"})
+#: Functions that only an index can answer.
+_INDEX_FUNCTIONS: Final = frozenset({"match", "knn_match"})
+
+#: Values of some key columns, by source, that a row must have together.
+Assignment = dict[str, Expression]
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The keys a predicate allows; ``is_exact`` if every row with such a key satisfies it."""
+
+    assignments: tuple[Assignment, ...]
+    is_exact: bool
+
+
+# --- count(*) --------------------------------------------------------------------------------------------------------
+
+
+def as_count(relation: Relation, columns: tuple[OutputColumn, ...], state: ClusterState) -> CountPlan | None:
+    """``SELECT count(*) FROM t``. Raises ShardUnavailable: the count of some of the shards would be wrong."""
+    if isinstance(relation, Project):
+        match relation.items:
+            case (Item(expression=Column(id=named)),):
+                inner = relation.child
+                if isinstance(inner, Aggregation) and [c.id for c in output_columns(inner)] == [named]:
+                    return as_count(inner, columns, state)
+        return None
+    match relation:
+        case Aggregation(
+            child=Scan(filter=None, limit=None) as scan,
+            keys=(),
+            aggregates=(Item(expression=Aggregate(function="count", arguments=(), filter=None)),),
+        ):
+            shard_sources(state, scan.table_uuid, scan.table)
+            return CountPlan(table_uuid=scan.table_uuid, table=scan.table, columns=columns)
+        case _:
+            return None
+
+
+# --- rows by key -----------------------------------------------------------------------------------------------------
+
+
+def as_get(relation: Relation, columns: tuple[OutputColumn, ...], state: ClusterState) -> GetPlan | None:
+    """A plain read of rows whose key the filter pins; None for anything else."""
+    items: tuple[Item, ...] | None = None
+    shape = _without_single_row_operators(relation)
+    if isinstance(shape, Project):
+        items, shape = shape.items, shape.child
+    if not isinstance(shape, Scan) or shape.filter is None:
+        return None
+    table = state.tables.get(shape.table_uuid)
+    if table is None:
+        return None
+    found = _keys_of(shape, table.definition)
+    if found is None:
+        return None
+    keys, is_exact, is_by_id = found
+    if shape is not relation and _needs_one_row(relation) and len(keys) > 1:
+        return None
+    items = items if items is not None else tuple(passed_on(column) for column in output_columns(shape))
+    if any(is_volatile(item.expression) or _asks_index(item.expression) for item in items):
+        return None
+    return _get(shape, items, columns, keys=keys, residual=None if is_exact else shape.filter, is_by_id=is_by_id)
+
+
+def _without_single_row_operators(relation: Relation) -> Relation:
+    """The relation below sorts and limits that mean nothing for a single row."""
+    match relation:
+        case Sort():
+            return _without_single_row_operators(relation.child)
+        case Limit(count=Literal(value=int(n)), offset=None | Literal(value=None | 0)) if n >= 1:
+            return _without_single_row_operators(relation.child)
+        case Project(child=Sort() | Limit()):
+            below = _without_single_row_operators(relation.child)
+            return Project(below, relation.items) if isinstance(below, Scan) else relation
+        case _:
+            return relation
+
+
+def _needs_one_row(relation: Relation) -> bool:
+    while isinstance(relation, Project):
+        relation = relation.child
+    return isinstance(relation, Sort | Limit)
+
+
+def _get(
+    scan: Scan,
+    items: tuple[Item, ...],
+    columns: tuple[OutputColumn, ...],
+    *,
+    keys: tuple[tuple[Expression, ...], ...],
+    residual: Expression | None,
+    is_by_id: bool,
+) -> GetPlan | None:
+    stored = {column.id: column for column in scan.columns}
+    if residual is None and all(isinstance(item.expression, Column) for item in items):
+        read = [stored[item.expression.id] for item in items if isinstance(item.expression, Column)]
+        sources = tuple(column.source for column in read)
+        projection: tuple[Item, ...] = ()
+        read_columns = columns
+    else:
+        used = columns_of(*(item.expression for item in items))
+        used |= columns_of(residual) if residual is not None else frozenset()
+        read = [column for column in scan.columns if column.id in used]
+        sources = tuple(column.source for column in read)
+        read_columns = tuple(OutputColumn(column.id, column.name, column.type) for column in read)
+        projection = tuple(Item(c.id, c.name, i.expression) for c, i in zip(columns, items, strict=True))
+    if not all(_is_readable(column) for column in read):
+        return None
+    return GetPlan(
+        table_uuid=scan.table_uuid,
+        table=scan.table,
+        keys=keys,
+        sources=sources,
+        columns=read_columns,
+        residual=residual,
+        projection=projection,
+        is_by_id=is_by_id,
+    )
+
+
+def _is_readable(column: ScanColumn) -> bool:
+    return not column.source.startswith("_") or column.source in GET_SYSTEM_COLUMNS
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def _keys_of(scan: Scan, table: TableDefinition) -> tuple[tuple[tuple[Expression, ...], ...], bool, bool] | None:
+    """(keys, whether they are the whole filter, whether they are ``_id``s); None if the filter pins no key."""
+    assert scan.filter is not None
+    if is_volatile(scan.filter) or _asks_index(scan.filter):
+        return None
+    sources = {column.id: column.source for column in scan.columns}
+    by_source = {f"c{column.oid}": column.name for column in table.columns}
+    primary = tuple(next(s for s, name in by_source.items() if name == key) for key in table.primary_key)
+    choices: list[tuple[tuple[str, ...], bool]] = [(primary, False)] if primary else []
+    if table.clustered_by is None or table.primary_key == (table.clustered_by,):
+        # Otherwise an _id alone does not say which shard has the row.
+        choices.append((("_id",), True))
+    for wanted, is_by_id in choices:
+        kept = {id_: source for id_, source in sources.items() if source in wanted}
+        found = _allowed(scan.filter, kept)
+        if found is None or not all(assignment.keys() == set(wanted) for assignment in found.assignments):
+            continue
+        keys = _different([tuple(assignment[source] for source in wanted) for assignment in found.assignments])
+        return keys, found.is_exact, is_by_id
+    return None
+
+
+def _different(keys: list[tuple[Expression, ...]]) -> tuple[tuple[Expression, ...], ...]:
+    if all(isinstance(value, Literal) for key in keys for value in key):
+        seen = {tuple(value.value for value in key if isinstance(value, Literal)): key for key in keys}
+        return tuple(seen.values())
+    return tuple(keys)
+
+
+def _asks_index(expression: Expression) -> bool:
+    return any(isinstance(node, Call) and node.function in _INDEX_FUNCTIONS for node in nodes(expression))
+
+
+def _allowed(predicate: Expression, sources: dict[int, str]) -> KeySet | None:
+    """The keys the predicate allows; None if it says nothing about them."""
+    match predicate:
+        case Call(function="op_and"):
+            return _all_of([_allowed(part, sources) for part in conjuncts(predicate)])
+        case Call(function="op_or"):
+            return _any_of([_allowed(part, sources) for part in disjuncts(predicate)])
+        case Call(function="op_=", arguments=(one, other)):
+            return _one_of(one, [other], sources) or _one_of(other, [one], sources)
+        case InList(operand=operand, items=items):
+            return _one_of(operand, items, sources)
+        case Call(function="op_any_=", arguments=(operand, Literal(value=list(values), type=array))):
+            if array.element is None:
+                return None
+            element = array.element
+            return _one_of(operand, [Literal(value, element) for value in values], sources)
+        case _:
+            return None
+
+
+def _one_of(column: Expression, values: Sequence[Expression], sources: dict[int, str]) -> KeySet | None:
+    if not isinstance(column, Column) or column.id not in sources or len(values) > limits.PRIMARY_KEY_GETS_MAX:
+        return None
+    source = sources[column.id]
+    if not all(is_constant(value) and value.type.kind == column.type.kind for value in values):
+        return None
+    known = [value for value in values if not (isinstance(value, Literal) and value.value is None)]
+    if column.type.kind == "numeric" and any(value.type != column.type for value in known):
+        return None  # Equal numbers of different scale have different texts, and the text is the key.
+    return KeySet(tuple({source: value} for value in known), is_exact=True)
+
+
+def _all_of(found: list[KeySet | None]) -> KeySet | None:
+    result: KeySet | None = None
+    is_exact = None not in found
+    for keys in found:
+        if keys is None:
+            continue
+        if result is None:
+            result = keys
+            continue
+        if len(result.assignments) * len(keys.assignments) > limits.PRIMARY_KEY_GETS_MAX:
+            return None
+        pairs = [(a, b) for a in result.assignments for b in keys.assignments]
+        overlaps = any(a.keys() & b.keys() for a, b in pairs)
+        # Two demands on one column: the keys of the first are tested for the second.
+        is_exact = is_exact and not overlaps
+        merged: list[Assignment] = []
+        for a, b in pairs:
+            union = {**b, **a}
+            if union not in merged:
+                merged.append(union)
+        result = KeySet(tuple(merged), is_exact and result.is_exact and keys.is_exact)
+    return None if result is None else KeySet(result.assignments, is_exact and result.is_exact)
+
+
+def _any_of(found: list[KeySet | None]) -> KeySet | None:
+    total: list[Assignment] = []
+    is_exact = True
+    for keys in found:
+        if keys is None:
+            return None
+        total.extend(keys.assignments)
+        is_exact = is_exact and keys.is_exact
+    return KeySet(tuple(total), is_exact) if len(total) <= limits.PRIMARY_KEY_GETS_MAX else None
