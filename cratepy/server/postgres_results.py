@@ -73,7 +73,8 @@ async def send_some(client: ClientSocket, portal: Portal, encoder: RowEncoder, r
     PostgreSQL suspends a portal as soon as the limit is reached, even if no row is left, and so does this.
     """
     result = portal.result
-    assert result is not None and row_limit > 0
+    assert result is not None
+    assert row_limit > 0
     if result.rows is not None and not portal.rows:
         portal.rows = deque(result.rows)
         result.rows = []

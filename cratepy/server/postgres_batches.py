@@ -1,0 +1,156 @@
+"""Bind/Execute pairs of one write statement, gathered into one bulk.
+
+executemany of asyncpg, psycopg and pgjdbc sends thousands of ``Bind [Describe] Execute`` of one INSERT, UPDATE or DELETE
+before its Sync. They are gathered here as bytes, decoded column-wise and run by ``execute_bulk``; the replies are those
+of single executions. Unlike in PostgreSQL the items behind a failed one have been run (there are no transactions); the
+first error is reported in its place and the rest is skipped until Sync.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from cratepy import limits
+from cratepy.errors import CrateError
+from cratepy.execution.results import BulkItem
+from cratepy.model.plan import CompiledStatement
+from cratepy.protocols.postgres import encoder
+from cratepy.protocols.postgres.decoder import FrontendDecoder
+from cratepy.protocols.postgres.messages import Bind
+from cratepy.server.portals import PreparedStatement
+from cratepy.server.session import BULK_PLANS, Session, command_tag
+from cratepy.server.sockets import ClientSocket
+
+
+def is_batchable(compiled: CompiledStatement | None) -> bool:
+    """A write that returns no rows."""
+    return compiled is not None and compiled.columns is None and isinstance(compiled.plan, BULK_PLANS)
+
+
+class ExecuteBatch:
+    """Executions of one statement through one portal, all in the same formats."""
+
+    def __init__(self, statement: PreparedStatement, compiled: CompiledStatement, bind: Bind) -> None:
+        self.statement = statement
+        self.compiled = compiled
+        self.bind = bind
+        self.rows: list[list[bytes | None]] = [bind.parameters]
+        self._bytes = len(bind.head)
+        #: The last Bind has no Execute yet.
+        self.is_open = True
+        #: Whether the client asked to describe the portal of the first item; all items of a batch are alike in it.
+        self.is_described = False
+        self.is_item_described = False
+
+    def accepts(self, bind: Bind) -> bool:
+        """Whether this Bind is one more of the same."""
+        return not self.is_open and bind.head == self.bind.head and bind.tail == self.bind.tail
+
+    def add(self, bind: Bind) -> None:
+        self.rows.append(bind.parameters)
+        self.is_open = True
+        self.is_item_described = False
+
+    def describe(self) -> None:
+        """The portal of the open item is to be described."""
+        self.is_item_described = True
+        if len(self.rows) == 1:
+            self.is_described = True
+
+    @property
+    def is_item_alike(self) -> bool:
+        """The open item was described if the first one was."""
+        return self.is_item_described == self.is_described
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) >= limits.PG_BATCH_EXECUTES_MAX or self._bytes >= limits.PG_BATCH_BYTES_MAX
+
+    def execute(self, decoder: FrontendDecoder) -> None:
+        """The open item was executed; take the ones like it that stand next in the buffer."""
+        self.is_open = False
+        portal = self.bind.portal.encode() + b"\0"
+        after = b"E" + struct.pack(">i", len(portal) + 8) + portal + b"\0\0\0\0"
+        if self.is_described:
+            after = b"D" + struct.pack(">i", len(portal) + 5) + b"P" + portal + after
+        before = decoder.buffered_bytes
+        self.rows += decoder.take_repeats(
+            head=self.bind.head,
+            tail=self.bind.tail,
+            after=after,
+            parameter_count=len(self.bind.parameters),
+            rows_max=limits.PG_BATCH_EXECUTES_MAX - len(self.rows),
+        )
+        self._bytes += before - decoder.buffered_bytes
+
+    def close_item(self) -> Bind | None:
+        """Take back an item that was bound and not executed: something else follows."""
+        if not self.is_open:
+            return None
+        self.is_open = False
+        return Bind(
+            self.bind.portal,
+            self.bind.statement,
+            self.bind.parameter_formats,
+            self.rows.pop(),
+            self.bind.result_formats,
+            self.bind.head,
+            self.bind.tail,
+        )
+
+    async def run(self, session: Session, client: ClientSocket) -> None:
+        """Run all items and write their replies; raises the error of the first that failed, after the replies before it."""
+        assert not self.is_open
+        if not self.rows:
+            return
+        failure: CrateError | None = None
+        try:
+            values = self._decode()
+        except CrateError:
+            values, failure = self._decode_until_error()
+        if len(values) == 1:
+            result = await session.execute(self.compiled, values[0])
+            session.finish()
+            items = [BulkItem(result.rowcount)]
+        elif values:
+            items = await session.execute_bulk(self.compiled, values)
+            assert len(items) == len(values), "a bulk write answered another number of items"
+        else:
+            items = []
+        self._reply(items, session, client)
+        if failure is not None:
+            raise failure
+
+    def _decode(self) -> list[Any]:
+        if not self.bind.parameters:
+            return [()] * len(self.rows)
+        if len(self.rows) == 1:
+            decoders = self.statement.decoders(self.bind.parameter_formats)
+            return [[None if v is None else d(v) for d, v in zip(decoders, self.rows[0], strict=True)]]
+        decode = self.statement.column_decoders(self.bind.parameter_formats)
+        columns = zip(*self.rows, strict=True)
+        return list(zip(*(d(column) for d, column in zip(decode, columns, strict=True)), strict=True))
+
+    def _decode_until_error(self) -> tuple[list[Any], CrateError]:
+        decoders = self.statement.decoders(self.bind.parameter_formats)
+        values: list[Any] = []
+        for row in self.rows:
+            try:
+                values.append([None if v is None else d(v) for d, v in zip(decoders, row, strict=True)])
+            except CrateError as error:
+                return values, error
+        raise AssertionError("decoding failed as a whole and worked row by row")
+
+    def _reply(self, items: list[BulkItem], session: Session, client: ClientSocket) -> None:
+        before = encoder.BIND_COMPLETE + (encoder.NO_DATA if self.is_described else b"")
+        replies: dict[int, bytes] = {}
+        for item in items:
+            if item.error is not None:
+                client.write(before)
+                raise item.error
+            reply = replies.get(item.rowcount)
+            if reply is None:
+                tag = command_tag(self.compiled, item.rowcount, session.transaction_status)
+                reply = replies[item.rowcount] = before + encoder.command_complete(tag)
+            client.write(reply)
