@@ -1,48 +1,382 @@
-"""The cluster state service of a node: state, submissions and waits on one side, coordination on the other."""
+"""The cluster state service of a node: the committed state on one side, commands that change it on the other.
+
+Enter :class:`ClusterOptions` and a clock; any node takes commands and gives the last committed state it has applied. The
+service ties the parts together: data directory (lock, node id, state log), transport, discovery, coordination core and
+its driver. Appliers see every applied state in order, before it becomes visible, on the trio thread.
+
+Whoever changes the cluster state asks here: :meth:`ClusterService.submit` finds the master, waits for the commit and for
+the local application, and says in bounded time what it knows: refused, done, or unknown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 
+import msgspec
 import trio
 
 from cratepy import limits
-from cratepy.cluster.transport import Transport
-from cratepy.errors import NoMaster
+from cratepy.clock import Clock
+from cratepy.cluster.commands import is_repeatable
+from cratepy.cluster.coordination.coordinator import Coordinator, Mode
+from cratepy.cluster.coordination.messages import (
+    Answered,
+    Bootstrapped,
+    ModeChanged,
+    OutcomeLost,
+    Refused,
+    Submitted,
+)
+from cratepy.cluster.discovery import BOOTSTRAP_PATIENCE_S, Discovery, bootstrap_config, parse_address
+from cratepy.cluster.driver import LEAVE_ACTION, Driver, Goodbye
+from cratepy.cluster.options import ClusterOptions
+from cratepy.cluster.persistence import NodeDirectory
+from cratepy.cluster.transport import Address, Transport
+from cratepy.errors import (
+    Condition,
+    CrateError,
+    NoMaster,
+    OutcomeUnknown,
+    PeerUnavailable,
+    PublicationTimeout,
+    RequestTimeout,
+)
 from cratepy.model.commands import Command
-from cratepy.model.state import ClusterState
+from cratepy.model.state import ClusterState, NodeInfo
+
+logger = logging.getLogger(__name__)
+replace = msgspec.structs.replace
+SUBMIT_ACTION = "cluster/submit"
+#: Between two attempts to reach a master that refused or could not be reached.
+_RETRY_S = 0.02
+Applier = Callable[[ClusterState, ClusterState], None]
+
+
+class SubmitRequest(msgspec.Struct, frozen=True):
+    command: Command
+
+
+class SubmitReply(msgspec.Struct, frozen=True):
+    """``version`` of the state that contains the command; None if the node asked is not master, and nothing was done."""
+
+    version: int | None = None
+    is_lost: bool = False
+
+
+class _Ticket:
+    """A command this node, as master, is working on."""
+
+    def __init__(self) -> None:
+        self.is_done = trio.Event()
+        self.answer: Answered | Refused | OutcomeLost | None = None
+
+
+class _Waiter:
+    def __init__(self, predicate: Callable[[ClusterState], bool]) -> None:
+        self.predicate = predicate
+        self.is_met = trio.Event()
+        self.state: ClusterState | None = None
 
 
 class ClusterService:
-    """Front door of the package; signatures first, the driver follows."""
+    """See the module. The constructor takes the data directory (raises DirectoryInUse, StateDamaged); ``run`` does the rest."""
 
-    def __init__(self, *, node_id: str, transport: Transport) -> None:
-        self.node_id = node_id
-        self.transport = transport
-        self._state = ClusterState()
-        self._appliers: list[Callable[[ClusterState, ClusterState], None]] = []
+    def __init__(self, options: ClusterOptions, *, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._directory = NodeDirectory(options.data_path / "nodes" / "0", new_node_id=new_node_id(clock))
+        self._log = self._directory.open_log(cluster_name=options.cluster_name)
+        self.node_id = self._directory.node_id
+        self.transport = Transport(
+            node_id=self.node_id,
+            cluster_name=options.cluster_name,
+            clock=clock,
+            bind_host=options.bind_host,
+            bind_ports=options.transport_ports,
+        )
+        #: Client ports told to the other nodes; the server sets them before ``run`` if they were not known before.
+        self.http_port = options.http_port
+        self.psql_port = options.psql_port
+        self._state = ClusterState(cluster_name=options.cluster_name)
+        self._leader_id: str | None = None
+        self._leader_changed = trio.Event()
+        self._appliers: list[Applier] = []
+        self._waiters: list[_Waiter] = []
+        self._tickets: dict[int, _Ticket] = {}
+        self._last_ticket = 0
+        self._driver: Driver | None = None
+        self._core: Coordinator | None = None
+        self._discovery: Discovery | None = None
+        self.transport.register(SUBMIT_ACTION, SubmitRequest, self._on_submit)
+
+    # --- what everybody reads ----------------------------------------------------------------------------------------
 
     @property
     def state(self) -> ClusterState:
+        """The last committed state applied here; ``master_id`` is None while no master is known."""
         return self._state
 
     @property
     def is_joined(self) -> bool:
-        return False
+        """Whether a committed state was applied since the start: then reads can be answered, also without a master."""
+        return self._state.version > 0
 
     @property
     def has_master(self) -> bool:
-        return False
+        return self._leader_id is not None
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        task_status.started()
-        await trio.sleep_forever()
+    @property
+    def is_master(self) -> bool:
+        return self._leader_id == self.node_id
 
-    async def submit(self, command: Command, *, timeout_s: float = limits.DDL_TIMEOUT_S) -> ClusterState:
-        raise NoMaster("no master")
+    def add_applier(self, applier: Applier) -> None:
+        """Call ``applier(old, new)`` for every committed state before it becomes visible. It must not block or raise."""
+        self._appliers.append(applier)
 
     async def wait_for(self, predicate: Callable[[ClusterState], bool], *, timeout_s: float) -> ClusterState:
-        raise NoMaster("no master")
+        """The first state from now on for which the predicate holds. Raises RequestTimeout."""
+        if predicate(self._state):
+            return self._state
+        waiter = _Waiter(predicate)
+        self._waiters.append(waiter)
+        try:
+            with trio.move_on_after(timeout_s):
+                await waiter.is_met.wait()
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+        if waiter.state is None:
+            raise RequestTimeout(f"the cluster state did not become as expected within {timeout_s:g} s")
+        return waiter.state
 
-    def add_applier(self, applier: Callable[[ClusterState, ClusterState], None]) -> None:
-        self._appliers.append(applier)
+    # --- running -----------------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Everything, until cancelled; started once the transport listens, which is before the node has joined."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.transport.run)
+                me = self._node_info()
+                driver, discovery = self._build(me)
+                try:
+                    await nursery.start(discovery.run)
+                    nursery.start_soon(driver.run)
+                    nursery.start_soon(self._bootstrap, me, driver, discovery)
+                    logger.info("node %s (%s) listens on %s:%d", me.name, me.id, me.host, me.transport_port)
+                    task_status.started()
+                    await trio.sleep_forever()
+                finally:
+                    await self._leave()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._log.close()
+            self._directory.close()
+
+    def _node_info(self) -> NodeInfo:
+        options = self._options
+        return NodeInfo(
+            id=self.node_id,
+            name=options.node_name or self.node_id,
+            ephemeral_id=self.transport.ephemeral_id,
+            host=options.publish_host,
+            transport_port=self.transport.port,
+            http_port=self.http_port,
+            psql_port=self.psql_port,
+            is_master_eligible=options.is_master_eligible,
+            is_data=options.is_data,
+            version=options.version,
+            attributes=dict(options.attributes),
+        )
+
+    def _build(self, me: NodeInfo) -> tuple[Driver, Discovery]:
+        self._core = Coordinator(
+            me=me,
+            term=self._log.term,
+            accepted=self._log.state,
+            settings=self._options.coordination,
+            random=self._clock.random,
+            new_id=self._clock.new_id,
+        )
+        self._discovery = Discovery(
+            transport=self.transport,
+            seeds=self._seed_addresses(),
+            me=me,
+            master_id=lambda: self._leader_id,
+            on_found=lambda _: None,
+        )
+        self._driver = Driver(
+            core=self._core,
+            log=self._log,
+            transport=self.transport,
+            on_apply=self._apply,
+            on_mode=self._on_mode,
+            on_answer=self._on_answer,
+            learn=self._discovery.learn,
+        )
+        for node in self._log.state.nodes.values():
+            self._discovery.learn(node)
+        return self._driver, self._discovery
+
+    def _seed_addresses(self) -> Sequence[Address]:
+        addresses = []
+        for text in self._options.seed_hosts:
+            try:
+                addresses.append(parse_address(text))
+            except ValueError as error:
+                logger.warning("discovery.seed_hosts: %s", error)
+        return addresses[: limits.DISCOVERY_PEERS_MAX]
+
+    async def _bootstrap(self, me: NodeInfo, driver: Driver, discovery: Discovery) -> None:
+        """Give a cluster that has never existed its first voting configuration, if that is this node's part."""
+        coordination = self._log.state.coordination
+        if coordination.accepted_config or self._log.state.version or not me.is_master_eligible:
+            return
+        if self._options.forms_own_cluster:
+            driver.post(Bootstrapped((me.id,)))
+            return
+        majority_since: float | None = None
+        while not self.is_joined and self._options.initial_master_nodes:
+            known = [node for node in discovery.known.values() if self.transport.connected(node.id)]
+            initial = self._options.initial_master_nodes
+            config = bootstrap_config(initial, me=me, known=known, is_patient=False)
+            now = self._clock.monotonic()
+            majority_since = None if config is None else majority_since if majority_since is not None else now
+            is_patient = majority_since is None or now - majority_since < BOOTSTRAP_PATIENCE_S
+            config = bootstrap_config(initial, me=me, known=known, is_patient=is_patient)
+            if config is not None:
+                driver.post(Bootstrapped(config))
+                return
+            await trio.sleep(0.02 if majority_since is not None else 0.05)
+
+    async def _leave(self) -> None:
+        """Tell the master, so that it does not have to find out."""
+        leader_id = self._leader_id
+        if leader_id is None or leader_id == self.node_id:
+            return
+        with trio.move_on_after(limits.LEAVE_TIMEOUT_S, shield=True):
+            try:
+                await self.transport.request(leader_id, LEAVE_ACTION, Goodbye(), timeout_s=limits.LEAVE_TIMEOUT_S)
+            except (Condition, CrateError) as error:
+                logger.info("the master did not hear that this node leaves: %s", error)
+
+    # --- from the driver ---------------------------------------------------------------------------------------------
+
+    def _apply(self, state: ClusterState) -> None:
+        old = self._state
+        assert state.version >= old.version
+        visible = state if self._leader_id is not None else replace(state, master_id=None)
+        if state.version > old.version:
+            assert self._discovery is not None
+            self._discovery.keep_only(state.nodes.values())
+            for applier in self._appliers:
+                applier(old, visible)
+        self._show(visible)
+
+    def _on_mode(self, change: ModeChanged) -> None:
+        assert self._discovery is not None
+        if change.leader_id != self._leader_id:
+            logger.info("master is %s in term %d", change.leader_id or "not known", change.term)
+        self._leader_id = change.leader_id
+        self._discovery.search(change.leader_id is None)
+        self._leader_changed.set()
+        self._leader_changed = trio.Event()
+        if self._state.version:
+            self._show(replace(self._state, master_id=change.leader_id))
+
+    def _show(self, state: ClusterState) -> None:
+        self._state = state
+        for waiter in [waiter for waiter in self._waiters if waiter.predicate(state)]:
+            self._waiters.remove(waiter)
+            waiter.state = state
+            waiter.is_met.set()
+
+    # --- commands ----------------------------------------------------------------------------------------------------
+
+    async def submit(self, command: Command, *, timeout_s: float = limits.DDL_TIMEOUT_S) -> ClusterState:
+        """Have the master apply a command; the first state applied here that contains it.
+
+        Raises the CrateError the command is refused with; NoMaster when there is none for a second (nothing was done);
+        PublicationTimeout or OutcomeUnknown when it may or may not have been done.
+        """
+        name = type(command).__name__
+        with trio.move_on_after(timeout_s) as scope:
+            version = await self._submit_until_answered(command, scope)
+            return await self.wait_for(lambda state: state.version >= version, timeout_s=float("inf"))
+        raise PublicationTimeout(f"failed to process cluster event ({name}) within {timeout_s:g}s")
+
+    async def _submit_until_answered(self, command: Command, scope: trio.CancelScope) -> int:
+        without_master_since: float | None = None
+        while True:
+            leader_id = self._leader_id
+            try:
+                if leader_id is not None:
+                    reply = await self._ask(leader_id, command, max(scope.deadline - trio.current_time(), 0.001))
+                    if reply.version is not None:
+                        return reply.version
+                    if reply.is_lost and not is_repeatable(command):
+                        raise OutcomeUnknown(
+                            f"the master stepped down while it processed {type(command).__name__}; "
+                            "it may or may not have been done"
+                        )
+                    if reply.is_lost:
+                        without_master_since = None
+            except PeerUnavailable as error:
+                if error.sent and not is_repeatable(command):
+                    raise OutcomeUnknown(
+                        f"the connection to the master broke while it processed {type(command).__name__}; "
+                        "it may or may not have been done"
+                    ) from error
+            now = trio.current_time()
+            if without_master_since is None:
+                without_master_since = now
+            remaining_s = without_master_since + limits.NO_MASTER_PATIENCE_S - now
+            if remaining_s <= 0:
+                raise NoMaster("Master is not discovered")
+            with trio.move_on_after(min(remaining_s, _RETRY_S if self._leader_id is not None else remaining_s)):
+                await self._leader_changed.wait()
+
+    async def _ask(self, leader_id: str, command: Command, timeout_s: float) -> SubmitReply:
+        if leader_id == self.node_id:
+            return await self._on_submit(self.node_id, SubmitRequest(command))
+        reply: SubmitReply = await self.transport.request(
+            leader_id, SUBMIT_ACTION, SubmitRequest(command), reply_type=SubmitReply, timeout_s=timeout_s
+        )
+        return reply
+
+    async def _on_submit(self, _: str, request: SubmitRequest) -> SubmitReply:
+        """As master: the outcome of a command. Raises the CrateError it is refused with."""
+        if self._core is None or self._driver is None or self._core.mode is not Mode.LEADER:
+            return SubmitReply()
+        self._last_ticket += 1
+        number, ticket = self._last_ticket, _Ticket()
+        self._tickets[number] = ticket
+        try:
+            self._driver.post(Submitted(number, request.command))
+            await ticket.is_done.wait()
+        finally:
+            self._tickets.pop(number, None)
+        match ticket.answer:
+            case Answered(version=version, error=None):
+                return SubmitReply(version)
+            case Answered(error=error):
+                assert error is not None
+                raise error
+            case OutcomeLost():
+                return SubmitReply(is_lost=True)
+            case _:
+                return SubmitReply()
+
+    def _on_answer(self, answer: Answered | Refused | OutcomeLost) -> None:
+        ticket = self._tickets.get(answer.ticket)
+        if ticket is not None:  # None: nobody waits any longer
+            ticket.answer = answer
+            ticket.is_done.set()
+
+
+def new_node_id(clock: Clock) -> str:
+    """A node id in the form of CrateDB's: 22 characters without meaning."""
+    return msgspec.json.encode(bytes.fromhex(clock.new_id().replace("-", ""))).decode().strip('"=').translate(_URL_SAFE)
+
+
+_URL_SAFE = str.maketrans("+/", "-_")

@@ -256,6 +256,9 @@ class Transport:
 
     async def connect(self, address: Address) -> str:
         """Connect to whoever listens there and keep it as a peer; its node id. Raises HandshakeRefused, OSError."""
+        for known in self._peers.values():
+            if known.address == address and known.connection is not None:
+                return known.node_id
         connection = await self._open(address, target_id="")
         peer_id = connection.peer_id
         peer = self._peers.get(peer_id)
@@ -387,7 +390,8 @@ class Transport:
         hello = decode_body(frames[0].body, Hello)
         reason = refusal(hello, cluster_name=self.cluster_name, node_id=self.node_id)
         if reason is not None:
-            logger.warning("refused a connection from node %s: %s", hello.node_id, reason)
+            level = logging.DEBUG if hello.ephemeral_id == self.ephemeral_id else logging.WARNING
+            logger.log(level, "refused a connection from node %s: %s", hello.node_id, reason)
             wire.send(Kind.REFUSED, 0, _encode(Refused(reason)))
             return None
         wire.decoder.body_bytes_max = limits.TRANSPORT_FRAME_BYTES_MAX

@@ -1,0 +1,206 @@
+"""Discovery: from seed addresses to connections with every node there is, and to the first voting configuration.
+
+A node that has no master asks its seed hosts, and every node it has heard of, who they are and whom they know; whoever is
+asked connects back. So a full mesh grows from one live address, and any member can be asked. Own, dead and foreign
+addresses do no harm: they answer nothing, or refuse the handshake, which is logged once per reason.
+
+Bootstrap happens once in the life of a cluster: the nodes named in ``cluster.initial_master_nodes`` become the first
+voting configuration as soon as they have found each other. After a while a majority of them is enough; the missing ones
+keep their place under a placeholder that nobody can vote for (CrateDB: ``ClusterBootstrapService``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+import trio
+
+from cratepy import limits
+from cratepy.cluster.transport import Address, HandshakeRefused, Transport
+from cratepy.errors import CrateError, PeerUnavailable, RequestTimeout
+from cratepy.model.state import NodeInfo
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PORT: Final = 4300
+PEERS_ACTION: Final = "cluster/peers"
+#: Between two questions to one address: the first, and the longest (discovery.find_peers_interval).
+_ASK_FIRST_S: Final = 0.05
+_ASK_MAX_S: Final = 1.0
+_ASK_TIMEOUT_S: Final = 3.0
+#: How long a majority of the initial master nodes waits for the others.
+BOOTSTRAP_PATIENCE_S: Final = 1.0
+PLACEHOLDER: Final = "{bootstrap-placeholder}-"
+
+
+class PeersRequest(msgspec.Struct, frozen=True):
+    """Who asks; so that the node asked can connect back."""
+
+    node: NodeInfo
+
+
+class PeersReply(msgspec.Struct, frozen=True):
+    """The node asked and all it is connected to."""
+
+    nodes: tuple[NodeInfo, ...]
+    master_id: str | None
+
+
+def parse_address(text: str) -> Address:
+    """``host``, ``host:port``, ``[v6]`` or ``[v6]:port``. Raises ValueError."""
+    text = text.strip()
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f"not an address: {text!r}")
+        port_text = rest[1:]
+    elif text.count(":") > 1:
+        host, port_text = text, ""  # an IPv6 address without brackets has no port
+    else:
+        host, _, port_text = text.partition(":")
+    port = int(port_text) if port_text else DEFAULT_PORT
+    if not host or not 0 < port < 65_536:
+        raise ValueError(f"not an address: {text!r}")
+    return host, port
+
+
+def names_node(entry: str, node: NodeInfo) -> bool:
+    """Whether an entry of ``cluster.initial_master_nodes`` means this node: its name, or its transport address."""
+    if entry == node.name:
+        return True
+    try:
+        host, port = parse_address(entry)
+    except ValueError:
+        return False
+    return host == node.host and (port == node.transport_port or entry == node.host)
+
+
+def bootstrap_config(
+    initial: Sequence[str], *, me: NodeInfo, known: Iterable[NodeInfo], is_patient: bool
+) -> tuple[str, ...] | None:
+    """The first voting configuration, or None while it must wait (always on nodes that are not named themselves).
+
+    ``is_patient``: wait for all named nodes; else a majority is enough.
+    """
+    nodes = [me, *(node for node in known if node.id != me.id and node.is_master_eligible)]
+    found: dict[str, str] = {}
+    for entry in dict.fromkeys(initial):
+        for node in nodes:
+            if names_node(entry, node) and node.id not in found.values():
+                found[entry] = node.id
+                break
+    entries = list(dict.fromkeys(initial))
+    if me.id not in found.values() or 2 * len(found) <= len(entries):
+        return None
+    if is_patient and len(found) < len(entries):
+        return None
+    return tuple(sorted(found.get(entry, f"{PLACEHOLDER}{entry}") for entry in entries))
+
+
+class Discovery:
+    """Finds nodes while there is no master; costs nothing while there is one."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        seeds: Sequence[Address],
+        me: NodeInfo,
+        master_id: Callable[[], str | None],
+        on_found: Callable[[NodeInfo], None],
+    ) -> None:
+        self._transport = transport
+        self._seeds = seeds
+        self._me = me
+        self._master_id = master_id
+        self._on_found = on_found
+        self._searching = trio.Event()
+        self._asked: set[Address] = set()
+        self._refusals: dict[Address, str] = {}
+        self._nursery: trio.Nursery | None = None
+        #: Nodes heard of, by id.
+        self.known: dict[str, NodeInfo] = {}
+        transport.register(PEERS_ACTION, PeersRequest, self._on_peers_request)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Ask seeds and known nodes whenever there is no master, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for seed in self._seeds:
+                self._ask_from_now_on(seed)
+            task_status.started()
+            await trio.sleep_forever()
+
+    def search(self, is_searching: bool) -> None:
+        """Begin or stop to ask."""
+        if is_searching:
+            self._searching.set()
+            self._transport.retry_now()
+        elif self._searching.is_set():
+            self._searching = trio.Event()
+
+    def learn(self, node: NodeInfo) -> None:
+        """There is such a node: keep a connection to it, and remember it."""
+        if node.id == self._me.id:
+            return
+        address = (node.host, node.transport_port)
+        self._transport.add_peer(node.id, address)
+        if self.known.get(node.id) == node:
+            return
+        if node.id in self.known or len(self.known) < limits.DISCOVERY_PEERS_MAX:
+            self.known[node.id] = node
+            self._ask_from_now_on(address)
+            self._on_found(node)
+
+    def keep_only(self, members: Iterable[NodeInfo]) -> None:
+        """A state was applied: its nodes are the peers, and those found since that are connected."""
+        nodes = {node.id: node for node in members if node.id != self._me.id}
+        for node in self.known.values():
+            if self._transport.connected(node.id):
+                nodes.setdefault(node.id, node)
+        self.known = nodes
+        self._transport.keep_peers({node.id: (node.host, node.transport_port) for node in nodes.values()})
+
+    def _on_peers_request(self, source: str, request: PeersRequest) -> PeersReply:
+        if request.node.id == source:
+            self.learn(request.node)
+        nodes = [node for node in self.known.values() if self._transport.connected(node.id)]
+        return PeersReply((self._me, *nodes), self._master_id())
+
+    def _ask_from_now_on(self, address: Address) -> None:
+        if self._nursery is not None and address not in self._asked and len(self._asked) < limits.DISCOVERY_PEERS_MAX:
+            if address != (self._me.host, self._me.transport_port):
+                self._asked.add(address)
+                self._nursery.start_soon(self._ask_again_and_again, address)
+
+    async def _ask_again_and_again(self, address: Address) -> None:
+        wait_s = _ASK_FIRST_S
+        while True:
+            if not self._searching.is_set():
+                await self._searching.wait()
+                wait_s = _ASK_FIRST_S
+            await self._ask(address)
+            await trio.sleep(wait_s)
+            wait_s = min(wait_s * 2, _ASK_MAX_S)
+
+    async def _ask(self, address: Address) -> None:
+        try:
+            node_id = await self._transport.connect(address)
+            reply = await self._transport.request(
+                node_id, PEERS_ACTION, PeersRequest(self._me), reply_type=PeersReply, timeout_s=_ASK_TIMEOUT_S
+            )
+        except HandshakeRefused as refused:
+            if self._refusals.get(address) != str(refused):
+                self._refusals[address] = str(refused)
+                logger.warning("seed %s:%d: %s", *address, refused)
+            return
+        except (OSError, PeerUnavailable, RequestTimeout):
+            return  # Not there (yet): asked again soon.
+        except CrateError as error:
+            logger.warning("seed %s:%d: %s", *address, error)
+            return
+        for node in reply.nodes:
+            self.learn(node)

@@ -1,0 +1,249 @@
+"""The driver: hosts the coordination core on trio. It persists, then sends, then applies, and decides nothing.
+
+One task feeds the core: messages from the transport, broken connections, timers, submitted commands. Its effects are
+performed in order; a :class:`Persist` runs on a worker thread and is waited for before anything after it. A failed write
+of the state ends the node (its outcome is unknown, and a restart finds out).
+
+States travel as differences to the state before them; a node that has another one asks for the whole.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+import msgspec
+import trio
+
+from cratepy import limits
+from cratepy.cluster.coordination.coordinator import Coordinator
+from cratepy.cluster.coordination.messages import (
+    Answered,
+    Apply,
+    Commit,
+    Connected,
+    Disconnected,
+    Effect,
+    Event,
+    FollowerCheck,
+    Join,
+    JoinRequest,
+    LeaderCheck,
+    Leave,
+    Message,
+    ModeChanged,
+    OutcomeLost,
+    Persist,
+    Publish,
+    Received,
+    Refused,
+    Report,
+    Send,
+    SetTimer,
+    TimerFired,
+)
+from cratepy.cluster.diff import BaseMismatch, StateDiff, diff, patch
+from cratepy.cluster.persistence import StateLog
+from cratepy.cluster.transport import Transport
+from cratepy.model.state import ClusterState, NodeInfo
+
+logger = logging.getLogger(__name__)
+ACTION: Final = "cluster/coordination"
+LEAVE_ACTION: Final = "cluster/leave"
+
+
+class PublishDiff(msgspec.Struct, frozen=True, tag_field="$", tag="publish_diff"):
+    """A :class:`Publish` for a node that has the state before."""
+
+    diff: StateDiff
+
+
+class SendWhole(msgspec.Struct, frozen=True, tag_field="$", tag="send_whole"):
+    """The difference fits no state here: send the whole."""
+
+    term: int
+    version: int
+
+
+class Goodbye(msgspec.Struct, frozen=True):
+    """The node stops."""
+
+
+Packet = Message | PublishDiff | SendWhole
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A packet as it came; it becomes an event when its turn comes, because only then the state before it is known."""
+
+    source: str
+    packet: Packet
+
+
+class Driver:
+    """Runs one :class:`Coordinator`. Callbacks are called on the trio thread, in the order of the effects."""
+
+    def __init__(
+        self,
+        *,
+        core: Coordinator,
+        log: StateLog,
+        transport: Transport,
+        on_apply: Callable[[ClusterState], None],
+        on_mode: Callable[[ModeChanged], None],
+        on_answer: Callable[[Answered | Refused | OutcomeLost], None],
+        learn: Callable[[NodeInfo], None],
+    ) -> None:
+        self._core = core
+        self._log = log
+        self._transport = transport
+        self._on_apply = on_apply
+        self._on_mode = on_mode
+        self._on_answer = on_answer
+        self._learn = learn
+        self._events: deque[Event | Arrived] = deque()
+        self._wakeup = trio.Event()
+        self._timers: list[tuple[float, int, str]] = []
+        #: Join messages of nodes this one has no connection to yet: a member must be reachable both ways.
+        self._held: dict[str, Arrived] = {}
+        # One publication goes to many nodes: it is computed once.
+        self._packed: tuple[Publish, PublishDiff] | None = None
+        packet_type: Any = Packet
+        transport.register(ACTION, packet_type, self._on_packet)
+        transport.register(LEAVE_ACTION, Goodbye, self._on_goodbye)
+        transport.on_connect(self._on_connect)
+        transport.on_disconnect(self._on_disconnect)
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def post(self, event: Event | Arrived) -> None:
+        """Queue an event. Messages are dropped when the queue is full, as a network would."""
+        if len(self._events) >= limits.COORDINATION_QUEUE_MAX and isinstance(event, Arrived):
+            return
+        self._events.append(event)
+        self._wakeup.set()
+
+    def _on_packet(self, source: str, packet: Packet) -> None:
+        arrived = Arrived(source, packet)
+        if isinstance(packet, Join | JoinRequest):
+            if self._is_living_twin(packet.node):
+                logger.warning(
+                    "node %s (%s) at %s:%d may not join: a node with its id is alive, so its data directory is a copy",
+                    packet.node.name,
+                    packet.node.id,
+                    packet.node.host,
+                    packet.node.transport_port,
+                )
+                return
+            self._learn(packet.node)
+            if not self._transport.connected(source):
+                self._held[source] = arrived
+                return
+        self.post(arrived)
+
+    def _is_living_twin(self, node: NodeInfo) -> bool:
+        known = self._core.kernel.accepted.nodes.get(node.id)
+        return (
+            known is not None
+            and known.ephemeral_id != node.ephemeral_id
+            and self._transport.peer_ephemeral_id(node.id) == known.ephemeral_id
+        )
+
+    def _on_connect(self, node_id: str) -> None:
+        self.post(Connected(node_id))
+        held = self._held.pop(node_id, None)
+        if held is not None:
+            self.post(held)
+
+    def _on_disconnect(self, node_id: str) -> None:
+        self._held.pop(node_id, None)
+        self.post(Disconnected(node_id))
+
+    def _on_goodbye(self, source: str, _: Goodbye) -> None:
+        self.post(Received(source, Leave()))
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Feed the core until cancelled. Raises OSError if the state could not be written."""
+        await self._perform(self._core.start())
+        while True:
+            event = await self._next_event()
+            if isinstance(event, Arrived):
+                received = self._unpack(event)
+                if received is None:
+                    continue
+                event = received
+            await self._perform(self._core.step(event, trio.current_time()))
+
+    async def _next_event(self) -> Event | Arrived:
+        while True:
+            if self._timers and self._timers[0][0] <= trio.current_time():
+                _, generation, name = heapq.heappop(self._timers)
+                return TimerFired(name, generation)
+            if self._events:
+                return self._events.popleft()
+            self._wakeup = trio.Event()
+            with trio.move_on_at(self._timers[0][0] if self._timers else float("inf")):
+                await self._wakeup.wait()
+
+    async def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Persist(term, state):
+                    await trio.to_thread.run_sync(self._log.save, term, state)
+                case Send(target, message):
+                    self._send(target, message)
+                case SetTimer(name, delay_s, generation):
+                    heapq.heappush(self._timers, (trio.current_time() + delay_s, generation, name))
+                case Apply(state):
+                    self._on_apply(state)
+                case ModeChanged():
+                    self._on_mode(effect)
+                case Answered() | Refused() | OutcomeLost():
+                    self._on_answer(effect)
+                case Report(text):
+                    logger.info("%s", text)
+                case _:
+                    assert_never(effect)
+
+    # --- messages ----------------------------------------------------------------------------------------------------
+
+    def _send(self, target: str, message: Message) -> None:
+        packet: Packet = message
+        if isinstance(message, Publish) and target in self._log.state.nodes:
+            packet = self._pack(message)
+        is_sent = self._transport.notify(target, ACTION, packet)
+        if not is_sent and isinstance(message, Publish | Commit | FollowerCheck | LeaderCheck):
+            self.post(Disconnected(target))
+
+    def _pack(self, message: Publish) -> Packet:
+        """The difference to the state saved last, which is the one before as long as the new one is not saved."""
+        before = self._log.state
+        if (before.coordination.term, before.version) != message.base:
+            return message
+        if self._packed is None or self._packed[0] is not message:
+            self._packed = (message, PublishDiff(diff(before, message.state)))
+        return self._packed[1]
+
+    def _unpack(self, arrived: Arrived) -> Received | None:
+        match arrived.packet:
+            case PublishDiff(change):
+                try:
+                    state = patch(self._core.kernel.accepted, change)
+                except BaseMismatch:
+                    wanted = SendWhole(change.coordination.term, change.version)
+                    self._transport.notify(arrived.source, ACTION, wanted)
+                    return None
+                return Received(arrived.source, Publish(state, change.base))
+            case SendWhole(term, version):
+                accepted = self._core.kernel.accepted
+                if (term, version) == self._core.kernel.accepted_at:
+                    self._transport.notify(arrived.source, ACTION, Publish(accepted, (0, 0)))
+                return None
+            case message:
+                return Received(arrived.source, message)
