@@ -201,7 +201,7 @@ SEGMENT_BLOCK_ROWS: Final = 65_536
 #: Bytes of a shard's manifest; a bigger file is refused before it is read.
 MANIFEST_BYTES_MAX: Final = 64 * MIB
 #: Bytes of rows a shard may keep in its buffer, however few shards there are; above it a write refreshes first.
-SHARD_BUFFER_BYTES_MAX: Final = 64 * MIB
+SHARD_BUFFER_BYTES_MAX: Final = 128 * MIB
 #: The same, however many shards there are.
 SHARD_BUFFER_BYTES_MIN: Final = 1 * MIB
 #: Bytes of string views and filtered columns kept for scans, over all shards of a node.

@@ -82,11 +82,12 @@ class Layout:
 class Block:
     """Rows of one batch. ``reader`` is safe on several threads: the worst is a reader made twice."""
 
-    __slots__ = ("_readers", "batch")
+    __slots__ = ("batch", "readers")
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.batch = batch
-        self._readers: dict[str, CellReader] | None = {} if batch.num_rows >= _READERS_KEPT_FROM_ROWS else None
+        #: Readers made so far, by source; stays empty for small blocks, whose readers would be bigger than they.
+        self.readers: dict[str, CellReader] = {}
 
     def column(self, source: str) -> pa.Array | None:
         """The array at rest, or None: the column was added later, all its values are NULL."""
@@ -94,19 +95,13 @@ class Block:
         return self.batch.column(index) if index >= 0 else None
 
     def reader(self, source: str, data_type: DataType) -> CellReader:
-        readers = self._readers
-        if readers is not None:
-            reader = readers.get(source)
-            if reader is not None:
-                return reader
-        array = self.column(source)
-        reader = _read_null if array is None else cell_reader(array, data_type)
-        if readers is not None:
-            readers[source] = reader
+        reader = self.readers.get(source)
+        if reader is None:
+            array = self.column(source)
+            reader = _read_null if array is None else cell_reader(array, data_type)
+            if self.batch.num_rows >= _READERS_KEPT_FROM_ROWS:
+                self.readers[source] = reader
         return reader
-
-    def value(self, row: int, source: str, data_type: DataType) -> Any:
-        return self.reader(source, data_type)(row)
 
     def document(self, row: int, layout: Layout) -> dict[str, Any]:
         """The row as an object of its columns that are not NULL, as ``_doc`` shows it."""

@@ -89,15 +89,21 @@ class WriteBuffer:
         *,
         first_seq_no: int,
         primary_term: int,
-        versions: Sequence[int] | int,
+        versions: Sequence[int],
         payload_bytes: int,
     ) -> None:
         """Append rows. A row replaced by one of them was marked dead by the caller; a repeated id: the last one counts."""
         count = len(ids)
         first = len(self.ids)
-        self.seq_nos.extend(range(first_seq_no, first_seq_no + count))
-        self.primary_terms.extend([primary_term] * count)
-        self.versions.extend([versions] * count if isinstance(versions, int) else versions)
+        if count == 1:
+            self.seq_nos.append(first_seq_no)
+            self.primary_terms.append(primary_term)
+            self.versions.append(versions[0])
+        else:
+            # From bytes: `extend` takes 0.1 µs a number.
+            self.seq_nos.frombytes(np.arange(first_seq_no, first_seq_no + count, dtype=np.int64).tobytes())
+            self.primary_terms.frombytes(np.full(count, primary_term, dtype=np.int64).tobytes())
+            self.versions.frombytes(np.array(versions, dtype=np.int64).tobytes())
         self.ids.extend(ids)
         starts, blocks = self._chunks
         blocks.append(Block(rows))

@@ -116,25 +116,18 @@ def _row_values(place: Place | None, sources: Sequence[str], layout: Layout) -> 
     if place is None:
         return None
     holder, row = place
-    types = layout.types
-    if isinstance(holder, WriteBuffer):
-        block, at = holder.locate(row)
-        values = []
-        for source in sources:
-            if source[0] == "_":
-                values.append(_special_value(holder, block, row, at, source, layout))
-            else:
-                values.append(block.reader(source, types.get(source) or layout.type_of(source))(at))
-        return tuple(values)
-    block, at = holder.segment.locate(row)
-    return tuple(
-        [
-            block.reader(source, types[source])(at)
-            if source in types
-            else _special_value(holder, block, row, at, source, layout)
-            for source in sources
-        ]
-    )
+    block, at = holder.locate(row) if isinstance(holder, WriteBuffer) else holder.segment.locate(row)
+    readers = block.readers
+    values = []
+    for source in sources:
+        reader = readers.get(source)
+        if reader is not None:
+            values.append(reader(at))
+        elif source[0] == "_":
+            values.append(_special_value(holder, block, row, at, source, layout))
+        else:
+            values.append(block.reader(source, layout.type_of(source))(at))
+    return tuple(values)
 
 
 def _special_value(

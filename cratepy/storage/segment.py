@@ -13,6 +13,7 @@ entry. Which rows are dead is not the segment's knowledge: it changes, and reade
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -50,12 +51,26 @@ def segment_name(number: int) -> str:
 class Segment:
     """An open segment. Immutable and safe on all threads; the maps live as long as the object or arrays from it."""
 
-    __slots__ = ("_id_blocks", "_row_of_hash", "blocks", "entry", "hashes", "key", "number", "rows", "starts", "stats")
+    __slots__ = (
+        "_filter",
+        "_filter_shift",
+        "_row_of_hash",
+        "_spread",
+        "blocks",
+        "entry",
+        "hashes",
+        "key",
+        "number",
+        "rows",
+        "starts",
+        "stats",
+    )
 
     def __init__(self, entry: SegmentEntry, *, columns: pa.Buffer, ids: pa.Buffer, stats: _StatsFile) -> None:
         self.entry = entry
         self.number = entry.number
         self.rows = entry.rows
+        self._spread = 4 * math.isqrt(entry.rows) + 8
         #: Identity for caches: a number may be used again after a crash, an object never.
         self.key = object()
         with pa.ipc.open_file(pa.BufferReader(columns)) as reader:
@@ -70,10 +85,11 @@ class Segment:
         if bytes(view[:8]) != _IDS_MAGIC or rows != self.rows or starts[-1] != rows:
             raise ShardFailed(f"{segment_name(self.number)} is damaged: its files disagree about the number of rows")
         middle = _IDS_HEADER_BYTES + 8 * rows
-        #: Sorted; equal hashes stay in row order.
+        #: Sorted.
         self.hashes = view[_IDS_HEADER_BYTES:middle].cast("Q")
         self._row_of_hash = view[middle : middle + 4 * rows].cast("I")
         self.stats = stats
+        self._filter_shift, self._filter = _hash_filter(np.frombuffer(self.hashes, dtype=np.uint64))
 
     @property
     def size_bytes(self) -> int:
@@ -84,18 +100,22 @@ class Segment:
         index = bisect.bisect_right(self.starts, row) - 1
         return self.blocks[index], row - self.starts[index]
 
-    def id_of(self, row: int) -> str:
-        block, place = self.locate(row)
-        text: str = block.reader(ID, TEXT)(place)
-        return text
-
-    def find(self, hash: int, id: str) -> int:
+    def find(self, id_hash: int, id: str) -> int:
         """The row of an id, or -1. About 1.5 µs in a million rows."""
+        bucket = id_hash >> self._filter_shift
+        if not self._filter[bucket >> 3] >> (bucket & 7) & 1:
+            return -1
         hashes = self.hashes
-        at = bisect.bisect_left(hashes, hash)
-        while at < self.rows and hashes[at] == hash:
+        # Hashes are uniform: the place is known to about the square root of the rows, so the search stays in a few pages.
+        guess = id_hash * self.rows >> 64
+        low, high = max(guess - self._spread, 0), min(guess + self._spread, self.rows)
+        if (low > 0 and hashes[low] >= id_hash) or (high < self.rows and hashes[high] < id_hash):
+            low, high = 0, self.rows
+        at = bisect.bisect_left(hashes, id_hash, low, high)
+        while at < self.rows and hashes[at] == id_hash:
             row = self._row_of_hash[at]
-            if self.id_of(row) == id:
+            block, place = self.locate(row)
+            if block.reader(ID, TEXT)(place) == id:
                 return row
             at += 1
         return -1
@@ -116,6 +136,17 @@ class Segment:
         by_row: np.ndarray = np.empty(self.rows, dtype=np.uint64)
         by_row[np.frombuffer(self._row_of_hash, dtype=np.uint32)] = np.frombuffer(self.hashes, dtype=np.uint64)
         return by_row
+
+
+def _hash_filter(hashes: np.ndarray) -> tuple[int, bytes]:
+    """(shift, bits): bit ``hash >> shift`` is set for every hash; 1 to 2 bytes a row, 1 of 8 unknown ids passes at most.
+
+    It makes a miss five times cheaper than a search, and most lookups in most segments are misses.
+    """
+    width = max(3, (8 * len(hashes)).bit_length())
+    is_set: np.ndarray = np.zeros(1 << width, dtype=bool)
+    is_set[hashes >> np.uint64(64 - width)] = True
+    return 64 - width, np.packbits(is_set, bitorder="little").tobytes()
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -176,7 +207,7 @@ def write_segment(
     finally:
         column_file.close()
     assert rows == len(hashes) > 0
-    order = np.argsort(hashes, kind="stable").astype(np.uint32)
+    order = np.argsort(hashes).astype(np.uint32)
     entries = [
         column_file.entry(COLUMNS),
         _write_whole(

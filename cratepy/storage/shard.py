@@ -40,6 +40,7 @@ from cratepy.storage.lookup import ShardState, find_row, find_rows, get_rows
 from cratepy.storage.manifest import NAME, Manifest, read_manifest
 from cratepy.storage.merging import LiveSegment, choose_merge, plan_merge
 from cratepy.storage.operations import Bounds, SegmentStats, ShardStats, WriteBatch, WriteResult
+from cratepy.storage.records import RecordHeader
 from cratepy.storage.scanning import scan_segments
 from cratepy.storage.segment import verify_segment
 from cratepy.storage.statistics import joined_bounds
@@ -108,24 +109,26 @@ class Shard:
             if header.first_seq_no <= self._max_seq_no:
                 raise ShardFailed(f"{self._directory}: the translog repeats sequence number {header.first_seq_no}")
             self._primary_term = max(self._primary_term, header.primary_term)
-            # Decided once already, so it is only done again: each row replaces what its id has.
-            again = WriteBatch(
-                kind="delete" if rows is None else "index",
-                ids=header.ids,
-                rows=rows,
-                primary_term=header.primary_term,
-            )
-            places = find_rows(self._state, header.ids)
-            is_new = not places and rows is not None and len(set(header.ids)) == len(header.ids)
-            count = len(header.ids)
-            decision = decide_all_new(count) if is_new else decide(again, places, header.first_seq_no)
-            assert not decision.failures, "an operation of the translog is always possible"
-            versions = [header.versions] * count if isinstance(header.versions, int) else header.versions
-            self._apply(decision, header.ids, rows, header.first_seq_no, header.primary_term, versions, size)
+            self._apply_again(header, rows, size)
             if self._state.active.buffered_bytes > self.buffer_bytes_max:
                 self._refresh()
         self._log = ShardLog(self._files, self._directory, replay)
         self._refresh()
+
+    def _apply_again(self, header: RecordHeader, rows: pa.RecordBatch | None, payload_bytes: int) -> None:
+        """Do an operation of the translog. It was decided once, so each row simply replaces what its id has."""
+        if header.versions == 1 and rows is not None:
+            # First versions only: no id existed, so there is nothing to look up.
+            decision = decide_all_new(len(header.ids))
+        else:
+            places = find_rows(self._state, header.ids)
+            again = WriteBatch(
+                kind="delete" if rows is None else "index", ids=header.ids, rows=rows, primary_term=header.primary_term
+            )
+            decision = decide(again, places, header.first_seq_no)
+            assert not decision.failures, "an operation of the translog is always possible"
+        versions = [header.versions] * len(header.ids) if isinstance(header.versions, int) else header.versions
+        self._apply(decision, header.ids, rows, header.first_seq_no, header.primary_term, versions, payload_bytes)
 
     def _first_manifest(self, primary_term: int) -> Manifest:
         return Manifest(
