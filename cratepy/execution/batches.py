@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cratepy import limits
 
@@ -119,16 +120,14 @@ def _compact_array(array: pa.Array) -> pa.Array:
     data_type = array.type
     if not _has_views(data_type):
         return array
-    if _is_view(data_type):
-        held = sum(buffer.size for buffer in array.buffers()[1:] if buffer is not None)
-        if held <= _SLACK * (16 * len(array) + _view_bytes(array)):
-            return array
-    return array.cast(_without_views(data_type)).cast(data_type)
-
-
-def _without_views(data_type: pa.DataType) -> pa.DataType:
     if pa.types.is_list(data_type):
-        return pa.list_(_without_views(data_type.value_type))
-    if pa.types.is_string_view(data_type):
-        return pa.large_string()
-    return pa.large_binary() if pa.types.is_binary_view(data_type) else data_type
+        # A cast or a slice keeps the whole child; cut it to what the lists refer to.
+        first, end = (array.offsets[0].as_py(), array.offsets[-1].as_py()) if len(array) else (0, 0)
+        values = _compact_array(array.values.slice(first, end - first))
+        offsets = pc.subtract(array.offsets, pa.scalar(first, array.offsets.type))
+        return pa.ListArray.from_arrays(offsets, values, type=data_type, mask=array.is_null())
+    held = sum(buffer.size for buffer in array.buffers()[1:] if buffer is not None)
+    if held <= _SLACK * (16 * len(array) + _view_bytes(array)):
+        return array
+    contiguous = pa.large_string() if pa.types.is_string_view(data_type) else pa.large_binary()
+    return array.cast(contiguous).cast(data_type)

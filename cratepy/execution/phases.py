@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import trio
 
+from cratepy import limits
 from cratepy.errors import CrateError, InternalError, JobKilled, PeerUnavailable, error_to_wire
 from cratepy.execution.batches import spread
 from cratepy.execution.cpu import Workers
@@ -57,6 +58,7 @@ class NodeParts:
     short: ShortFragments
     spill_path: Path
     name_of: Callable[[str], str]
+    exchange_memory_bytes: int = limits.EXCHANGE_MEMORY_BYTES_MAX
 
     def sources(self, run: Run) -> LocalSources:
         return LocalSources(
@@ -171,7 +173,12 @@ async def _inputs(
     local = await read_local(wanted, phase, run, parts)
     buffers: dict[int, BatchBuffer] = {}
     for phase_id in receivers:
-        buffer = BatchBuffer(workers=parts.workers, spill_path=parts.spill_path, on_growth=operation.uses)
+        buffer = BatchBuffer(
+            workers=parts.workers,
+            spill_path=parts.spill_path,
+            memory_bytes_max=parts.exchange_memory_bytes,
+            on_growth=operation.uses,
+        )
         stack.callback(buffer.close)
         buffers[phase_id] = buffer
     await collect_all([(receiver, buffers[i]) for i, of_phase in receivers.items() for receiver in of_phase])

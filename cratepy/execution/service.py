@@ -24,7 +24,7 @@ from cratepy.execution.cpu import Workers
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.jobs import Job, JobRegistry
 from cratepy.execution.local_view import LocalView, SessionEntry, no_entries
-from cratepy.execution.lookups import Lookups
+from cratepy.execution.lookups import LookupService
 from cratepy.execution.phases import NodeParts, client_error
 from cratepy.execution.queries import QueryRunner, Unroutable
 from cratepy.execution.refresh import Refresher
@@ -41,6 +41,7 @@ from cratepy.model.plan import (
     CompiledStatement,
     CopyFromPlan,
     CountPlan,
+    CreateTableAsPlan,
     DeallocatePlan,
     DeclarePlan,
     DeletePlan,
@@ -107,9 +108,9 @@ class ExecutionService:
         )
         self._queries = QueryRunner(cluster=cluster, store=store, parts=self._parts, runs=self._runs)
         self._keeper = ShardKeeper(cluster=cluster, store=store, workers=self._workers, runs=self._runs)
-        self._refresher = Refresher(store=store, workers=self._workers, clock=clock)
+        self._refresher = Refresher(store=store, workers=self._workers, clock=clock, on_failed=self._keeper.on_failed)
         self._killer = Killer(cluster=cluster, jobs=self._jobs)
-        self._lookups = Lookups(cluster=cluster, store=store, engine=engine)
+        self._lookups = LookupService(cluster=cluster, store=store, engine=engine)
         self._writes = WriteService(
             cluster=cluster, store=store, engine=engine, transport=cluster.transport, run_query=self.run_query
         )
@@ -119,6 +120,8 @@ class ExecutionService:
         async with trio.open_nursery() as nursery:
             self._queries.start(nursery)
             self._killer.start()
+            self._lookups.register()
+            self._writes.register()
             nursery.start_soon(self._keeper.run)
             nursery.start_soon(self._refresher.run)
             task_status.started()
@@ -240,7 +243,10 @@ class ExecutionService:
             case OptimizePlan():
                 return await self._writes.optimize(plan, context)
             case CommandPlan():
-                return await run_command(plan, self._cluster)
+                return await run_command(plan.command, self._cluster)
+            case CreateTableAsPlan():
+                created = await run_command(plan.command, self._cluster)
+                return created if created.rowcount == 0 else await self._writes.insert(plan.insert, context)
             case KillPlan():
                 return await self._killer.kill(plan, context)
             case ExplainPlan():
@@ -317,7 +323,7 @@ def classification(plan: Plan) -> str:
             return "DELETE"
         case CopyFromPlan():
             return "COPY"
-        case CommandPlan():
+        case CommandPlan() | CreateTableAsPlan():
             return "DDL"
         case _:
             return "MANAGEMENT"

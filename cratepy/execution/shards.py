@@ -4,7 +4,8 @@ In: every committed cluster state (as an applier of the cluster service). Out: o
 ``ShardStarted`` and ``ShardFailed`` commands for the master. The applier only notes what changed and gives new definitions to
 the store before the state is visible, so that whoever sees a new column in the state can write it; everything that touches
 files happens in tasks, on file threads. A copy whose allocation id is in sync has data somewhere: it must be found on this
-disk, and is never created empty (rule M3 of the replication model, see ``cluster.allocation``).
+disk, and is never created empty (rule M3 of the replication model, see ``cluster.allocation``). A shard that fails while it
+is open is reported, too; the master has it opened anew from disk, a bounded number of times.
 
 Not yet: copies that are recovered from another node, closing copies that moved away.
 """
@@ -21,12 +22,13 @@ from cratepy import limits
 from cratepy.errors import CrateError
 from cratepy.execution.cpu import Workers
 from cratepy.execution.runs import RunTable
-from cratepy.model.commands import ShardFailed, ShardStarted
+from cratepy.model.commands import Command, ShardFailed, ShardStarted
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState
 
 if TYPE_CHECKING:
     from cratepy.cluster.service import ClusterService
+    from cratepy.storage.shard import Shard
     from cratepy.storage.store import ShardStore
 
 logger = logging.getLogger(__name__)
@@ -71,6 +73,9 @@ class ShardKeeper:
         self._changed = trio.Event()
         self._opening: set[Assignment] = set()
         self._dropped: set[str] = set()
+        #: Allocation ids whose failure is being told, with the primary term it happened in.
+        self._failing: set[tuple[str, int]] = set()
+        self._failed: list[tuple[Assignment, str]] = []
         cluster.add_applier(self.on_state)
 
     def on_state(self, old: ClusterState, new: ClusterState) -> None:
@@ -89,6 +94,9 @@ class ShardKeeper:
             while True:
                 await self._changed.wait()
                 self._changed = trio.Event()
+                for assignment, reason in self._failed:
+                    nursery.start_soon(self._fail, assignment, reason)
+                self._failed.clear()
                 for uuid in sorted(self._dropped):
                     nursery.start_soon(self._remove, uuid)
                 self._dropped.clear()
@@ -97,13 +105,45 @@ class ShardKeeper:
                         self._opening.add(assignment)
                         nursery.start_soon(self._open, assignment)
 
+    def on_failed(self, shard: Shard) -> None:
+        """A shard has failed while it was open: the master shall know, and may have it opened again."""
+        table = self._cluster.state.tables.get(shard.table_uuid)
+        if table is None:
+            return
+        routing = table.routing[shard.shard]
+        key = (shard.allocation_id, routing.primary_term)
+        is_here = any(
+            copy.allocation_id == shard.allocation_id
+            and copy.node_id == self._cluster.node_id
+            and copy.state == "started"
+            for copy in routing.copies
+        )
+        if is_here and key not in self._failing:
+            self._failing.add(key)
+            assignment = Assignment(
+                table_uuid=shard.table_uuid,
+                shard=shard.shard,
+                allocation_id=shard.allocation_id,
+                primary_term=routing.primary_term,
+                must_exist=True,
+            )
+            self._failed.append((assignment, shard.failure or "failed"))
+            self._changed.set()
+
+    async def _fail(self, assignment: Assignment, reason: str) -> None:
+        if not await self._report(assignment, reason):
+            await trio.sleep(limits.SHARD_RETRY_S)
+        self._failing.discard((assignment.allocation_id, assignment.primary_term))
+
     async def _open(self, assignment: Assignment) -> None:
         """Open the copy and tell the master how it went, until it hears it or wants something else."""
         try:
             definition = self._wanted(assignment)
             if definition is not None:
                 reason = await self._try_open(definition, assignment)
-                while self._wanted(assignment) is not None and not await self._report(assignment, reason):
+                while self._wanted(assignment) is not None:
+                    if await self._report(assignment, reason):
+                        break
                     await trio.sleep(limits.SHARD_RETRY_S)
         finally:
             self._opening.discard(assignment)
@@ -146,13 +186,21 @@ class ShardKeeper:
 
     async def _report(self, assignment: Assignment, reason: str | None) -> bool:
         """Tell the master; False if it could not be told."""
-        names = {
-            "table_uuid": assignment.table_uuid,
-            "shard": assignment.shard,
-            "allocation_id": assignment.allocation_id,
-            "primary_term": assignment.primary_term,
-        }
-        command = ShardStarted(**names) if reason is None else ShardFailed(**names, reason=reason)
+        table_uuid, shard = assignment.table_uuid, assignment.shard
+        allocation_id, primary_term = assignment.allocation_id, assignment.primary_term
+        command: Command
+        if reason is None:
+            command = ShardStarted(
+                table_uuid=table_uuid, shard=shard, allocation_id=allocation_id, primary_term=primary_term
+            )
+        else:
+            command = ShardFailed(
+                table_uuid=table_uuid,
+                shard=shard,
+                allocation_id=allocation_id,
+                primary_term=primary_term,
+                reason=reason,
+            )
         try:
             await self._cluster.submit(command)
         except CrateError as error:

@@ -29,7 +29,7 @@ class BatchBuffer:
         *,
         workers: Workers,
         spill_path: Path,
-        memory_bytes_max: int = limits.EXCHANGE_MEMORY_BYTES_MAX,
+        memory_bytes_max: int,
         on_growth: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._workers = workers

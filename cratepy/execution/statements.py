@@ -37,7 +37,7 @@ from cratepy.model.commands import (
     ShardFailed,
     ShardStarted,
 )
-from cratepy.model.plan import CommandPlan, ExplainPlan, KillPlan, StatementContext
+from cratepy.model.plan import ExplainPlan, KillPlan, StatementContext
 from cratepy.model.relations import OutputColumn
 from cratepy.model.state import ClusterState
 
@@ -49,13 +49,13 @@ logger = logging.getLogger(__name__)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
-async def run_command(plan: CommandPlan, cluster: ClusterService) -> Result:
+async def run_command(command: Command, cluster: ClusterService) -> Result:
     """DDL through the master. Raises what the command was refused with, NoMaster, PublicationTimeout."""
     before = cluster.state
-    after = await cluster.submit(plan.command)
-    if isinstance(plan.command, CreateTable) and plan.command.definition.uuid in after.tables:
-        await _wait_started(plan.command.definition.uuid, cluster)
-    return Result(rowcount=affected(plan.command, before, after))
+    after = await cluster.submit(command)
+    if isinstance(command, CreateTable) and command.definition.uuid in after.tables:
+        await _wait_started(command.definition.uuid, cluster)
+    return Result(rowcount=affected(command, before, after))
 
 
 async def _wait_started(table_uuid: str, cluster: ClusterService) -> None:

@@ -1,0 +1,53 @@
+"""What may run in one go on a thread: bounded rows, nothing that waits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from cratepy import limits
+from cratepy.execution.small import ShortFragments, rows_touched
+from cratepy.model.expressions import Call, Column, Literal
+from cratepy.model.relations import Filter, Item, Join, Project, Relation, SetOperation, TableFunction, Values
+from cratepy.model.types import BIGINT, BOOLEAN
+from tests.execution.fakes import COLUMN, scan
+
+SERIES = TableFunction(function="generate_series", arguments=(), columns=(COLUMN,))
+SLEEP = Call("pg_sleep", (Literal(100, BIGINT),), BOOLEAN)
+
+
+@pytest.mark.parametrize(
+    ("relation", "inputs", "rows"),
+    [
+        (scan(), [5], 5),
+        (Join("inner", scan(), scan(), None), [5, 7], 35),
+        (SetOperation(kind="union_all", children=(scan(), scan()), columns=(COLUMN,)), [5, 7], 12),
+        (SERIES, [], math.inf),
+        (Join("cross", SERIES, scan(), None), [3], math.inf),
+        (Values(rows=((),), columns=()), [], 1),
+    ],
+)
+def test_operators_bound_their_rows(relation: Relation, inputs: list[int], rows: float) -> None:
+    assert rows_touched(relation, iter(inputs)) == rows
+
+
+def test_many_rows_or_a_big_join_are_not_short() -> None:
+    short = ShortFragments()
+    assert short.is_short(scan(), [limits.SMALL_FRAGMENT_ROWS_MAX])
+    assert not short.is_short(scan(), [limits.SMALL_FRAGMENT_ROWS_MAX + 1])
+    assert not short.is_short(Join("inner", scan(), scan(), None), [1_000, 1_000])
+
+
+@pytest.mark.parametrize(
+    "relation",
+    [
+        Filter(scan(), SLEEP),
+        Project(Values(rows=((),), columns=()), (Item(3, "s", SLEEP),)),
+        Project(scan(), (Item(3, "s", Call("op_or", (Column(1, "a", BOOLEAN), SLEEP), BOOLEAN)),)),
+    ],
+)
+def test_whatever_sleeps_is_not_short(relation: Relation) -> None:
+    short = ShortFragments()
+    assert not short.is_short(relation, [1])
+    assert not short.is_short(relation, [1]), "also when it is asked again"
