@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cratepy.functions.split import Split, split_aggregate
+from cratepy.functions.split import split_aggregate
 from cratepy.model.expressions import Aggregate, Column
 from cratepy.model.relations import Aggregation, Item, Project
 from cratepy.sql.plan.fragments import Fragment, Workshop, computed, grown, is_partitionable
@@ -80,13 +80,9 @@ def split_aggregates(aggregates: tuple[Item, ...], new_id: Callable[[], int]) ->
         if split is None:
             return None
         partial.extend(split.partial)
-        merged.extend(_merge_items(split))
+        merged.extend(split.merge)
         final.append(Item(item.id, item.name, split.final))
     return Parts(tuple(partial), tuple(merged), tuple(final))
-
-
-def _merge_items(split: Split) -> tuple[Item, ...]:
-    return split.merge({item.id: Column(item.id, item.name, item.expression.type) for item in split.partial})
 
 
 def _passed_keys(aggregation: Aggregation) -> tuple[Item, ...]:

@@ -18,7 +18,7 @@ from typing import Final
 
 from cratepy import limits
 from cratepy.model.relations import Relation, output_columns
-from cratepy.sql.plan.rules.aggregates import split_distinct_aggregates
+from cratepy.sql.plan.rules.aggregates import group_distinct_unions, split_distinct_aggregates
 from cratepy.sql.plan.rules.columns import merge_projects, prune_columns, remove_redundant_projects
 from cratepy.sql.plan.rules.constants import Fold, count_rows, fold_constants, simplify_booleans
 from cratepy.sql.plan.rules.filters import drop_constant_filters, narrow_outer_joins, push_filters_down
@@ -32,6 +32,7 @@ Rule = Callable[[Relation], Relation]
 RULES: Final[tuple[Rule, ...]] = (
     simplify_booleans,
     count_rows,
+    group_distinct_unions,
     # Projections first out of the way: filters, limits and aggregations then meet what they can go into.
     merge_projects,
     push_filters_down,

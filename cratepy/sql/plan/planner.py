@@ -184,6 +184,8 @@ def _explain(statement: AnalyzedExplain, around: Surroundings) -> Planned:
     text = logical_text(planned.plan, planned.optimized, note)
     if head is not None:
         text = "\n".join([head, *("  " + line if i else f"  └ {line}" for i, line in enumerate(text.split("\n")))])
+    columns: tuple[OutputColumn, ...]
+    lines: tuple[tuple[str, ...], ...]
     if statement.is_verbose:
         lines = _verbose_lines(with_unique_columns(query.relation), planned.optimized.steps, text, phases, note)
         columns = (OutputColumn(1, "STEP", TEXT), OutputColumn(2, "QUERY PLAN", TEXT))

@@ -2,43 +2,20 @@
 
 *Volatile* functions give another value at every call: they are never moved, doubled or dropped into another place.
 *Stable* ones give one value for a statement but another for the next: they move freely and are never folded into a plan
-that may be cached. The names are CrateDB's non-deterministic functions (``Scalar.Feature.DETERMINISTIC`` missing).
+that may be cached. Which functions are deterministic is in their declarations; which of the others are volatile is here.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from cratepy.functions import registry
 from cratepy.model.expressions import Call, Expression
 from cratepy.model.relations import Limit, Relation
 from cratepy.sql.plan.walk import expressions_of, nodes, operators
 
 VOLATILE_FUNCTIONS: Final = frozenset(
     {"random", "gen_random_text_uuid", "gen_random_uuid", "uuidv7", "pg_sleep", "clock_timestamp", "nextval"}
-)
-STABLE_FUNCTIONS: Final = frozenset(
-    {
-        "now",
-        "current_timestamp",
-        "current_time",
-        "current_date",
-        "curdate",
-        "localtimestamp",
-        "statement_timestamp",
-        "transaction_timestamp",
-        "current_user",
-        "session_user",
-        "user",
-        "current_role",
-        "current_schema",
-        "current_schemas",
-        "current_database",
-        "current_catalog",
-        "current_setting",
-        "pg_backend_pid",
-        "pg_postmaster_start_time",
-        "version",
-    }
 )
 
 
@@ -49,7 +26,7 @@ def is_volatile(expression: Expression) -> bool:
 
 def is_foldable_function(function: str) -> bool:
     """Whether a call of constants may be replaced by its value when the plan is made."""
-    return function not in VOLATILE_FUNCTIONS and function not in STABLE_FUNCTIONS
+    return registry.is_scalar(function) and registry.declaration_of(function).is_deterministic
 
 
 def gives_same_rows_again(relation: Relation) -> bool:

@@ -19,11 +19,11 @@ from typing import Final
 import msgspec
 
 from cratepy.model.expressions import Aggregate, Column, Expression
-from cratepy.model.relations import Aggregation, Item, Relation
-from cratepy.sql.plan.walk import all_ids, map_relations
+from cratepy.model.relations import Aggregation, Item, Relation, SetOperation
+from cratepy.sql.plan.walk import all_ids, map_relations, passed_on
 
 #: Aggregates whose value does not change if a value comes more than once.
-REPETITION_PROOF: Final = frozenset({"min", "max", "bool_and", "bool_or", "bitwise_and", "bitwise_or", "any_value"})
+REPETITION_PROOF: Final = frozenset({"min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "any_value"})
 
 
 def split_distinct_aggregates(relation: Relation) -> Relation:
@@ -35,6 +35,18 @@ def split_distinct_aggregates(relation: Relation) -> Relation:
             return operator
         argument = _common_argument(operator)
         return operator if argument is None else _split(operator, argument, lambda: next(ids))
+
+    return map_relations(relation, change)
+
+
+def group_distinct_unions(relation: Relation) -> Relation:
+    """UNION as the groups of UNION ALL: grouping can be done in parts on the nodes of the branches."""
+
+    def change(operator: Relation) -> Relation:
+        if not isinstance(operator, SetOperation) or operator.kind != "union" or not operator.columns:
+            return operator
+        rows = SetOperation(kind="union_all", children=operator.children, columns=operator.columns)
+        return Aggregation(rows, tuple(passed_on(column) for column in operator.columns), ())
 
     return map_relations(relation, change)
 

@@ -17,6 +17,7 @@ from cratepy.model.relations import (
     Aggregation,
     Apply,
     Filter,
+    Item,
     Join,
     Project,
     ProjectSet,
@@ -313,6 +314,9 @@ def _without_empty_branches(union: SetOperation) -> Relation:
         return union
     if not kept:
         return nothing(union)
+    if len(kept) == 1:
+        pairs = zip(union.columns, output_columns(kept[0]), strict=True)
+        return Project(kept[0], tuple(Item(column.id, column.name, reference(source)) for column, source in pairs))
     return msgspec.structs.replace(union, children=kept)
 
 
