@@ -1,0 +1,190 @@
+"""A disk that can lose power: every call may be the last one.
+
+What survives a power cut: contents that were synced; of the rest any subset of 512-byte sectors of what was written
+since; of the changes of a directory since its last sync any prefix. A fault can also be planted: the n-th sync fails.
+Files and directories are one flat namespace of paths.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pyarrow as pa
+
+SECTOR = 512
+
+
+class PowerCut(Exception):
+    """The machine is off; nothing the program does after it counts."""
+
+
+class Inode:
+    def __init__(self) -> None:
+        self.cache = bytearray()
+        self.disk = bytearray()
+        self.dirty: set[int] = set()
+
+
+class SimulatedFile:
+    def __init__(self, disk: SimulatedDisk, inode: Inode) -> None:
+        self._disk = disk
+        self._inode = inode
+
+    def write(self, data: bytes | memoryview | pa.Buffer) -> None:
+        self._disk.tick()
+        content = bytes(data)
+        inode = self._inode
+        start = len(inode.cache)
+        inode.cache += content
+        if content:
+            inode.dirty.update(range(start // SECTOR, (len(inode.cache) - 1) // SECTOR + 1))
+
+    def sync(self) -> None:
+        self._disk.tick()
+        self._disk.syncs += 1
+        if self._disk.syncs == self._disk.failing_sync:
+            raise OSError(5, "Input/output error")
+        self._inode.disk = bytearray(self._inode.cache)
+        self._inode.dirty.clear()
+
+    def truncate(self, size: int) -> None:
+        self._disk.tick()
+        del self._inode.cache[size:]
+        self._inode.dirty.update(range(size // SECTOR, len(self._inode.disk) // SECTOR + 1))
+
+    def close(self) -> None:
+        pass
+
+
+class SimulatedDisk:
+    def __init__(self) -> None:
+        #: Path → inode (None: a directory), as programs see it and as it is durable.
+        self._names: dict[Path, Inode | None] = {}
+        self._durable: dict[Path, Inode | None] = {}
+        #: Changes of names since, in order: (path, inode or None, is_removed).
+        self._pending: list[tuple[Path, Inode | None, bool]] = []
+        self.calls = 0
+        self.cut_at: int | None = None
+        self.syncs = 0
+        self.failing_sync: int | None = None
+
+    def tick(self) -> None:
+        self.calls += 1
+        if self.cut_at is not None and self.calls >= self.cut_at:
+            raise PowerCut
+
+    def power_cut(self, chance: random.Random) -> None:
+        """Become what the next start finds."""
+        by_directory: dict[Path, list[tuple[Path, Inode | None, bool]]] = {}
+        for change in self._pending:
+            by_directory.setdefault(change[0].parent, []).append(change)
+        for changes in by_directory.values():
+            for path, inode, is_removed in changes[: chance.randint(0, len(changes))]:
+                self._change(self._durable, path, inode, is_removed=is_removed)
+        self._durable = {path: inode for path, inode in self._durable.items() if self._is_reachable(path)}
+        for inode in self._durable.values():
+            if inode is not None and inode.dirty:
+                self._settle(inode, chance)
+        self._names = dict(self._durable)
+        self._pending = []
+        self.cut_at = None
+
+    def _is_reachable(self, path: Path) -> bool:
+        return path.parent == Path("/") or (path.parent in self._durable and self._is_reachable(path.parent))
+
+    @staticmethod
+    def _settle(inode: Inode, chance: random.Random) -> None:
+        """Each sector written since the last sync reached the disk or did not."""
+        new = bytearray(inode.disk)
+        for sector in sorted(inode.dirty):
+            if chance.random() < 0.5:
+                chunk = inode.cache[sector * SECTOR : (sector + 1) * SECTOR]
+                if len(new) < sector * SECTOR:
+                    new.extend(b"\0" * (sector * SECTOR - len(new)))
+                new[sector * SECTOR : sector * SECTOR + len(chunk)] = chunk
+        inode.disk, inode.cache, inode.dirty = new, bytearray(new), set()
+
+    @staticmethod
+    def _change(names: dict[Path, Inode | None], path: Path, inode: Inode | None, *, is_removed: bool) -> None:
+        if is_removed:
+            names.pop(path, None)
+        else:
+            names[path] = inode
+
+    def _record(self, path: Path, inode: Inode | None, *, is_removed: bool = False) -> None:
+        self._change(self._names, path, inode, is_removed=is_removed)
+        self._pending.append((path, inode, is_removed))
+
+    def _inode(self, path: Path) -> Inode:
+        inode = self._names.get(path)
+        if inode is None:
+            raise FileNotFoundError(2, "No such file", str(path))
+        return inode
+
+    # --- FileSystem --------------------------------------------------------------------------------------------------
+
+    def create(self, path: Path) -> SimulatedFile:
+        self.tick()
+        assert path.parent in self._names, path
+        inode = Inode()
+        self._record(path, inode)
+        return SimulatedFile(self, inode)
+
+    def append(self, path: Path) -> SimulatedFile:
+        return SimulatedFile(self, self._inode(path))
+
+    def read(self, path: Path) -> bytes:
+        return bytes(self._inode(path).cache)
+
+    def map(self, path: Path) -> pa.Buffer:
+        return pa.py_buffer(self.read(path))
+
+    def size(self, path: Path) -> int:
+        return len(self._inode(path).cache)
+
+    def exists(self, path: Path) -> bool:
+        return path in self._names
+
+    def names(self, directory: Path) -> list[str]:
+        return sorted(path.name for path in self._names if path.parent == directory)
+
+    def make_directory(self, path: Path) -> None:
+        missing: list[Path] = []
+        while path != Path("/") and path not in self._names:
+            missing.append(path)
+            path = path.parent
+        for directory in reversed(missing):
+            self.tick()
+            self._record(directory, None)
+            self.sync_directory(directory.parent)
+
+    def sync_directory(self, path: Path) -> None:
+        self.tick()
+        for changed, inode, is_removed in self._pending:
+            if changed.parent == path:
+                self._change(self._durable, changed, inode, is_removed=is_removed)
+        self._pending = [change for change in self._pending if change[0].parent != path]
+
+    def rename(self, source: Path, target: Path) -> None:
+        self.tick()
+        inode = self._inode(source)
+        # Journalled as one change: after a crash the target is the old or the new file, never missing.
+        self._record(target, inode)
+        self._record(source, None, is_removed=True)
+
+    def unlink(self, path: Path) -> None:
+        self.tick()
+        self._inode(path)
+        self._record(path, None, is_removed=True)
+
+    def remove_tree(self, path: Path) -> None:
+        for name in self.names(path):
+            inner = path / name
+            if self._names[inner] is None:
+                self.remove_tree(inner)
+            else:
+                self.unlink(inner)
+        if path in self._names:
+            self.tick()
+            self._record(path, None, is_removed=True)
