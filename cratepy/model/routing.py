@@ -14,6 +14,7 @@ Source: CrateDB's ``Id`` and ``OperationRouting``, Elasticsearch's ``Murmur3Hash
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -107,7 +108,8 @@ def clustered_position(definition: TableDefinition) -> int | None:
 def document_id(values: Sequence[Any], definition: TableDefinition) -> str:
     """``_id`` of the row with these primary key values (in key order, none NULL)."""
     key = definition.primary_key
-    assert key and len(values) == len(key)
+    assert key
+    assert len(values) == len(key)
     types = [_column_type(definition, name) for name in key]
     texts = [key_text(value, data_type) for value, data_type in zip(values, types, strict=True)]
     return texts[0] if len(texts) == 1 else composite_id(texts, clustered_position(definition))
@@ -116,7 +118,8 @@ def document_id(values: Sequence[Any], definition: TableDefinition) -> str:
 def document_ids(columns: Sequence[pa.Array], definition: TableDefinition) -> list[str]:
     """``_id`` of every row; ``columns`` are the primary key's, in key order, without NULLs."""
     key = definition.primary_key
-    assert key and len(columns) == len(key)
+    assert key
+    assert len(columns) == len(key)
     texts = [key_texts(array, _column_type(definition, name)) for array, name in zip(columns, key, strict=True)]
     if len(texts) == 1:
         return texts[0]
@@ -138,11 +141,13 @@ class IdMaker:
         # Bits 48-51 and 64-65 of a UUID are fixed; the ends are random.
         self._prefix = base64.urlsafe_b64encode(seed[:6] + seed[-3:]).decode()
         self._next = int.from_bytes(seed[9:13], "big")
+        self._lock = threading.Lock()
 
     def take(self, count: int) -> list[str]:
-        """That many new ids."""
-        first = self._next
-        self._next += count
+        """That many new ids; from any thread."""
+        with self._lock:
+            first = self._next
+            self._next += count
         if count == 1:
             return [self._prefix + base64.urlsafe_b64encode(first.to_bytes(6, "big")).decode()]
         numbers = np.arange(first, first + count, dtype=">u8").view(np.uint8).reshape(-1, 8)[:, 2:]

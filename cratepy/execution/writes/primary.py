@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 import trio
 
@@ -30,6 +30,9 @@ from cratepy.execution.writes.requests import ShardWrite, ShardWritten, decode_r
 from cratepy.storage.operations import WriteBatch, WriteResult
 from cratepy.storage.shard import Shard
 from cratepy.storage.store import ShardStore
+
+#: Small writes between two looks at the size of the write buffer.
+_CHECK_EVERY_WRITES: Final = 64
 
 
 @dataclass(slots=True)
@@ -52,6 +55,7 @@ class PrimaryWriter:
         #: Operations that started before this moment may have been forgotten.
         self._forgotten_until = float("-inf")
         self._threads = trio.CapacityLimiter(limits.WRITE_THREADS_MAX)
+        self._unchecked_writes = 0
 
     def local_shard(self, table_uuid: str, shard: int, allocation_id: str) -> Shard:
         """The open copy with this allocation id. Raises StaleRouting if it is not here."""
@@ -62,9 +66,14 @@ class PrimaryWriter:
 
     async def write(self, copy: Shard, batch: WriteBatch) -> WriteResult:
         """Write a batch: on the loop if it is small, else on a worker thread. It is not durable yet."""
-        if self._store.buffered_bytes() > limits.WRITE_BUFFER_BYTES_MAX:
-            await self._wait_for_buffer(copy)
-        if len(batch.ids) <= limits.WRITE_INLINE_ROWS:
+        is_small = len(batch.ids) <= limits.WRITE_INLINE_ROWS
+        # The sum over all shards is not worth its time for every single row.
+        self._unchecked_writes += 1
+        if not is_small or self._unchecked_writes >= _CHECK_EVERY_WRITES:
+            self._unchecked_writes = 0
+            if self._store.buffered_bytes > limits.WRITE_BUFFER_BYTES_MAX:
+                await self._wait_for_buffer(copy)
+        if is_small:
             return copy.write(batch)
         # A write that has begun is not abandoned: its outcome would be unknown.
         return await trio.to_thread.run_sync(copy.write, batch, limiter=self._threads)
@@ -163,7 +172,7 @@ class PrimaryWriter:
     async def _wait_for_buffer(self, copy: Shard) -> None:
         """Back-pressure: make room by a refresh of this shard, wait for others to do the same, give up after a while."""
         deadline = self._clock.monotonic() + limits.WRITE_BUFFER_WAIT_S
-        while self._store.buffered_bytes() > limits.WRITE_BUFFER_BYTES_MAX:
+        while self._store.buffered_bytes > limits.WRITE_BUFFER_BYTES_MAX:
             if self._clock.monotonic() > deadline:
                 raise CircuitBreaking(
                     f"[write_buffer] Rows waiting for a refresh exceed the limit of "

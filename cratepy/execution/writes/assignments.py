@@ -1,0 +1,185 @@
+"""SET: new values of rows from their newest versions.
+
+In: images (the rows' columns at rest), the assignments of an UPDATE or ON CONFLICT, for the latter the proposed rows. Out: a
+:class:`RowBlock` of whole new rows, checked, and the table's object columns that must grow first. Its own room because the
+optimistic loop computes the same rows again whenever another writer was faster.
+
+``o['a']['b'] = x`` sets a part: the objects above it are made if they are NULL; ``a[2] = x`` sets an element.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from cratepy.errors import BadRequest, CrateError
+from cratepy.execution.engine.constants import constant_values
+from cratepy.execution.engine.engine import Engine
+from cratepy.execution.writes.expressions import evaluate
+from cratepy.execution.writes.layout import TableLayout
+from cratepy.execution.writes.objects import fit_objects, holds_objects
+from cratepy.execution.writes.rows import RowBlock, check_columns, json_texts, run_checks
+from cratepy.execution.writes.values import Convert, at_rest, column_of_raw_values, column_of_values
+from cratepy.model.arrow import from_arrow
+from cratepy.model.expressions import Cast, Expression, Literal, Parameter, SubqueryValue
+from cratepy.model.plan import StatementContext
+from cratepy.model.relations import Item
+from cratepy.model.types import DataType
+
+_PART: Final = re.compile(r"\['((?:[^']|'')*)'\]|\[(-?\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an UPDATE (or ON CONFLICT DO UPDATE) does to a row; Columns in items name table columns by oid."""
+
+    assignments: tuple[Item, ...]
+    generated: tuple[Item, ...]
+    checks: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An assignment's place: a column, or a part of it."""
+
+    column: str
+    path: tuple[str | int, ...]
+
+
+def target_of(name: str, layout: TableLayout) -> Target:
+    """``o['a'][1]`` → column ``o``, path ``a``, 1. A column whose own name has brackets is meant first."""
+    if name in layout.position_by_name or "[" not in name:
+        return Target(name, ())
+    start = name.index("[")
+    path = tuple(int(index) if index else key.replace("''", "'") for key, index in _PART.findall(name[start:]))
+    return Target(name[:start], path)
+
+
+def changed_rows(
+    layout: TableLayout,
+    image: Mapping[int, pa.Array],
+    count: int,
+    changes: Changes,
+    engine: Engine,
+    context: StatementContext,
+    convert: Convert,
+    proposed: Mapping[int, pa.Array] | None = None,
+    assigned: Sequence[pa.Array] | None = None,
+) -> tuple[RowBlock, dict[str, DataType]]:
+    """The new rows, and per object column that must grow its new type.
+
+    ``proposed`` are columns of ``excluded``. ``assigned`` are the assignments' values if the caller has them already.
+    """
+    block = RowBlock(layout, count, dict(image))
+    columns = dict(image)
+    if proposed is not None:
+        columns.update({-oid: array for oid, array in proposed.items()})
+    values = assigned
+    if values is None:
+        values = _new_values(changes.assignments, columns, count, engine, context, block.errors)
+    grown: dict[str, DataType] = {}
+    parts: dict[str, list[tuple[tuple[str | int, ...], list[Any]]]] = {}
+    for item, array in zip(changes.assignments, values, strict=True):
+        target = target_of(item.name, layout)
+        column = layout.column(target.column)
+        if target.path:
+            new_values = from_arrow(array, item.expression.type)
+            parts.setdefault(target.column, []).append((target.path, new_values))
+        elif holds_objects(column.type):
+            parts[target.column] = [((), from_arrow(array, item.expression.type))]
+        else:
+            block.columns[column.oid] = at_rest(array, column.type)
+    for name, sets in parts.items():
+        _set_parts(block, name, sets, grown, convert)
+    for item, array in zip(
+        changes.generated,
+        evaluate(engine, changes.generated, block.columns, count, context, block.errors),
+        strict=True,
+    ):
+        column = layout.column(item.name)
+        block.columns[column.oid] = at_rest(array, column.type)
+    check_columns(block)
+    run_checks(block, changes.checks, engine, context, shown=layout.columns)
+    return block, grown
+
+
+def _new_values(
+    items: tuple[Item, ...],
+    columns: dict[int, pa.Array],
+    count: int,
+    engine: Engine,
+    context: StatementContext,
+    errors: dict[int, CrateError],
+) -> list[pa.Array]:
+    """One array per assignment. Constants never enter the engine."""
+    computed = tuple(item for item in items if not is_constant(item.expression))
+    arrays = iter(evaluate(engine, computed, columns, count, context, errors))
+    constants = iter(constant_values([i.expression for i in items if is_constant(i.expression)], context))
+    result = []
+    for item in items:
+        if is_constant(item.expression):
+            one = column_of_values([next(constants)], item.expression.type)
+            result.append(one if count == 1 else one.take(pa.array([0] * count)))
+        else:
+            result.append(next(arrays))
+    return result
+
+
+def is_constant(expression: Expression) -> bool:
+    """Whether the value is the same for all rows and known without the engine."""
+    while isinstance(expression, Cast):
+        expression = expression.argument
+    return isinstance(expression, Literal | Parameter | SubqueryValue)
+
+
+def _set_parts(
+    block: RowBlock,
+    name: str,
+    sets: list[tuple[tuple[str | int, ...], list[Any]]],
+    grown: dict[str, DataType],
+    convert: Convert,
+) -> None:
+    column = block.layout.column(name)
+    stored = block.columns.get(column.oid)
+    values: list[Any] = [None] * block.count if stored is None else from_arrow(stored, column.type)
+    for path, new_values in sets:
+        for row, new_value in enumerate(new_values):
+            try:
+                values[row] = _with_part(values[row], path, new_value)
+            except CrateError as error:
+                block.errors.setdefault(row, error)
+    if not holds_objects(column.type):
+        block.columns[column.oid] = column_of_raw_values(values, column.type, convert, block.errors)
+        return
+    fitted, data_type = fit_objects(values, name=name, data_type=column.type, convert=convert, errors=block.errors)
+    if data_type is not column.type:
+        grown[name] = data_type
+    if column.type.kind == "object":
+        block.columns[column.oid] = json_texts(fitted)
+    else:
+        block.columns[column.oid] = column_of_values(fitted, column.type)
+
+
+def _with_part(value: Any, path: tuple[str | int, ...], new_value: Any) -> Any:
+    """The value with the part replaced; the old value is not changed."""
+    if not path:
+        return new_value
+    step, rest = path[0], path[1:]
+    if isinstance(step, int):
+        elements = list(value) if isinstance(value, list) else []
+        if not 1 <= step <= _ELEMENTS_MAX:
+            raise BadRequest(f"Array index must be in range 1 to {_ELEMENTS_MAX}, got {step}")
+        elements.extend([None] * (step - len(elements)))
+        elements[step - 1] = _with_part(elements[step - 1], rest, new_value)
+        return elements
+    parts = dict(value) if isinstance(value, dict) else {}
+    parts[step] = _with_part(parts.get(step), rest, new_value)
+    return parts
+
+
+#: Elements an array may have by setting one; PostgreSQL's MaxArraySize is of this order.
+_ELEMENTS_MAX: Final = 1_000_000

@@ -1,0 +1,307 @@
+"""Blocks of proposed rows into a table: complete them, write them, settle conflicts, tell what became of each row.
+
+In: the target columns of some rows (SQL values or arrays). Out: a :class:`BlockOutcome`. Its own room because INSERT in all
+its forms, bulk requests and COPY FROM write rows in this one way and differ only in where rows come from and in what they
+do with a row that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import trio
+
+from cratepy import limits
+from cratepy.clock import Clock
+from cratepy.cluster.service import ClusterService
+from cratepy.errors import CrateError, DuplicateKey, VersionConflict
+from cratepy.execution.engine.engine import Engine
+from cratepy.execution.writes.assignments import Changes
+from cratepy.execution.writes.growth import definition_of, grow
+from cratepy.execution.writes.layout import Layouts, TableLayout
+from cratepy.execution.writes.objects import fit_objects, holds_objects
+from cratepy.execution.writes.returning import WrittenRows
+from cratepy.execution.writes.router import RowWrites, WriteRouter
+from cratepy.execution.writes.rows import RowBlock, Rules, complete, json_texts
+from cratepy.execution.writes.updater import Candidates, Updater
+from cratepy.execution.writes.values import (
+    Convert,
+    at_rest,
+    column_of_raw_values,
+    column_of_values,
+    converter,
+)
+from cratepy.model.arrow import from_arrow
+from cratepy.model.plan import InsertPlan, StatementContext
+from cratepy.model.routing import IdMaker
+from cratepy.model.types import DataType
+
+DUPLICATE_WORDS = "A document with the same primary key exists already"
+
+#: The values of one target column: SQL values, or an array in flight or at rest.
+TargetValues = list[Any] | pa.Array
+
+
+@dataclass(frozen=True, slots=True)
+class InsertRules:
+    """The parts of an InsertPlan that are the same for all its rows."""
+
+    table_uuid: str
+    table: object
+    rules: Rules
+    #: None: a duplicate is an error. An empty tuple of assignments: it is skipped. ``overwrites``: it is replaced.
+    conflict: Changes | None
+    overwrites: bool = False
+
+
+@dataclass(slots=True)
+class BlockOutcome:
+    """What became of ``count`` rows: written, skipped (ON CONFLICT DO NOTHING), or failed."""
+
+    count: int
+    layout: TableLayout
+    errors: dict[int, CrateError] = field(default_factory=dict)
+    skipped: set[int] = field(default_factory=set)
+    pieces: list[WrittenRows] = field(default_factory=list)
+
+    @property
+    def written(self) -> int:
+        return self.count - len(self.errors) - len(self.skipped)
+
+
+def rules_of(plan: InsertPlan, *, targets: tuple[str, ...] | None = None, overwrites: bool = False) -> InsertRules:
+    conflict = plan.conflict
+    return InsertRules(
+        plan.table_uuid,
+        plan.table,
+        Rules(plan.targets if targets is None else targets, plan.defaults, plan.generated, plan.checks),
+        None if conflict is None else Changes(conflict.assignments, plan.generated, plan.checks),
+        overwrites,
+    )
+
+
+class BlockWriter:
+    """Writes blocks of proposed rows."""
+
+    def __init__(
+        self,
+        *,
+        cluster: ClusterService,
+        engine: Engine,
+        clock: Clock,
+        router: WriteRouter,
+        updater: Updater,
+        layouts: Layouts,
+    ) -> None:
+        self._cluster = cluster
+        self._engine = engine
+        self._router = router
+        self._updater = updater
+        self._layouts = layouts
+        self.ids = IdMaker(clock)
+        self._threads = trio.CapacityLimiter(limits.WRITE_THREADS_MAX)
+
+    # --- building ----------------------------------------------------------------------------------------------------
+
+    async def build(
+        self,
+        rules: InsertRules,
+        columns: Sequence[TargetValues],
+        count: int,
+        context: StatementContext,
+        *,
+        is_raw: bool = False,
+        errors: dict[int, CrateError] | None = None,
+    ) -> RowBlock:
+        """The completed rows; the schema has grown by their new keys. ``errors`` are rows that failed before."""
+        definition = definition_of(self._cluster, rules.table_uuid, rules.table)
+        convert = converter(context)
+        for _ in range(limits.DYNAMIC_ROUNDS_MAX):
+            block = RowBlock(self._layouts.of(definition), count, {}, dict(errors or {}))
+            fill = partial(self._fill, block, rules.rules, columns, convert, context, is_raw=is_raw)
+            if count <= limits.WRITE_INLINE_ROWS:
+                grown = fill()
+            else:
+                grown = await trio.to_thread.run_sync(fill, limiter=self._threads)
+            if not grown:
+                return block
+            definition = await grow(self._cluster, definition, grown)
+        raise VersionConflict(f"Other writers changed the columns of {rules.table} again and again")
+
+    def _fill(
+        self,
+        block: RowBlock,
+        rules: Rules,
+        columns: Sequence[TargetValues],
+        convert: Convert,
+        context: StatementContext,
+        *,
+        is_raw: bool,
+    ) -> dict[str, DataType]:
+        """Complete the block; or, if object columns must grow first, give their types back."""
+        grown = _add_targets(block, rules.targets, columns, convert, is_raw=is_raw)
+        if not grown:
+            complete(block, rules, self._engine, context, self.ids.take)
+        return grown
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    async def write(
+        self, rules: InsertRules, block: RowBlock, context: StatementContext, *, wants_rows: bool = False
+    ) -> BlockOutcome:
+        """Write the good rows of a completed block; bad ones are errors of the outcome already."""
+        outcome = BlockOutcome(block.count, block.layout, dict(block.errors))
+        good = block.good_rows()
+        places = list(range(block.count)) if good is None else good.tolist()
+        if not places:
+            return outcome
+        batch, ids, shards = block.batch(), block.ids, block.shards
+        if good is not None:
+            batch, ids, shards = batch.take(pa.array(good)), [ids[i] for i in places], shards[good]
+        writes = RowWrites(
+            definition=block.layout.definition,
+            kind="index" if rules.overwrites else "insert",
+            ids=ids,
+            shards=shards,
+            rows=batch,
+        )
+        pending: list[int] = list(range(len(ids)))
+        for _ in range(limits.WRITE_CONFLICT_ROUNDS_MAX):
+            report = await self._router.write(writes, wants_versions=wants_rows)
+            for row, error in report.errors.items():
+                outcome.errors[places[pending[row]]] = error
+            if wants_rows:
+                _keep_written(outcome, block, writes, places, pending, report.refused, report.errors, report.versions)
+            duplicates = [pending[row] for row in sorted(report.refused)]
+            if not duplicates:
+                return outcome
+            gone = await self._settle(
+                rules, block, batch, ids, shards, places, duplicates, context, outcome, wants_rows
+            )
+            if not gone:
+                return outcome
+            # Deleted by somebody else since the insert was refused: insert again.
+            pending = gone
+            rows = pa.array(gone, type=pa.int64())
+            writes = RowWrites(
+                definition=block.layout.definition,
+                kind="insert",
+                ids=[ids[i] for i in gone],
+                shards=shards[np.asarray(gone)],
+                rows=batch.take(rows),
+            )
+        raise VersionConflict(f"Rows of {rules.table} were deleted by other writers again and again")
+
+    async def _settle(
+        self,
+        rules: InsertRules,
+        block: RowBlock,
+        batch: pa.RecordBatch,
+        ids: Sequence[str],
+        shards: np.ndarray[Any, np.dtype[np.int64]],
+        places: list[int],
+        duplicates: list[int],
+        context: StatementContext,
+        outcome: BlockOutcome,
+        wants_rows: bool,
+    ) -> list[int]:
+        """Rows whose key exists: an error, skipped, or changed. Gives back those that exist no more."""
+        conflict = rules.conflict
+        if conflict is None:
+            outcome.errors.update({places[i]: DuplicateKey(DUPLICATE_WORDS) for i in duplicates})
+            return []
+        if not conflict.assignments:
+            outcome.skipped.update(places[i] for i in duplicates)
+            return []
+        rows = batch.take(pa.array(duplicates, type=pa.int64()))
+        changed = await self._updater.update(
+            Candidates(
+                definition=block.layout.definition,
+                ids=[ids[i] for i in duplicates],
+                shards=[int(shards[i]) for i in duplicates],
+            ),
+            conflict,
+            context,
+            proposed={column.oid: rows.column(i) for i, column in enumerate(block.layout.columns)},
+            wants_rows=wants_rows,
+        )
+        for position, error in changed.errors.items():
+            outcome.errors[places[duplicates[position]]] = error
+        outcome.pieces.extend(
+            WrittenRows(
+                positions=[places[duplicates[p]] for p in piece.positions],
+                columns=piece.columns,
+                ids=piece.ids,
+                versions=piece.versions,
+            )
+            for piece in changed.pieces
+        )
+        return [duplicates[position] for position in sorted(changed.missing)]
+
+
+def _keep_written(
+    outcome: BlockOutcome,
+    block: RowBlock,
+    writes: RowWrites,
+    places: list[int],
+    pending: list[int],
+    refused: dict[int, str],
+    errors: dict[int, CrateError],
+    versions: Sequence[tuple[int, int, int] | None],
+) -> None:
+    done = [row for row in range(len(writes.ids)) if row not in refused and row not in errors]
+    if not done or writes.rows is None:
+        return
+    batch = writes.rows.take(pa.array(done, type=pa.int64()))
+    outcome.pieces.append(
+        WrittenRows(
+            positions=[places[pending[row]] for row in done],
+            columns={column.oid: batch.column(i) for i, column in enumerate(block.layout.columns)},
+            ids=[writes.ids[row] for row in done],
+            versions=[versions[row] for row in done],
+        )
+    )
+
+
+def _add_targets(
+    block: RowBlock, targets: tuple[str, ...], columns: Sequence[TargetValues], convert: Convert, *, is_raw: bool
+) -> dict[str, DataType]:
+    """The target columns at rest; gives back the object columns that must grow first."""
+    assert len(targets) == len(columns)
+    grown: dict[str, DataType] = {}
+    for name, values in zip(targets, columns, strict=True):
+        column = block.layout.column(name)
+        if holds_objects(column.type):
+            block.columns[column.oid] = _objects(block, name, column.type, values, convert, grown)
+        elif not isinstance(values, list):
+            block.columns[column.oid] = at_rest(values, column.type)
+        elif is_raw:
+            block.columns[column.oid] = column_of_raw_values(values, column.type, convert, block.errors)
+        else:
+            block.columns[column.oid] = column_of_values(values, column.type)
+    return grown
+
+
+def _objects(
+    block: RowBlock,
+    name: str,
+    data_type: DataType,
+    values: TargetValues,
+    convert: Convert,
+    grown: dict[str, DataType],
+) -> pa.Array:
+    decoded = values if isinstance(values, list) else from_arrow(values, data_type)
+    fitted, fitted_type = fit_objects(decoded, name=name, data_type=data_type, convert=convert, errors=block.errors)
+    if fitted_type is not data_type:
+        grown[name] = fitted_type
+    return json_texts(fitted) if data_type.kind == "object" else column_of_values(fitted, data_type)
+
+
+def first_error(errors: dict[int, CrateError]) -> CrateError:
+    """The error of the first row that has one."""
+    return errors[min(errors)]

@@ -1,0 +1,290 @@
+"""Blocks of CSV, JSON and Parquet files to columns of a table.
+
+In: a block of whole records. Out: :class:`ParsedBlock`: target columns (arrays where the fast parser succeeded, raw values
+where not), the rows that are no records or name unknown columns, and line numbers. Its own room because it runs on worker
+threads and knows nothing of shards. The fast way parses all rows at once (Arrow's CSV reader with the columns' types); if
+a row refuses, the block is parsed again as texts, and then record by record, so that errors have line numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from cratepy.errors import BadRequest, ColumnUnknown, CrateError
+from cratepy.execution.writes.copy_files import CopyOptions, text_of
+from cratepy.execution.writes.layout import TableLayout
+from cratepy.execution.writes.objects import holds_objects
+from cratepy.execution.writes.values import at_rest, is_json, text_column
+from cratepy.model.arrow import from_arrow, stored_type
+from cratepy.model.types import DataType
+
+_TRUE: Final = ["true", "t", "TRUE", "True"]
+_FALSE: Final = ["false", "f", "FALSE", "False"]
+#: Kinds whose texts Arrow parses as CrateDB does; the others are converted value by value.
+_PARSED: Final = frozenset(
+    {"boolean", "byte", "smallint", "integer", "bigint", "double precision", "text"}
+    | {"timestamp with time zone", "timestamp without time zone"}
+)
+
+
+@dataclass(slots=True)
+class ParsedBlock:
+    """Rows of a block; ``columns[i]`` belongs to ``targets[i]``; ``line_of`` gives the line of a row."""
+
+    count: int
+    targets: tuple[str, ...]
+    columns: list[list[Any] | pa.Array]
+    line_of: Callable[[int], int]
+    errors: dict[int, CrateError] = field(default_factory=dict)
+    #: Per target: rows that did not name it (JSON), so that they get its default.
+    absent: dict[str, list[int]] = field(default_factory=dict)
+
+
+# --- CSV -------------------------------------------------------------------------------------------------------------
+
+
+def csv_header(data: bytes, options: CopyOptions) -> tuple[tuple[str, ...], bytes, int]:
+    """The names in the first record, the rest of the block, and how many lines the header took."""
+    lines = 0
+    for _ in range(options.skip_lines):
+        end = data.find(b"\n") + 1
+        if end == 0:
+            break
+        data, lines = data[end:], lines + 1
+    if not options.has_header:
+        return (), data, lines
+    end = data.find(b"\n") + 1 or len(data)
+    text = data[:end].decode("utf-8-sig", errors="replace").rstrip("\r\n")
+    names = next(csv.reader([text], delimiter=options.delimiter), [])
+    return tuple(name.strip() for name in names), data[end:], lines + 1
+
+
+def parse_csv(
+    data: bytes, names: Sequence[str], wanted: Sequence[str], layout: TableLayout, first_line: int, options: CopyOptions
+) -> ParsedBlock:
+    """A block of records. ``names`` are the file's columns, ``wanted`` those to import."""
+    targets = tuple(name for name in names if name in wanted)
+    unknown = next((name for name in names if name not in layout.position_by_name), None)
+    table = None
+    if unknown is None:
+        table = _arrow_csv(data, names, targets, layout, options, as_texts=False)
+        if table is None:
+            table = _arrow_csv(data, names, targets, layout, options, as_texts=True)
+    if table is None:
+        return _csv_by_record(data, names, targets, unknown, first_line, options)
+    columns: list[list[Any] | pa.Array] = []
+    for name in targets:
+        data_type = layout.column(name).type
+        array = table.column(name).combine_chunks()
+        if isinstance(array, pa.ChunkedArray):
+            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
+        columns.append(_of_type(array, data_type))
+    return ParsedBlock(table.num_rows, targets, columns, _LazyCsvLines(data, first_line, options))
+
+
+def _of_type(array: pa.Array, data_type: DataType) -> list[Any] | pa.Array:
+    """A parsed column as it is stored, or raw values if that needs a look at each."""
+    if array.type == stored_type(data_type) and data_type.kind in _PARSED:
+        return array
+    if pa.types.is_string(array.type):
+        converted = text_column(array, data_type)
+        if converted is not None:
+            return converted
+    values: list[Any] = array.to_pylist()
+    return values
+
+
+def _arrow_csv(
+    data: bytes,
+    names: Sequence[str],
+    targets: Sequence[str],
+    layout: TableLayout,
+    options: CopyOptions,
+    *,
+    as_texts: bool,
+) -> pa.Table | None:
+    """The targets by Arrow's reader; None if a record does not fit."""
+    types = {}
+    for name in targets:
+        data_type = layout.column(name).type
+        is_parsed = data_type.kind in _PARSED and not as_texts
+        types[name] = stored_type(data_type) if is_parsed else pa.string()
+    try:
+        return pacsv.read_csv(
+            pa.BufferReader(data),
+            read_options=pacsv.ReadOptions(column_names=list(names), use_threads=False),
+            parse_options=pacsv.ParseOptions(delimiter=options.delimiter, newlines_in_values=b'"' in data),
+            convert_options=pacsv.ConvertOptions(
+                column_types=types,
+                include_columns=list(targets),
+                null_values=[""] if options.empty_string_as_null else [],
+                strings_can_be_null=options.empty_string_as_null,
+                quoted_strings_can_be_null=options.empty_string_as_null,
+                true_values=_TRUE,
+                false_values=_FALSE,
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+
+
+def _csv_by_record(
+    data: bytes,
+    names: Sequence[str],
+    targets: tuple[str, ...],
+    unknown: str | None,
+    first_line: int,
+    options: CopyOptions,
+) -> ParsedBlock:
+    """Record by record: too many values are an error of the record, too few leave the last columns NULL."""
+    places = [names.index(name) for name in targets]
+    columns: list[list[Any] | pa.Array] = [[] for _ in targets]
+    errors: dict[int, CrateError] = {}
+    lines: list[int] = []
+    reader = csv.reader(text_of(data), delimiter=options.delimiter)
+    row = 0
+    line = first_line
+    while True:
+        try:
+            record = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            record, errors[row] = [], BadRequest(f"CSV parser error at line {line}: {error}")
+        if record or row in errors:
+            lines.append(line)
+            if len(record) > len(names):
+                errors[row] = BadRequest(f"Number of values exceeds number of keys in csv file at line {line}")
+            elif unknown is not None:
+                errors[row] = ColumnUnknown(f"Column {unknown} unknown")
+            for values, place in zip(columns, places, strict=True):
+                value: str | None = record[place] if place < len(record) and row not in errors else None
+                values.append(None if value == "" and options.empty_string_as_null else value)
+            row += 1
+        line = first_line + reader.line_num
+    return ParsedBlock(row, targets, columns, lines.__getitem__, errors)
+
+
+class _LazyCsvLines:
+    """Line numbers of records, counted only if somebody asks (a row failed)."""
+
+    def __init__(self, data: bytes, first_line: int, options: CopyOptions) -> None:
+        self._data = data
+        self._first_line = first_line
+        self._options = options
+        self._lines: list[int] | None = None
+
+    def __call__(self, row: int) -> int:
+        if self._lines is None:
+            reader = csv.reader(text_of(self._data), delimiter=self._options.delimiter)
+            self._lines = []
+            line = self._first_line
+            for record in reader:
+                if record:
+                    self._lines.append(line)
+                line = self._first_line + reader.line_num
+        return self._lines[row] if row < len(self._lines) else self._first_line + row
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+_DECODER: Final = msgspec.json.Decoder()
+
+
+def parse_json(data: bytes, wanted: Sequence[str], layout: TableLayout, first_line: int) -> ParsedBlock:
+    """A block of lines with one object each."""
+    errors: dict[int, CrateError] = {}
+    try:
+        rows = _DECODER.decode_lines(data)
+        is_plain = set(map(type, rows)) <= {dict} and len(rows) == data.count(b"\n") + (not data.endswith(b"\n"))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        is_plain = False
+    line_of: Callable[[int], int] = lambda row: first_line + row  # noqa: E731
+    if not is_plain:
+        rows, lines = _json_by_line(data, first_line, errors)
+        line_of = lines.__getitem__
+    known = layout.position_by_name.keys()
+    for row, record in enumerate(rows):
+        if not record.keys() <= known:
+            unknown = next(name for name in record if name not in known)
+            errors.setdefault(row, ColumnUnknown(f"Column {unknown} unknown"))
+    columns: list[list[Any] | pa.Array] = [[record.get(name) for record in rows] for name in wanted]
+    absent: dict[str, list[int]] = {}
+    for name, values in zip(wanted, columns, strict=True):
+        missing = [row for row, value in enumerate(values) if value is None and name not in rows[row]]
+        if missing:
+            absent[name] = missing
+    for row in errors:
+        for values in columns:
+            assert isinstance(values, list)
+            values[row] = None
+    return ParsedBlock(len(rows), tuple(wanted), columns, line_of, errors, absent)
+
+
+def _json_by_line(
+    data: bytes, first_line: int, errors: dict[int, CrateError]
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """Lines decoded alone; a line that is no object is an empty one with an error. Blank lines are none."""
+    rows: list[dict[str, Any]] = []
+    lines: list[int] = []
+    for offset, line in enumerate(data.split(b"\n")):
+        text = line.strip()
+        if not text:
+            continue
+        lines.append(first_line + offset)
+        try:
+            record = _DECODER.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            errors[len(rows)] = BadRequest(f"JSON parser error: {error}")
+            record = {}
+        if not isinstance(record, dict):
+            errors[len(rows)] = BadRequest("JSON parser error: the line is not an object")
+            record = {}
+        rows.append(record)
+    return rows, lines
+
+
+# --- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def parse_parquet(batch: pa.RecordBatch, wanted: Sequence[str], layout: TableLayout, first_row: int) -> ParsedBlock:
+    """A batch of a Parquet file; columns are found by name."""
+    names = batch.schema.names
+    targets = tuple(name for name in names if name in wanted)
+    columns = [_of_parquet(batch.column(names.index(name)), layout.column(name).type) for name in targets]
+    parsed = ParsedBlock(batch.num_rows, targets, columns, lambda row: first_row + row)
+    unknown = next((name for name in names if name not in layout.position_by_name), None)
+    if unknown is not None:
+        parsed.errors = dict.fromkeys(range(batch.num_rows), ColumnUnknown(f"Column {unknown} unknown"))
+    return parsed
+
+
+def _of_parquet(array: pa.Array, data_type: DataType) -> list[Any] | pa.Array:
+    try:
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if pa.types.is_timestamp(array.type):
+            array = array.cast(pa.timestamp("ms", tz=array.type.tz), safe=False).cast(pa.timestamp("ms"))
+            if not data_type.is_timestamp:
+                return [None if value is None else value // 1 for value in array.cast(pa.int64()).to_pylist()]
+        if pa.types.is_date(array.type):
+            array = array.cast(pa.timestamp("ms"))
+        same = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+        if not is_json(data_type) and (not same or data_type.kind == "text"):
+            return at_rest(array, data_type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        pass
+    if holds_objects(data_type) or pa.types.is_nested(array.type):
+        values: list[Any] = array.to_pylist()
+        return values
+    if array.type == stored_type(data_type):
+        return from_arrow(array, data_type)
+    values = array.to_pylist()
+    return [str(value) if not isinstance(value, int | float | str | bool | None) else value for value in values]

@@ -1,0 +1,94 @@
+"""What writing needs to know of a table, worked out once per version of its definition.
+
+In: a TableDefinition. Out: a :class:`TableLayout`: columns by oid and name, schema at rest, which columns make the key and the
+routing. Its own room because every kind of write needs it and none should work it out per statement.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from cratepy import limits
+from cratepy.model.arrow import stored_type
+from cratepy.model.routing import clustered_position, shard_router
+from cratepy.model.schema import ColumnDefinition, TableDefinition
+from cratepy.model.types import DataType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableLayout:
+    """A table as writers see it; positions are places in ``columns``."""
+
+    definition: TableDefinition
+    columns: tuple[ColumnDefinition, ...]
+    #: One field ``c<oid>`` per column.
+    schema: pa.Schema
+    #: The same fields as one struct: the fastest way to make a batch of one row.
+    row_type: pa.StructType
+    position_by_name: dict[str, int]
+    by_oid: dict[int, ColumnDefinition]
+    #: Oids of the primary key columns in key order, and their types.
+    key: tuple[int, ...]
+    key_types: tuple[DataType, ...]
+    #: Place of the CLUSTERED BY column in the key, for composite ids.
+    clustered_position: int | None
+    #: Oid of the CLUSTERED BY column if rows are not routed by ``_id``.
+    routing: int | None
+    required: tuple[ColumnDefinition, ...]
+    shard_of: Callable[[str], int]
+
+    def column(self, name: str) -> ColumnDefinition:
+        return self.columns[self.position_by_name[name]]
+
+
+class Layouts:
+    """The layouts of the newest definitions used, bounded."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, TableLayout] = OrderedDict()
+
+    def of(self, definition: TableDefinition) -> TableLayout:
+        known = self._known.get(definition.uuid)
+        if known is not None and known.definition.version == definition.version:
+            return known
+        layout = make_layout(definition)
+        self._known[definition.uuid] = layout
+        self._known.move_to_end(definition.uuid)
+        if len(self._known) > _LAYOUTS_MAX:
+            self._known.popitem(last=False)
+        return layout
+
+
+_LAYOUTS_MAX: Final = limits.PLAN_CACHE_ENTRIES_MAX
+
+
+def make_layout(definition: TableDefinition) -> TableLayout:
+    columns = definition.columns
+    by_name = {column.name: column for column in columns}
+    schema = pa.schema([pa.field(f"c{column.oid}", stored_type(column.type)) for column in columns])
+    key = tuple(by_name[name] for name in definition.primary_key)
+    routing: int | None = None
+    if definition.clustered_by is not None and definition.clustered_by != "_id":
+        clustered = by_name[definition.clustered_by]
+        # A key of this one column is its own routing text.
+        if definition.primary_key != (definition.clustered_by,):
+            routing = clustered.oid
+    return TableLayout(
+        definition=definition,
+        columns=columns,
+        schema=schema,
+        row_type=pa.struct(list(schema)),
+        position_by_name={column.name: i for i, column in enumerate(columns)},
+        by_oid={column.oid: column for column in columns},
+        key=tuple(column.oid for column in key),
+        key_types=tuple(column.type for column in key),
+        clustered_position=clustered_position(definition),
+        routing=routing,
+        required=tuple(c for c in columns if not c.is_nullable and c.name not in definition.primary_key),
+        shard_of=shard_router(definition),
+    )

@@ -1,0 +1,393 @@
+"""The coordinator's side of a write: rows to shards, shards to primaries, and what became of each row.
+
+In: ids, shard numbers and an Arrow batch of rows at rest. Out: a :class:`WriteReport` that says of every row whether it was
+written, refused by its shard (duplicate, conflict, missing) or lost to an error of its shard. Its own room because
+routing that goes stale under a write is one policy for inserts, updates, deletes and COPY.
+
+A shard on this node is written directly: nothing is encoded, no other task starts. Other nodes get ``shard/write``. If the
+routing is stale or the primary is gone, wait for a newer cluster state and try again, until ``WRITE_RETRY_TIMEOUT_S``. A
+request that may have arrived is only repeated to the same process (node, its start, allocation, term), which remembers the
+operation id; if that process is gone the outcome cannot be known, and the error says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import trio
+
+from cratepy import limits
+from cratepy.clock import Clock
+from cratepy.cluster.service import ClusterService
+from cratepy.errors import (
+    ClusterBlock,
+    CrateError,
+    InternalError,
+    OutcomeUnknown,
+    PeerUnavailable,
+    RelationUnknown,
+    RequestTimeout,
+    ShardUnavailable,
+    StaleRouting,
+)
+from cratepy.execution.writes.layout import TableLayout
+from cratepy.execution.writes.primary import PrimaryWriter
+from cratepy.execution.writes.requests import WRITE, ShardWrite, ShardWritten, encode_rows
+from cratepy.model.schema import TableDefinition
+from cratepy.model.state import ClusterState, ShardCopy, ShardRouting
+from cratepy.storage.operations import WriteBatch, WriteResult
+from cratepy.storage.shard import Shard
+
+Kind = Literal["insert", "index", "delete"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowWrites:
+    """Rows on their way: ``shards[i]`` is the shard of ``ids[i]``; ``rows`` is None for deletes."""
+
+    definition: TableDefinition
+    kind: Kind
+    ids: Sequence[str]
+    shards: Sequence[int] | np.ndarray[Any, np.dtype[np.int64]]
+    rows: pa.RecordBatch | None
+    expected: Sequence[tuple[int, int] | None] | None = None
+
+
+@dataclass(slots=True)
+class WriteReport:
+    """What became of the rows: refused ones, failed ones; all others are written and durable.
+
+    ``versions[i]`` is (seq_no, primary_term, version) of a written row, None otherwise; only filled if asked for.
+    """
+
+    refused: dict[int, str] = field(default_factory=dict)
+    errors: dict[int, CrateError] = field(default_factory=dict)
+    versions: list[tuple[int, int, int] | None] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        return len(self.refused) + len(self.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The rows of one shard; ``positions`` are their places in the whole, None if it is the whole."""
+
+    shard: int
+    positions: list[int] | None
+    writes: RowWrites
+
+
+@dataclass(frozen=True, slots=True)
+class _Incarnation:
+    """One start of one process as holder of one copy under one term: what remembers an operation id."""
+
+    node_id: str
+    ephemeral_id: str
+    allocation_id: str
+    primary_term: int
+
+
+class WriteRouter:
+    """Sends rows to the primaries of their shards."""
+
+    def __init__(self, *, cluster: ClusterService, primary: PrimaryWriter, clock: Clock) -> None:
+        self._cluster = cluster
+        self._primary = primary
+        self._clock = clock
+
+    async def write(self, writes: RowWrites, *, wants_versions: bool = False) -> WriteReport:
+        """Write all rows; returns when every shard has answered or failed. Errors of a shard are errors of its rows."""
+        report = WriteReport()
+        if wants_versions:
+            report.versions = [None] * len(writes.ids)
+        parts = _split(writes)
+        local: list[tuple[_Part, Shard, WriteResult, int]] = []
+        remote: list[_Part] = []
+        state = self._cluster.state
+        for part in parts:
+            copy, term = self._local_copy(state, writes.definition, part.shard)
+            if copy is None:
+                remote.append(part)
+                continue
+            try:
+                result = await self._primary.write(copy, _batch(part.writes, term))
+            except StaleRouting:
+                remote.append(part)
+            except CrateError as error:
+                _fail(report, part, error)
+            else:
+                local.append((part, copy, result, term))
+        if remote:
+            in_flight = trio.Semaphore(limits.WRITE_BATCHES_IN_FLIGHT_MAX)
+            async with trio.open_nursery() as nursery:
+                for part in remote:
+                    nursery.start_soon(self._write_part, part, report, in_flight)
+                await self._finish_local(local, report)
+        else:
+            await self._finish_local(local, report)
+        return report
+
+    async def write_one(self, layout: TableLayout, kind: Kind, id: str, rows: pa.RecordBatch) -> str | None:
+        """One row, by the shortest way: None if it was written, else why its shard refused it."""
+        definition = layout.definition
+        writes = RowWrites(definition=definition, kind=kind, ids=(id,), shards=(layout.shard_of(id),), rows=rows)
+        copy, term = self._local_copy(self._cluster.state, definition, int(writes.shards[0]))
+        if copy is not None:
+            try:
+                result = await self._primary.write(copy, _batch(writes, term))
+            except StaleRouting:
+                pass
+            else:
+                # A refusal waits, too: the row it rests on must not be lost after it was told.
+                await self._primary.wait_durable(((copy, result.position),))
+                return result.failures[0][1] if result.failures else None
+        report = await self.write(writes)
+        if report.errors:
+            raise report.errors[0]
+        return report.refused.get(0)
+
+    async def _finish_local(self, written: list[tuple[_Part, Shard, WriteResult, int]], report: WriteReport) -> None:
+        if not written:
+            return
+        try:
+            await self._primary.wait_durable([(copy, result.position) for _, copy, result, _ in written])
+        except CrateError as error:
+            for part, _, _, _ in written:
+                _fail(report, part, error)
+            return
+        for part, _, result, term in written:
+            _record(report, part, result.failures, result.first_seq_no, term, result.versions)
+
+    def _local_copy(self, state: ClusterState, definition: TableDefinition, shard: int) -> tuple[Shard | None, int]:
+        table = state.tables.get(definition.uuid)
+        if table is None:
+            return None, 0
+        routing = table.routing[shard]
+        primary = routing.primary
+        if primary is None or primary.node_id != self._cluster.node_id:
+            return None, 0
+        try:
+            copy = self._primary.local_shard(definition.uuid, shard, primary.allocation_id)
+        except StaleRouting:
+            return None, 0
+        return copy, routing.primary_term
+
+    # --- one shard, wherever it is -----------------------------------------------------------------------------------
+
+    async def _write_part(self, part: _Part, report: WriteReport, in_flight: trio.Semaphore) -> None:
+        try:
+            async with in_flight:
+                written = await _Attempts(self._cluster, self._primary, self._clock, part).run()
+        except CrateError as error:
+            _fail(report, part, error)
+        else:
+            _record(report, part, written.failures, written.first_seq_no, written.primary_term, written.versions)
+
+
+class _Attempts:
+    """The attempts to write one part: one operation id, one deadline."""
+
+    def __init__(self, cluster: ClusterService, primary: PrimaryWriter, clock: Clock, part: _Part) -> None:
+        self._cluster = cluster
+        self._primary = primary
+        self._clock = clock
+        self._part = part
+        self._op_id = clock.new_id()
+        self._deadline = clock.monotonic() + limits.WRITE_RETRY_TIMEOUT_S
+        self._pause_s = limits.WRITE_RETRY_FIRST_S
+        self._encoded: bytes | None = None
+        #: The process that may have executed the operation, and when it was sent first.
+        self._reached: _Incarnation | None = None
+        self._first_sent = 0.0
+
+    async def run(self) -> ShardWritten:
+        while True:
+            state = self._cluster.state
+            routing = self._routing(state)
+            primary = routing.primary
+            target = None if primary is None else _incarnation(state, primary, routing.primary_term)
+            if target is not None:
+                if self._reached is not None and target != self._reached:
+                    raise self._unknown()
+                try:
+                    return await self._attempt(target)
+                except StaleRouting:
+                    pass
+                except PeerUnavailable as lost:
+                    if lost.sent:
+                        self._mark_reached(target)
+                except RequestTimeout:
+                    self._mark_reached(target)
+            await self._wait_for_news(state)
+
+    def _routing(self, state: ClusterState) -> ShardRouting:
+        definition = self._part.writes.definition
+        table = state.tables.get(definition.uuid)
+        if table is None:
+            if self._reached is not None:
+                raise self._unknown()
+            raise RelationUnknown(f"Relation '{definition.name}' unknown")
+        return table.routing[self._part.shard]
+
+    async def _attempt(self, target: _Incarnation) -> ShardWritten:
+        writes, shard = self._part.writes, self._part.shard
+        if target.node_id == self._cluster.node_id:
+            copy = self._primary.local_shard(writes.definition.uuid, shard, target.allocation_id)
+            result = await self._primary.write(copy, _batch(writes, target.primary_term))
+            await self._primary.wait_durable([(copy, result.position)])
+            return ShardWritten(
+                status="done",
+                failures=list(result.failures),
+                first_seq_no=result.first_seq_no,
+                primary_term=target.primary_term,
+                versions=list(result.versions),
+            )
+        reply: ShardWritten = await self._cluster.transport.request(
+            target.node_id, WRITE, self._request(target), reply_type=ShardWritten, timeout_s=limits.REQUEST_TIMEOUT_S
+        )
+        match reply.status:
+            case "done":
+                return reply
+            case "stale":
+                # It answered, and has executed nothing under this id.
+                self._reached = None
+                raise StaleRouting(f"[{writes.definition.name}][{shard}] is not at {target.node_id}")
+            case "unknown":
+                raise self._unknown()
+            case other:
+                raise InternalError(f"node {target.node_id} answered a write with status {other}")
+
+    def _request(self, target: _Incarnation) -> ShardWrite:
+        writes = self._part.writes
+        if self._encoded is None and writes.rows is not None:
+            self._encoded = encode_rows(writes.rows)
+        age_s = 0.0 if self._reached is None else self._clock.monotonic() - self._first_sent
+        return ShardWrite(
+            table_uuid=writes.definition.uuid,
+            shard=self._part.shard,
+            allocation_id=target.allocation_id,
+            primary_term=target.primary_term,
+            definition_version=writes.definition.version,
+            op_id=self._op_id,
+            kind=writes.kind,
+            ids=list(writes.ids),
+            rows=self._encoded,
+            expected=None if writes.expected is None else list(writes.expected),
+            sent_ms_ago=0 if self._reached is None else max(1, round(age_s * 1000)),
+        )
+
+    def _mark_reached(self, target: _Incarnation) -> None:
+        if self._reached is None:
+            self._reached = target
+            # The request was sent some time before this moment; a repeat must not look younger than it is.
+            self._first_sent = self._clock.monotonic() - limits.REQUEST_TIMEOUT_S
+
+    async def _wait_for_news(self, state: ClusterState) -> None:
+        """Until there is a newer cluster state, or a pause has passed (a broken connection comes back without one)."""
+        if self._clock.monotonic() >= self._deadline:
+            if self._reached is not None:
+                raise self._unknown()
+            if not self._cluster.has_master:
+                raise ClusterBlock("blocked by: [SERVICE_UNAVAILABLE/2/no master]")
+            name, shard = self._part.writes.definition.name, self._part.shard
+            raise ShardUnavailable(
+                f"[{name}][{shard}] primary shard is not active, waited {limits.WRITE_RETRY_TIMEOUT_S:g}s for it"
+            )
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, limits.WRITE_RETRY_MAX_S)
+        with trio.move_on_after(pause_s):
+            await self._cluster.wait_for(
+                lambda newer: newer.version > state.version, timeout_s=limits.WRITE_RETRY_TIMEOUT_S
+            )
+
+    def _unknown(self) -> OutcomeUnknown:
+        name, shard = self._part.writes.definition.name, self._part.shard
+        return OutcomeUnknown(
+            f"The node with the primary of [{name}][{shard}] went away with the write in flight; "
+            "it may or may not have been done"
+        )
+
+
+def _incarnation(state: ClusterState, primary: ShardCopy, primary_term: int) -> _Incarnation | None:
+    node = None if primary.node_id is None else state.nodes.get(primary.node_id)
+    if node is None:
+        return None
+    return _Incarnation(node.id, node.ephemeral_id, primary.allocation_id, primary_term)
+
+
+# --- splitting and joining -------------------------------------------------------------------------------------------
+
+
+def _split(writes: RowWrites) -> list[_Part]:
+    """The rows by shard, in the order they came; every part has at most ``WRITE_BATCH_ROWS`` rows."""
+    count = len(writes.ids)
+    if count == 1:
+        return [_Part(int(writes.shards[0]), None, writes)]
+    shards = np.asarray(writes.shards, dtype=np.int64)
+    if (shards[0] == shards).all():
+        positions = np.arange(count)
+        return [
+            _part(writes, int(shards[0]), positions[start : start + limits.WRITE_BATCH_ROWS], is_all=count)
+            for start in range(0, count, limits.WRITE_BATCH_ROWS)
+        ]
+    order = np.argsort(shards, kind="stable")
+    bounds = np.flatnonzero(np.diff(shards[order])) + 1
+    parts = []
+    for positions in np.split(order, bounds):
+        for start in range(0, len(positions), limits.WRITE_BATCH_ROWS):
+            piece = positions[start : start + limits.WRITE_BATCH_ROWS]
+            parts.append(_part(writes, int(shards[piece[0]]), piece, is_all=0))
+    return parts
+
+
+def _part(writes: RowWrites, shard: int, positions: np.ndarray[Any, Any], *, is_all: int) -> _Part:
+    if is_all == len(positions):
+        return _Part(shard, None, writes)
+    places: list[int] = positions.tolist()
+    ids, expected = writes.ids, writes.expected
+    part = RowWrites(
+        definition=writes.definition,
+        kind=writes.kind,
+        ids=[ids[i] for i in places],
+        shards=(shard,),
+        rows=None if writes.rows is None else writes.rows.take(pa.array(positions)),
+        expected=None if expected is None else [expected[i] for i in places],
+    )
+    return _Part(shard, places, part)
+
+
+def _batch(writes: RowWrites, primary_term: int) -> WriteBatch:
+    return WriteBatch(
+        kind=writes.kind, ids=writes.ids, rows=writes.rows, primary_term=primary_term, expected=writes.expected
+    )
+
+
+def _fail(report: WriteReport, part: _Part, error: CrateError) -> None:
+    positions = range(len(part.writes.ids)) if part.positions is None else part.positions
+    report.errors.update(dict.fromkeys(positions, error))
+
+
+def _record(
+    report: WriteReport,
+    part: _Part,
+    failures: Sequence[tuple[int, str]],
+    first_seq_no: int,
+    primary_term: int,
+    versions: Sequence[int],
+) -> None:
+    positions = part.positions
+    for row, reason in failures:
+        report.refused[row if positions is None else positions[row]] = reason
+    if not report.versions:
+        return
+    failed = {row for row, _ in failures}
+    seq_no = first_seq_no
+    for row in range(len(part.writes.ids)):
+        if row in failed:
+            continue
+        report.versions[row if positions is None else positions[row]] = (seq_no, primary_term, versions[row])
+        seq_no += 1

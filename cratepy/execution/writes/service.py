@@ -1,0 +1,240 @@
+"""The write service of a node: INSERT, UPDATE, DELETE, COPY FROM, REFRESH, OPTIMIZE, and its primaries' side of writes.
+
+In: write plans from ``execution.service`` with their statement's context, and other nodes' ``shard/*`` requests. Out: a Result
+or one BulkItem per parameter row; everything told as written is durable. This room only wires the parts together; the
+flow of a write::
+
+    inserts, changes, copy_from    what the statement means, what to do with rows that fail
+      blocks, updater              rows completed (rows, objects, values), the optimistic loop
+        router                     rows to shards to primaries; stale routing, repeats
+          primary                  the shard's write, group commit, operation ids
+
+Does not do yet: replicas; COPY FROM on other nodes than the handler; new top-level columns of dynamic tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import trio
+
+from cratepy import limits
+from cratepy.clock import Clock, SystemClock
+from cratepy.cluster.service import ClusterService
+from cratepy.cluster.transport import Transport
+from cratepy.errors import PeerUnavailable, RelationUnknown, RequestTimeout, ShardUnavailable, UnsupportedFeature
+from cratepy.execution.engine.engine import Engine
+from cratepy.execution.lookups import LookupService, RowReader
+from cratepy.execution.results import BulkItem, Result
+from cratepy.execution.writes.blocks import BlockWriter
+from cratepy.execution.writes.changes import Changer
+from cratepy.execution.writes.copy_from import Copier
+from cratepy.execution.writes.copy_progress import CopyProgress
+from cratepy.execution.writes.inserts import Inserter, RunQuery
+from cratepy.execution.writes.layout import Layouts
+from cratepy.execution.writes.primary import PrimaryWriter
+from cratepy.execution.writes.requests import (
+    OPTIMIZE,
+    REFRESH,
+    WRITE,
+    Counted,
+    ShardsOf,
+    ShardWrite,
+    ShardWritten,
+)
+from cratepy.execution.writes.router import WriteRouter
+from cratepy.execution.writes.updater import Updater
+from cratepy.model.plan import (
+    CopyFromPlan,
+    DeletePlan,
+    InsertPlan,
+    OptimizePlan,
+    Plan,
+    RefreshPlan,
+    StatementContext,
+    UpdatePlan,
+)
+from cratepy.storage.shard import Shard
+from cratepy.storage.store import ShardStore
+
+
+class WriteService:
+    """All writes of one node."""
+
+    def __init__(
+        self,
+        *,
+        cluster: ClusterService,
+        store: ShardStore,
+        engine: Engine,
+        run_query: RunQuery,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = SystemClock() if clock is None else clock
+        self._cluster = cluster
+        self._store = store
+        self._transport = cluster.transport if transport is None else transport
+        self._threads = trio.CapacityLimiter(limits.WRITE_THREADS_MAX)
+        layouts = Layouts()
+        reader = RowReader(cluster=cluster, store=store)
+        self._primary = PrimaryWriter(cluster=cluster, store=store, clock=clock)
+        router = WriteRouter(cluster=cluster, primary=self._primary, clock=clock)
+        updater = Updater(cluster=cluster, engine=engine, router=router, reader=reader, layouts=layouts)
+        blocks = BlockWriter(
+            cluster=cluster, engine=engine, clock=clock, router=router, updater=updater, layouts=layouts
+        )
+        self._inserter = Inserter(
+            cluster=cluster, engine=engine, router=router, blocks=blocks, layouts=layouts, run_query=run_query
+        )
+        self._changer = Changer(
+            cluster=cluster,
+            engine=engine,
+            router=router,
+            updater=updater,
+            reader=reader,
+            lookups=LookupService(cluster=cluster, store=store, engine=engine),
+            layouts=layouts,
+            run_query=run_query,
+        )
+        self._copier = Copier(cluster=cluster, blocks=blocks)
+
+    def register(self) -> None:
+        """Answer other nodes' writes; ``LookupService.register`` answers their reads."""
+        self._transport.register(WRITE, ShardWrite, self._on_write)
+        self._transport.register(REFRESH, ShardsOf, self._on_refresh)
+        self._transport.register(OPTIMIZE, ShardsOf, self._on_optimize)
+
+    # --- statements --------------------------------------------------------------------------------------------------
+
+    async def insert(self, plan: InsertPlan, context: StatementContext) -> Result:
+        """See :mod:`cratepy.execution.writes.inserts`."""
+        return await self._inserter.insert(plan, context)
+
+    async def update(self, plan: UpdatePlan, context: StatementContext) -> Result:
+        """See :mod:`cratepy.execution.writes.changes`."""
+        return await self._changer.update(plan, context)
+
+    async def delete(self, plan: DeletePlan, context: StatementContext) -> Result:
+        """See :mod:`cratepy.execution.writes.changes`."""
+        return await self._changer.delete(plan, context)
+
+    async def copy_from(self, plan: CopyFromPlan, context: StatementContext) -> Result:
+        """See :mod:`cratepy.execution.writes.copy_from`."""
+        return await self._copier.copy_from(plan, context)
+
+    def copy_progress(self, job_id: str) -> CopyProgress | None:
+        """How far a running COPY FROM is; None if the job is none."""
+        return self._copier.progress(job_id)
+
+    # --- bulk --------------------------------------------------------------------------------------------------------
+
+    async def bulk(
+        self, plan: Plan, context: StatementContext, parameter_rows: Sequence[Sequence[Any]]
+    ) -> list[BulkItem]:
+        """A write once per row of parameters; one item per row, in order."""
+        if not parameter_rows:
+            return []
+        match plan:
+            case InsertPlan():
+                return await self._inserter.insert_bulk(plan, context, parameter_rows)
+            case UpdatePlan():
+                return await self._changer.update_bulk(plan, context, parameter_rows)
+            case DeletePlan():
+                return await self._changer.delete_bulk(plan, context, parameter_rows)
+            case _:
+                raise UnsupportedFeature(f"Bulk operation not supported for {type(plan).__name__}")
+
+    async def insert_bulk(
+        self, plan: InsertPlan, context: StatementContext, parameter_rows: Sequence[Sequence[Any]]
+    ) -> list[BulkItem]:
+        return await self.bulk(plan, context, parameter_rows)
+
+    # --- all shards of tables ----------------------------------------------------------------------------------------
+
+    async def refresh(self, plan: RefreshPlan, context: StatementContext) -> Result:
+        """Make everything written so far visible to searches; counts tables."""
+        return await self._on_all_shards(plan.tables, REFRESH, Shard.refresh)
+
+    async def optimize(self, plan: OptimizePlan, context: StatementContext) -> Result:
+        """Refresh and flush; merging is the shards' own background work. Counts tables."""
+        return await self._on_all_shards(plan.tables, OPTIMIZE, _optimize)
+
+    async def _on_all_shards(self, tables: Sequence[str], action: str, work: Callable[[Shard], object]) -> Result:
+        """Do something with the primaries of tables, on their nodes; once more if one has moved meanwhile."""
+        for attempt in range(limits.ROUTING_RETRIES_MAX):
+            state = self._cluster.state
+            by_node: dict[str, list[tuple[str, int]]] = {}
+            for uuid in sorted(set(tables)):
+                table = state.tables.get(uuid)
+                if table is None:
+                    raise RelationUnknown(f"Relation '{uuid}' unknown")
+                for routing in table.routing:
+                    primary = routing.primary
+                    if primary is not None and primary.node_id is not None:
+                        by_node.setdefault(primary.node_id, []).append((uuid, routing.shard))
+            missing: list[tuple[str, int]] = []
+            async with trio.open_nursery() as nursery:
+                for node_id, shards in sorted(by_node.items()):
+                    nursery.start_soon(self._ask, node_id, action, work, shards, missing)
+            if not missing:
+                return Result(rowcount=len(set(tables)))
+            if attempt + 1 < limits.ROUTING_RETRIES_MAX:
+                with trio.move_on_after(limits.WRITE_RETRY_MAX_S):
+                    version = state.version
+                    await self._cluster.wait_for(
+                        lambda newer, v=version: newer.version > v, timeout_s=limits.REQUEST_TIMEOUT_S
+                    )
+        raise ShardUnavailable(f"[{missing[0][0]}][{missing[0][1]}] could not be reached")
+
+    async def _ask(
+        self,
+        node_id: str,
+        action: str,
+        work: Callable[[Shard], object],
+        shards: list[tuple[str, int]],
+        missing: list[tuple[str, int]],
+    ) -> None:
+        if node_id == self._cluster.node_id:
+            missing.extend(await self._work(shards, work))
+            return
+        try:
+            reply: Counted = await self._transport.request(
+                node_id, action, ShardsOf(shards=shards), reply_type=Counted, timeout_s=limits.REQUEST_TIMEOUT_S
+            )
+        except (PeerUnavailable, RequestTimeout):
+            missing.extend(shards)
+        else:
+            missing.extend((uuid, shard) for uuid, shard in reply.missing)
+
+    async def _work(self, shards: Sequence[tuple[str, int]], work: Callable[[Shard], object]) -> list[tuple[str, int]]:
+        """The work on shards of this node, on worker threads; gives back those that are not here."""
+        missing = []
+        async with trio.open_nursery() as nursery:
+            for uuid, number in shards:
+                copy = self._store.shard(uuid, number)
+                if copy is None:
+                    missing.append((uuid, number))
+                else:
+                    nursery.start_soon(self._on_thread, work, copy)
+        return missing
+
+    async def _on_thread(self, work: Callable[[Shard], object], copy: Shard) -> None:
+        await trio.to_thread.run_sync(work, copy, limiter=self._threads)
+
+    # --- other nodes -------------------------------------------------------------------------------------------------
+
+    async def _on_write(self, _source: str, request: ShardWrite) -> ShardWritten:
+        return await self._primary.write_remote(request)
+
+    async def _on_refresh(self, _source: str, request: ShardsOf) -> Counted:
+        return Counted(missing=await self._work(request.shards, Shard.refresh))
+
+    async def _on_optimize(self, _source: str, request: ShardsOf) -> Counted:
+        return Counted(missing=await self._work(request.shards, _optimize))
+
+
+def _optimize(copy: Shard) -> None:
+    copy.refresh()
+    copy.flush()
