@@ -210,7 +210,7 @@ class ExecutionService:
             await self._cluster.wait_for(
                 lambda state: state.version > compiled.state_version, timeout_s=limits.ROUTING_WAIT_S
             )
-        except (CrateError, RequestTimeout, TimeoutError):
+        except RequestTimeout:
             raise unavailable from stale
         return self.recompile(compiled, context)
 

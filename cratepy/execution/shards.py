@@ -142,7 +142,8 @@ class ShardKeeper:
             if definition is not None:
                 reason = await self._try_open(definition, assignment)
                 while self._wanted(assignment) is not None:
-                    if await self._report(assignment, reason):
+                    is_told = await self._report(assignment, reason)
+                    if is_told and self._wanted(assignment) is None:
                         break
                     await trio.sleep(limits.SHARD_RETRY_S)
         finally:
@@ -172,6 +173,9 @@ class ShardKeeper:
         except Exception as error:  # whatever keeps a shard closed is the master's to know, and the operator's
             logger.error("cannot open shard [%s][%d]", definition.name, assignment.shard, exc_info=error)
             return error.message if isinstance(error, CrateError) else f"{type(error).__name__}: {error}"
+        table = self._cluster.state.tables.get(assignment.table_uuid)
+        if table is not None and table.definition is not definition:
+            self._store.update_definition(table.definition)  # it changed while the shard was being opened
         logger.info("opened shard [%s][%d]", definition.name, assignment.shard)
         return None
 

@@ -16,7 +16,7 @@ import trio
 
 from cratepy import limits
 from cratepy.clock import Clock
-from cratepy.errors import CrateError, PeerUnavailable, RequestTimeout, SQLParseError
+from cratepy.errors import PeerUnavailable, RequestTimeout, SQLParseError
 from cratepy.execution import messages
 from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.jobs import JobRegistry
@@ -65,7 +65,7 @@ async def _wait_started(table_uuid: str, cluster: ClusterService) -> None:
 
     try:
         await cluster.wait_for(is_settled, timeout_s=limits.SHARDS_STARTED_WAIT_S)
-    except (CrateError, RequestTimeout, TimeoutError):
+    except RequestTimeout:
         # The table exists; who writes next waits for its shards again and says what is wrong with them.
         logger.warning("the primaries of table %s are not started yet", table_uuid)
 

@@ -49,9 +49,9 @@ def test_one_statement_too_many_is_refused() -> None:
 def test_the_first_reason_to_stop_wins() -> None:
     async def test(jobs: JobRegistry) -> None:
         job = start(jobs)
+        job.stop(JobKilled("first"))
+        job.stop(JobKilled("second"))
         with pytest.raises(JobKilled, match="first"), job.scope():
-            job.stop(JobKilled("first"))
-            job.stop(JobKilled("second"))
             await trio.sleep_forever()
 
     run(test)
@@ -114,11 +114,15 @@ def test_cancel_names_the_reason_and_says_if_there_was_a_job() -> None:
 
 def test_an_operation_is_listed_with_what_it_uses_and_logged_with_its_error() -> None:
     async def test(jobs: JobRegistry) -> None:
-        with pytest.raises(JobKilled), jobs.operation("job-1", "collect") as operation:
-            operation.uses(100)
-            operation.uses(50)
-            assert [(o.job_id, o.name, o.used_bytes) for o in jobs.operations()] == [("job-1", "collect", 100)]
-            raise JobKilled("stop")
+        def work() -> None:
+            with jobs.operation("job-1", "collect") as operation:
+                operation.uses(100)
+                operation.uses(50)
+                assert [(o.job_id, o.name, o.used_bytes) for o in jobs.operations()] == [("job-1", "collect", 100)]
+                raise JobKilled("stop")
+
+        with pytest.raises(JobKilled):
+            work()
         assert jobs.operations() == ()
         assert [(o.operation.used_bytes, o.error) for o in jobs.operations_log()] == [(100, "stop")]
 
