@@ -1,0 +1,90 @@
+"""JSON arguments → parameter values and types for the compiler.
+
+JSON does not say which SQL type a value is meant to be. Where a value suggests a type, that is what the compiler is told,
+and implicit casts do the rest. Where the values of a bulk column do not agree (or are null), the type is inferred from
+the statement and the values are made to fit it here, once, for all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cratepy.errors import SQLParseError
+from cratepy.model.types import DataType
+from cratepy.protocols.http.statements import column_type, value_type
+from cratepy.protocols.postgres.parameters import parameter_decoder
+from cratepy.protocols.values import double_text
+
+
+def argument_types(arguments: Sequence[Any]) -> tuple[DataType | None, ...]:
+    """The types the values of one execution suggest; None is to be inferred."""
+    return tuple(map(value_type, arguments))
+
+
+def fitted(
+    arguments: Sequence[Any], suggested: Sequence[DataType | None], inferred: Sequence[DataType]
+) -> tuple[Any, ...]:
+    """As many values as the statement has parameters, each of its parameter's type. Raises SQLParseError, ConversionError."""
+    if len(inferred) > len(arguments):
+        raise SQLParseError(
+            f"The query contains a parameter placeholder ${len(inferred)}, "
+            f"but there are only {len(arguments)} parameter values"
+        )
+    return tuple(
+        coerce(value, data_type) if suggestion is None or isinstance(value, list) else value
+        for value, suggestion, data_type in zip(arguments, suggested, inferred, strict=False)
+    )
+
+
+class BulkArguments:
+    """The rows of ``bulk_args``. Short rows miss values; raises SQLParseError."""
+
+    def __init__(self, rows: Sequence[Sequence[Any]]) -> None:
+        width = max(map(len, rows))
+        self._rows = rows
+        self._is_ragged = any(len(row) != width for row in rows)
+        if self._is_ragged:
+            raise SQLParseError("mixed number of arguments inside bulk arguments")
+        self.types: tuple[DataType | None, ...] = tuple(map(column_type, zip(*rows, strict=True)))
+
+    def values(self, inferred: Sequence[DataType]) -> list[tuple[Any, ...]]:
+        """The rows with every value of the type of its parameter."""
+        if len(inferred) > len(self.types):
+            raise SQLParseError(
+                f"The query contains a parameter placeholder ${len(inferred)}, "
+                f"but there are only {len(self.types)} parameter values"
+            )
+        columns = []
+        for column, suggested, data_type in zip(zip(*self._rows, strict=True), self.types, inferred, strict=False):
+            is_right = suggested is not None and (
+                suggested == data_type or suggested.kind == data_type.kind == "object"
+            )
+            columns.append(column if is_right else [coerce(value, data_type) for value in column])
+        return list(zip(*columns, strict=True)) if columns else [()] * len(self._rows)
+
+
+def coerce(value: Any, data_type: DataType) -> Any:
+    """A JSON value as SQL value of the type. Raises ConversionError."""
+    kind = data_type.kind
+    if value is None or kind == "undefined":
+        return value
+    if isinstance(value, str):
+        if kind in ("text", "character", "ip", "json"):
+            return value
+        return parameter_decoder(data_type, 0, is_binary=False)(value.encode())
+    if kind == "array" and isinstance(value, list):
+        assert data_type.element is not None
+        return [coerce(item, data_type.element) for item in value]
+    if kind in ("real", "double precision") and isinstance(value, int):
+        return float(value)
+    if isinstance(value, bool):
+        text = "true" if value else "false"
+        return value if kind == "boolean" else coerce(text, data_type)
+    if isinstance(value, int | float) and kind not in ("real", "double precision"):
+        if isinstance(value, int) and data_type.is_timestamp:
+            return value
+        is_whole = isinstance(value, float) and value.is_integer() and data_type.is_integer
+        text = str(int(value)) if is_whole else double_text(value) if isinstance(value, float) else str(value)
+        return coerce(text, data_type)
+    return value
