@@ -1,0 +1,76 @@
+"""Differences are small, give the new state exactly, and refuse any other base."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from cratepy.cluster.commands import apply
+from cratepy.cluster.diff import BaseMismatch, StateDiff, diff, patch
+from cratepy.model.commands import (
+    AddColumns,
+    CreateSchema,
+    CreateTable,
+    CreateView,
+    DropTable,
+    DropView,
+    RenameTable,
+    SetClusterSettings,
+)
+from cratepy.model.names import RelationName
+from cratepy.model.schema import ColumnDefinition, ViewDefinition
+from cratepy.model.state import ClusterState
+from cratepy.model.types import TEXT
+from tests.cluster.states import THREE, created, definition, next_version, node, started, started_command, with_nodes
+
+WITH_T = started(created(THREE))
+VIEW = RelationName("doc", "v")
+
+
+def _over_the_wire(change: StateDiff) -> StateDiff:
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(change), type=StateDiff)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        WITH_T,
+        with_nodes(WITH_T, node("a"), node("z")),
+        created(WITH_T, "u"),
+        apply(WITH_T, DropTable(name=RelationName("doc", "t"))),
+        apply(apply(WITH_T, DropTable(name=RelationName("doc", "t"))), CreateTable(definition=definition(shards=2))),
+        apply(WITH_T, RenameTable(name=RelationName("doc", "t"), new_name="u")),
+        apply(WITH_T, AddColumns(table_uuid="uuid-t", columns=(ColumnDefinition(oid=0, name="c", type=TEXT),))),
+        apply(WITH_T, CreateView(view=ViewDefinition(VIEW, 0, "SELECT 1", "crate"))),
+        apply(WITH_T, CreateSchema(name="s")),
+        apply(WITH_T, SetClusterSettings(settings={"x": 1})),
+        ClusterState(),
+    ],
+)
+def test_a_difference_gives_the_new_state(new: ClusterState) -> None:
+    new = next_version(new)
+    assert patch(WITH_T, _over_the_wire(diff(WITH_T, new))) == new
+
+
+def test_what_was_taken_away_is_gone() -> None:
+    full = apply(
+        apply(WITH_T, CreateView(view=ViewDefinition(VIEW, 0, "x", "c"))), SetClusterSettings(settings={"x": 1})
+    )
+    empty = apply(apply(full, DropView(names=(VIEW,))), SetClusterSettings(settings={"x": None}))
+    assert patch(full, _over_the_wire(diff(full, empty))) == empty
+
+
+def test_a_difference_to_another_state_is_refused() -> None:
+    new = next_version(created(WITH_T, "u"))
+    with pytest.raises(BaseMismatch):
+        patch(new, diff(WITH_T, new))
+
+
+def test_one_shard_of_a_thousand_is_a_small_message() -> None:
+    state = started(created(THREE, "t", shards=1000))
+    state = with_nodes(state, node("a"), node("b"))
+    state = with_nodes(state, node("a"), node("b"), node("c"))
+    shard = next(r.shard for r in state.tables["uuid-t"].routing if r.copies[0].state == "initializing")
+    new = next_version(apply(state, started_command(state, "uuid-t", shard)))
+    assert len(msgspec.msgpack.encode(diff(state, new))) < 1000
+    assert len(msgspec.msgpack.encode(new)) > 100_000
