@@ -129,6 +129,8 @@ ROUTING_WAIT_S: Final = 5.0
 #: Finished statements and phases kept for sys.jobs_log and sys.operations_log; CrateDB's ``stats.jobs_log_size``.
 JOBS_LOG_MAX: Final = 10_000
 OPERATIONS_LOG_MAX: Final = 10_000
+#: Characters of all statement texts in the log; a node that is fed long INSERTs keeps fewer entries.
+JOBS_LOG_CHARS_MAX: Final = 32 * MIB
 #: Threads of a node for files: opening, refreshing and flushing shards, spilling.
 FILE_THREADS_MAX: Final = 4
 #: Batches that a query makes ahead of a client that reads slowly.

@@ -35,6 +35,8 @@ class Job:
         self.error: CrateError | None = None
         self.is_stopped = False
         self.is_finished = False
+        #: A query of this statement has given rows: it cannot be repeated as a whole any more.
+        self.has_read = False
         self._timeout_s = timeout_s
         self._deadline = float("inf") if timeout_s is None else trio.current_time() + timeout_s
         self._scopes: set[trio.CancelScope] = set()
@@ -90,6 +92,39 @@ class Operation:
         return dataclasses.replace(self.entry, used_bytes=self.used_bytes)
 
 
+class _JobsLog:
+    """The newest finished statements, bounded in number and in characters. Entries are built when they are asked for."""
+
+    def __init__(self) -> None:
+        self._rows: deque[tuple[JobEntry, int, str | None, float, int]] = deque()
+        self._chars = 0
+
+    def add(self, job: JobEntry, ended_ms: int, error: str | None, took_s: float, rowcount: int) -> None:
+        self._rows.append((job, ended_ms, error, took_s, rowcount))
+        self._chars += len(job.statement)
+        while len(self._rows) > limits.JOBS_LOG_MAX or (
+            self._chars > limits.JOBS_LOG_CHARS_MAX and len(self._rows) > 1
+        ):
+            self._chars -= len(self._rows.popleft()[0].statement)
+
+    def entries(self) -> tuple[JobLogEntry, ...]:
+        return tuple(
+            JobLogEntry(job=job, ended_ms=ended_ms, error=error, duration_ms=took_s * 1000, rowcount=rowcount)
+            for job, ended_ms, error, took_s, rowcount in self._rows.copy()
+        )
+
+
+def _entry(context: StatementContext, classification: str, started_ms: int) -> JobEntry:
+    return JobEntry(
+        id=context.job_id,
+        username=context.user,
+        statement=context.text,
+        started_ms=started_ms,
+        session_id=context.session_id,
+        classification=classification,
+    )
+
+
 class JobRegistry:
     """What runs and what ran. Belongs to the trio thread; the four listings may be called from any."""
 
@@ -99,7 +134,7 @@ class JobRegistry:
         self._jobs: dict[str, Job] = {}
         self._operations: dict[str, Operation] = {}
         self._operation_numbers = itertools.count()
-        self._jobs_log: deque[JobLogEntry] = deque(maxlen=limits.JOBS_LOG_MAX)
+        self._jobs_log = _JobsLog()
         self._operations_log: deque[OperationLogEntry] = deque(maxlen=limits.OPERATIONS_LOG_MAX)
 
     def start(self, context: StatementContext, *, classification: str, timeout_s: float | None) -> Job:
@@ -107,14 +142,7 @@ class JobRegistry:
         assert context.job_id not in self._jobs, f"job {context.job_id} runs already"
         if len(self._jobs) >= self._jobs_max:
             raise TooManyRequests(f"too many statements are running on this node (limit {self._jobs_max})")
-        entry = JobEntry(
-            id=context.job_id,
-            username=context.user,
-            statement=context.text,
-            started_ms=self._clock.wall_ms(),
-            session_id=context.session_id,
-            classification=classification,
-        )
+        entry = _entry(context, classification, self._clock.wall_ms())
         job = Job(entry, timeout_s=timeout_s, started=self._clock.monotonic())
         self._jobs[entry.id] = job
         return job
@@ -125,14 +153,16 @@ class JobRegistry:
             return
         job.is_finished = True
         del self._jobs[job.entry.id]
-        self._jobs_log.append(
-            JobLogEntry(
-                job=job.entry,
-                ended_ms=self._clock.wall_ms(),
-                error=error,
-                duration_ms=(self._clock.monotonic() - job.started) * 1000,
-                rowcount=rowcount,
-            )
+        self._jobs_log.add(job.entry, self._clock.wall_ms(), error, self._clock.monotonic() - job.started, rowcount)
+
+    def note(
+        self, context: StatementContext, *, classification: str, started: float, error: str | None, rowcount: int
+    ) -> None:
+        """A statement that ran without being registered, because it never waited: only for the log."""
+        took_s = self._clock.monotonic() - started
+        ended_ms = self._clock.wall_ms()
+        self._jobs_log.add(
+            _entry(context, classification, ended_ms - round(took_s * 1000)), ended_ms, error, took_s, rowcount
         )
 
     def job(self, job_id: str) -> Job | None:
@@ -189,7 +219,7 @@ class JobRegistry:
         return tuple(job.entry for job in self._jobs.copy().values())
 
     def jobs_log(self) -> tuple[JobLogEntry, ...]:
-        return tuple(self._jobs_log.copy())
+        return self._jobs_log.entries()
 
     def operations(self) -> tuple[OperationEntry, ...]:
         return tuple(operation.snapshot() for operation in self._operations.copy().values())

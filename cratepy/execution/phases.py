@@ -20,7 +20,7 @@ import pyarrow as pa
 import trio
 
 from cratepy import limits
-from cratepy.errors import CrateError, InternalError, JobKilled, PeerUnavailable, error_to_wire
+from cratepy.errors import CrateError, InternalError, JobKilled, PeerUnavailable, StaleRouting, error_to_wire
 from cratepy.execution.batches import spread
 from cratepy.execution.cpu import Workers
 from cratepy.execution.engine.engine import Engine, FragmentInput
@@ -28,7 +28,7 @@ from cratepy.execution.exchange import Receiver, Streams, collect_all, outbox, p
 from cratepy.execution.jobs import JobRegistry, Operation
 from cratepy.execution.local_view import LocalView
 from cratepy.execution.passing import Passer, passing
-from cratepy.execution.runs import Run, node_lost
+from cratepy.execution.runs import Run, node_lost, unroutable_error
 from cratepy.execution.small import ShortFragments
 from cratepy.execution.sources import Leaf, LocalSources, leaves, read_leaf
 from cratepy.execution.spill import BatchBuffer
@@ -100,6 +100,8 @@ def client_error(raised: Exception, *, job_id: str, name_of: Callable[[str], str
             return cause
         case PeerUnavailable():
             return node_lost(name_of(cause.node_id))
+        case StaleRouting():
+            return unroutable_error(cause)
         case _:
             logger.error("job %s failed by a bug", job_id, exc_info=raised)
             return InternalError(f"internal error, see the log of the node for job {job_id}")

@@ -37,7 +37,7 @@ from cratepy.execution.jobs import Job
 from cratepy.execution.messages import CancelRun, RunFailed, RunPlan, Started, StartRun
 from cratepy.execution.phases import NodeParts, client_error, input_rows, read_local, run_phases
 from cratepy.execution.results import Result
-from cratepy.execution.runs import Run, RunTable
+from cratepy.execution.runs import Run, RunTable, Unroutable
 from cratepy.execution.sources import leaves, resolve_shards
 from cratepy.model.arrow import from_arrow
 from cratepy.model.plan import QueryPlan, StatementContext, SubPlan
@@ -329,14 +329,6 @@ class QueryRunner:
 
     def _on_disconnect(self, node_id: str) -> None:
         self._runs.on_node_lost(node_id, own_id=self._parts.node_id, name_of=self._parts.name_of)
-
-
-class Unroutable(StaleRouting):
-    """StaleRouting that knows what to tell the client if no newer routing comes."""
-
-    def __init__(self, error: CrateError) -> None:
-        super().__init__(error.message)
-        self.error = error
 
 
 def _nobody(error: Exception | None, rows: int) -> None:

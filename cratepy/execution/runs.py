@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import trio
 
 from cratepy import limits
-from cratepy.errors import CrateError, NodeUnavailable
+from cratepy.errors import CrateError, NodeUnavailable, ShardUnavailable, StaleRouting
 from cratepy.execution.engine.engine import FragmentInput
 from cratepy.execution.messages import RunPlan
 from cratepy.execution.sources import Shards
@@ -118,6 +118,23 @@ class RunTable:
         self._tombstones[run_id] = None
         if len(self._tombstones) > limits.JOB_TOMBSTONES_MAX:
             del self._tombstones[next(iter(self._tombstones))]
+
+
+class Unroutable(StaleRouting):
+    """StaleRouting that knows what to tell the client if no newer routing comes."""
+
+    def __init__(self, error: CrateError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def unroutable_error(stale: StaleRouting) -> CrateError:
+    """What the client is told about routing that stays stale."""
+    return (
+        stale.error
+        if isinstance(stale, Unroutable)
+        else ShardUnavailable(str(stale) or "the routing of a table is stale")
+    )
 
 
 def node_lost(node_name: str) -> NodeUnavailable:

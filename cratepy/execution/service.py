@@ -10,9 +10,9 @@ Plans of the session (SET, SHOW, cursors, transactions) never come here.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 import trio
 
@@ -26,10 +26,10 @@ from cratepy.execution.jobs import Job, JobRegistry
 from cratepy.execution.local_view import LocalView, SessionEntry, no_entries
 from cratepy.execution.lookups import LookupService
 from cratepy.execution.phases import NodeParts, client_error
-from cratepy.execution.queries import QueryRunner, Unroutable
+from cratepy.execution.queries import QueryRunner
 from cratepy.execution.refresh import Refresher
 from cratepy.execution.results import BulkItem, Result
-from cratepy.execution.runs import RunTable
+from cratepy.execution.runs import RunTable, unroutable_error
 from cratepy.execution.shards import ShardKeeper
 from cratepy.execution.small import ShortFragments
 from cratepy.execution.statements import Killer, explain, run_command
@@ -65,6 +65,8 @@ from cratepy.model.plan import (
 
 if TYPE_CHECKING:
     from cratepy.storage.store import ShardStore
+
+_T = TypeVar("_T")
 
 #: Compiles the statement again, against the newest cluster state. Raises what compiling raises.
 Recompile = Callable[[CompiledStatement, StatementContext], CompiledStatement]
@@ -133,11 +135,20 @@ class ExecutionService:
 
         Raises the CrateError that ended the statement; cancelling the caller stops it on all nodes.
         """
+        if isinstance(compiled.plan, GetPlan):
+            result = self._get_nowait(compiled.plan, context)
+            if result is not None:
+                return result
         job = self._jobs.start(context, classification=classification(compiled.plan), timeout_s=timeout_s)
         try:
-            result = await self._repeated(job, compiled, context)
+            result = await self._repeated(
+                job, compiled, context, lambda current: self._dispatch(job, current.plan, current, context)
+            )
         except BaseException as raised:
-            raise self._failed(job, raised) from raised.__cause__
+            error = self._failed(job, raised)
+            if error is raised:
+                raise
+            raise error from raised
         if not isinstance(compiled.plan, QueryPlan):
             self._jobs.finish(job, error=None, rowcount=result.rowcount)
         return result
@@ -152,21 +163,39 @@ class ExecutionService:
     ) -> list[BulkItem]:
         """Run a write once per row of parameters; one item per row, in order."""
         job = self._jobs.start(context, classification=classification(compiled.plan), timeout_s=timeout_s)
-        try:
+
+        async def write(current: CompiledStatement) -> list[BulkItem]:
             with job.scope():
-                items = await self._writes.bulk(compiled.plan, context, parameter_rows)
+                return await self._writes.bulk(current.plan, context, parameter_rows)
+
+        try:
+            items = await self._repeated(job, compiled, context, write)
         except BaseException as raised:
-            raise self._failed(job, raised) from raised.__cause__
+            error = self._failed(job, raised)
+            if error is raised:
+                raise
+            raise error from raised
         self._jobs.finish(job, error=None, rowcount=sum(max(item.rowcount, 0) for item in items))
         return items
 
     async def run_query(self, plan: QueryPlan, context: StatementContext) -> Result:
-        """A query as part of a statement that runs already (INSERT … SELECT, the rows an UPDATE changes)."""
+        """A query as part of a statement that runs already (INSERT … SELECT, the rows an UPDATE changes).
+
+        Raises StaleRouting only before the statement's first query has given rows: then nothing was written, and the whole
+        statement is repeated.
+        """
         job = self._jobs.job(context.job_id)
         assert job is not None, f"job {context.job_id} is not running here"
-        return await self._queries.query(
-            job, plan, context, state_version=self._cluster.state.version, on_end=lambda error, rows: None
-        )
+        try:
+            result = await self._queries.query(
+                job, plan, context, state_version=self._cluster.state.version, on_end=lambda error, rows: None
+            )
+        except StaleRouting as stale:
+            if job.has_read:
+                raise unroutable_error(stale) from stale
+            raise
+        job.has_read = True
+        return result
 
     def cancel(self, job_id: str, reason: CrateError | None = None) -> bool:
         """Stop a statement of this node's clients; False if it does not run (any more)."""
@@ -187,31 +216,49 @@ class ExecutionService:
 
     # --- one statement -----------------------------------------------------------------------------------------------
 
-    async def _repeated(self, job: Job, compiled: CompiledStatement, context: StatementContext) -> Result:
-        """Dispatch, again and again while its routing is stale."""
+    def _get_nowait(self, plan: GetPlan, context: StatementContext) -> Result | None:
+        """Rows of shards on this node: they take microseconds and nothing can stop them, so there is no job."""
+        started = self._clock.monotonic()
+        try:
+            result = self._lookups.get_nowait(plan, context)
+        except StaleRouting:
+            return None
+        except Exception as raised:
+            error = client_error(raised, job_id=context.job_id, name_of=self._node_name)
+            self._jobs.note(context, classification="SELECT", started=started, error=error.message, rowcount=0)
+            raise error from raised
+        if result is not None:
+            self._jobs.note(context, classification="SELECT", started=started, error=None, rowcount=result.rowcount)
+        return result
+
+    async def _repeated(
+        self,
+        job: Job,
+        compiled: CompiledStatement,
+        context: StatementContext,
+        attempt: Callable[[CompiledStatement], Awaitable[_T]],
+    ) -> _T:
+        """Attempt the statement, again and again while its routing is stale."""
         for _ in range(limits.ROUTING_RETRIES_MAX):
             try:
-                return await self._dispatch(job, compiled.plan, compiled, context)
+                return await attempt(compiled)
             except StaleRouting as stale:
                 with job.scope():
                     compiled = await self._compiled_again(compiled, context, stale)
-        raise ShardUnavailable(
-            f"the routing of the tables kept changing; gave up after {limits.ROUTING_RETRIES_MAX} attempts"
-        )
+        raise ShardUnavailable(f"routing kept changing; gave up after {limits.ROUTING_RETRIES_MAX} attempts")
 
     async def _compiled_again(
         self, compiled: CompiledStatement, context: StatementContext, stale: StaleRouting
     ) -> CompiledStatement:
         """The statement for a cluster state newer than the one it was compiled with. Raises CrateError if none comes."""
-        unavailable = stale.error if isinstance(stale, Unroutable) else ShardUnavailable(str(stale))
         if self.recompile is None:
-            raise unavailable
+            raise unroutable_error(stale)
         try:
             await self._cluster.wait_for(
                 lambda state: state.version > compiled.state_version, timeout_s=limits.ROUTING_WAIT_S
             )
         except RequestTimeout:
-            raise unavailable from stale
+            raise unroutable_error(stale) from stale
         return self.recompile(compiled, context)
 
     async def _dispatch(self, job: Job, plan: Plan, compiled: CompiledStatement, context: StatementContext) -> Result:
