@@ -34,7 +34,7 @@ from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState
 from cratepy.sql.plan.placement import shard_sources
 from cratepy.sql.plan.volatility import is_volatile
-from cratepy.sql.plan.walk import columns_of, conjuncts, disjuncts, is_constant, nodes, passed_on
+from cratepy.sql.plan.walk import columns_of, conjunction, conjuncts, disjuncts, is_constant, nodes, passed_on
 
 #: System columns that a row read by key has. ``_score`` and ``_docid`` exist only where an index was searched.
 GET_SYSTEM_COLUMNS: Final = frozenset({"_id", "_version", "_seq_no", "_primary_term", "_raw", "_doc"})
@@ -94,13 +94,13 @@ def as_get(relation: Relation, columns: tuple[OutputColumn, ...], state: Cluster
     found = _keys_of(shape, table.definition)
     if found is None:
         return None
-    keys, is_exact, is_by_id = found
+    keys, residual, is_by_id = found
     if shape is not relation and _needs_one_row(relation) and len(keys) > 1:
         return None
     items = items if items is not None else tuple(passed_on(column) for column in output_columns(shape))
     if any(is_volatile(item.expression) or _asks_index(item.expression) for item in items):
         return None
-    return _get(shape, items, columns, keys=keys, residual=None if is_exact else shape.filter, is_by_id=is_by_id)
+    return _get(shape, items, columns, keys=keys, residual=residual, is_by_id=is_by_id)
 
 
 def _without_single_row_operators(relation: Relation) -> Relation:
@@ -166,26 +166,36 @@ def _is_readable(column: ScanColumn) -> bool:
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
-def _keys_of(scan: Scan, table: TableDefinition) -> tuple[tuple[tuple[Expression, ...], ...], bool, bool] | None:
-    """(keys, whether they are the whole filter, whether they are ``_id``s); None if the filter pins no key."""
+def _keys_of(
+    scan: Scan, table: TableDefinition
+) -> tuple[tuple[tuple[Expression, ...], ...], Expression | None, bool] | None:
+    """(keys, what else a row must satisfy, whether the keys are ``_id``s); None if the filter pins no key."""
     assert scan.filter is not None
     if is_volatile(scan.filter) or _asks_index(scan.filter):
         return None
     sources = {column.id: column.source for column in scan.columns}
-    by_source = {f"c{column.oid}": column.name for column in table.columns}
-    primary = tuple(next(s for s, name in by_source.items() if name == key) for key in table.primary_key)
+    by_name = {column.name: f"c{column.oid}" for column in table.columns}
+    primary = tuple(by_name[name] for name in table.primary_key)
     choices: list[tuple[tuple[str, ...], bool]] = [(primary, False)] if primary else []
-    if table.clustered_by is None or table.primary_key == (table.clustered_by,):
-        # Otherwise an _id alone does not say which shard has the row.
-        choices.append((("_id",), True))
+    choices.append((("_id",), True))
     for wanted, is_by_id in choices:
         kept = {id_: source for id_, source in sources.items() if source in wanted}
         found = _allowed(scan.filter, kept)
         if found is None or not all(assignment.keys() == set(wanted) for assignment in found.assignments):
             continue
         keys = _different([tuple(assignment[source] for source in wanted) for assignment in found.assignments])
-        return keys, found.is_exact, is_by_id
+        return keys, None if found.is_exact else _residual(scan.filter, kept), is_by_id
     return None
+
+
+def _residual(predicate: Expression, sources: dict[int, str]) -> Expression | None:
+    """What the keys do not say: the predicates beside them, or the whole if keys and the rest cannot be told apart."""
+    parts = conjuncts(predicate)
+    found = [_allowed(part, sources) for part in parts]
+    keyed = _all_of([keys for keys in found if keys is not None])
+    if keyed is None or not keyed.is_exact:
+        return predicate
+    return conjunction([part for part, keys in zip(parts, found, strict=True) if keys is None])
 
 
 def _different(keys: list[tuple[Expression, ...]]) -> tuple[tuple[Expression, ...], ...]:
