@@ -1,0 +1,153 @@
+"""What opening does with torn and damaged files: cuts what was never promised, refuses the rest by name."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import google_crc32c
+import pytest
+
+from cratepy.errors import ShardFailed
+from cratepy.storage import manifest as manifests
+from cratepy.storage.translog import HEADER_BYTES
+from tests.storage.shards import delete, insert, open_shard, scanned
+
+
+def written(directory: Path) -> Path:
+    """A shard with five synced writes in its translog, abandoned as by a crash; the translog's path."""
+    shard = open_shard(directory)
+    for i in range(5):
+        shard.write(insert({f"k{i}": (i, "x" * 50)}))
+        shard.sync()
+    return directory / "translog-1"
+
+
+def test_a_torn_last_record_is_cut_and_writing_goes_on(tmp_path: Path) -> None:
+    path = written(tmp_path / "s")
+    whole = path.read_bytes()
+    for cut in range(1, 250, 7):
+        path.write_bytes(whole[:-cut])
+        shard = open_shard(tmp_path / "s", create=False)
+        found = [row[0] for row in scanned(shard)]
+        assert found == [f"k{i}" for i in range(len(found))]
+        assert len(found) in (3, 4)
+        shard.write(insert({"new": (9, "")}))
+        shard.close()
+        again = open_shard(tmp_path / "s", create=False)
+        assert [row[0] for row in scanned(again)] == [*found, "new"]
+
+
+def test_a_bad_record_that_had_been_durable_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "s")
+    whole = path.read_bytes()
+    for position in range(HEADER_BYTES, len(whole) - 600, 97):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(ShardFailed, match=r"translog-1 is damaged"):
+            open_shard(tmp_path / "s", create=False)
+
+
+def test_after_a_clean_stop_every_flipped_bit_of_a_record_is_noticed(tmp_path: Path) -> None:
+    path = written(tmp_path / "s")
+    open_shard(tmp_path / "s", create=False).close()
+    shard = open_shard(tmp_path / "s", create=False)
+    shard.write(insert({"k5": (5, "")}))
+    end = path.stat().st_size
+    shard.close()
+    whole = path.read_bytes()
+    for position in range(0, end, 11):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(ShardFailed):
+            open_shard(tmp_path / "s", create=False)
+    path.write_bytes(whole)
+    assert open_shard(tmp_path / "s", create=False).row_count() == 6
+
+
+def test_a_missing_translog_is_refused(tmp_path: Path) -> None:
+    written(tmp_path / "s").unlink()
+    with pytest.raises(ShardFailed, match="missing"):
+        open_shard(tmp_path / "s", create=False)
+
+
+def test_every_flipped_byte_of_the_manifest_is_refused(tmp_path: Path) -> None:
+    shard = open_shard(tmp_path / "s")
+    shard.write(insert({"a": (1, "")}))
+    shard.flush()
+    shard.close()
+    path = tmp_path / "s" / "manifest"
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
+        with pytest.raises(ShardFailed, match=r"manifest is damaged"):
+            open_shard(tmp_path / "s", create=False)
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ShardFailed, match=r"manifest is damaged"):
+            open_shard(tmp_path / "s", create=False)
+
+
+def test_a_newer_format_is_refused_as_such(tmp_path: Path) -> None:
+    open_shard(tmp_path / "s").close()
+    path = tmp_path / "s" / "manifest"
+    payload = path.read_bytes()[24:]
+    checksum = google_crc32c.extend(google_crc32c.value(struct.pack("<IQ", 99, len(payload))), payload)
+    path.write_bytes(struct.pack("<8sIQI", b"CRPYMANI", 99, len(payload), checksum) + payload)
+    with pytest.raises(ShardFailed, match="format 99; this version reads formats up to 1"):
+        open_shard(tmp_path / "s", create=False)
+
+
+def test_a_missing_shard_is_not_made_by_opening_it(tmp_path: Path) -> None:
+    with pytest.raises(ShardFailed, match="does not exist"):
+        open_shard(tmp_path / "s", create=False)
+    assert not (tmp_path / "s").exists()
+
+
+def test_another_copys_directory_is_refused(tmp_path: Path) -> None:
+    open_shard(tmp_path / "s").close()
+    manifest = manifests.decode_manifest((tmp_path / "s" / "manifest").read_bytes(), "")
+    assert (manifest.table_uuid, manifest.shard, manifest.allocation_id) == ("table-1", 0, "copy-1")
+    import cratepy.storage.filesystem as filesystem
+    from tests.storage.shards import table
+
+    with pytest.raises(ShardFailed, match="another shard copy"):
+        open_shard(
+            tmp_path / "s",
+            definition=type(table())(name=table().name, uuid="other", oid=2, columns=()),
+            files=filesystem.RealFileSystem(),
+            create=False,
+        )
+
+
+def test_left_overs_of_a_crash_are_removed(tmp_path: Path) -> None:
+    shard = open_shard(tmp_path / "s")
+    shard.write(insert({"a": (1, ""), "b": (2, "")}))
+    shard.flush()
+    shard.write(delete("a"))
+    shard.refresh()
+    shard.write(insert({"c": (1, "")}))
+    shard.refresh()
+    shard.close()
+    (tmp_path / "s" / "manifest.tmp").write_bytes(b"half")
+    (tmp_path / "s" / "seg-1" / "deletes-7").write_bytes(b"half")
+    assert (tmp_path / "s" / "seg-2").exists()
+    again = open_shard(tmp_path / "s", create=False)
+    assert scanned(again, ("_id",)) == [("b",), ("c",)]
+    names = sorted(str(path.relative_to(tmp_path / "s")) for path in (tmp_path / "s").rglob("*") if path.is_file())
+    assert not [name for name in names if name.endswith((".tmp", "deletes-7"))]
+
+
+def test_damaged_segment_files_are_found_by_opening_or_verifying(tmp_path: Path) -> None:
+    shard = open_shard(tmp_path / "s")
+    shard.write(insert({"a": (1, "x"), "b": (2, "y")}))
+    shard.flush()
+    shard.write(delete("a"))
+    shard.flush()
+    shard.close()
+    for name in ("columns.arrow", "ids", "stats", "deletes-1"):
+        path = tmp_path / "s" / "seg-1" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 4]) + whole[len(whole) // 2 + 1 :])
+        with pytest.raises(ShardFailed):
+            open_shard(tmp_path / "s", create=False).verify()
+        path.write_bytes(whole)
+    open_shard(tmp_path / "s", create=False).verify()
