@@ -136,8 +136,8 @@ def test_new_parts_of_an_object_are_united_with_those_of_another_writer() -> Non
     column = state.tables["uuid-t"].definition.column("o")
     assert column is not None
     assert [field.name for field in column.type.fields] == ["x", "y", "z"]
+    clash = object_of((Field("y", BIGINT),))
     with pytest.raises(ColumnValidation, match="y"):
-        clash = object_of((Field("y", BIGINT),))
         apply(state, AddColumns(table_uuid="uuid-t", object_fields=(_column("o", clash),)))
 
 

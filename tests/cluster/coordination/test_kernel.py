@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -247,7 +248,7 @@ def _deliver(message, kernels, ids, messages, committed, parents) -> None:  # ty
 
 def _check_line(committed, parents) -> None:  # type: ignore[no-untyped-def]
     versions = sorted(committed)
-    for older, newer in zip(versions, versions[1:], strict=False):
+    for older, newer in itertools.pairwise(versions):
         at = committed[newer]
         while at[1] > older:
             at = parents[at]
