@@ -6,17 +6,21 @@ test tells it per node.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import trio
 from cratepy.execution.engine.engine import FragmentInput
 
 from cratepy.clock import SystemClock
+from cratepy.cluster.options import ClusterOptions
+from cratepy.cluster.service import ClusterService
 from cratepy.cluster.transport import Transport
 from cratepy.errors import RequestTimeout
 from cratepy.execution.cpu import Workers
@@ -26,14 +30,29 @@ from cratepy.execution.phases import NodeParts
 from cratepy.execution.queries import QueryRunner
 from cratepy.execution.results import Result
 from cratepy.execution.runs import RunTable
+from cratepy.execution.service import ExecutionService
 from cratepy.execution.small import ShortFragments
+from cratepy.execution.system.tables import SystemTables
 from cratepy.model.commands import Command
 from cratepy.model.names import RelationName
-from cratepy.model.plan import Gather, Output, Phase, QueryPlan, ShardSource, StatementContext, SubPlan
+from cratepy.model.plan import (
+    CompiledStatement,
+    CountPlan,
+    Gather,
+    GetPlan,
+    Output,
+    Phase,
+    Plan,
+    QueryPlan,
+    ShardSource,
+    StatementContext,
+    SubPlan,
+)
 from cratepy.model.relations import ExchangeInput, OutputColumn, Relation, Scan, ScanColumn, output_columns
 from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.state import ClusterState, NodeInfo
 from cratepy.model.types import BIGINT
+from cratepy.storage.store import ShardStore
 
 TABLE = RelationName("doc", "t")
 TABLE_UUID = "table-1"
@@ -362,3 +381,104 @@ def local(node_id: str, *, relation: Relation | None = None, subplans: tuple[Sub
     """One phase on the handler."""
     phase = scan_phase([node_id], None, relation=relation)
     return QueryPlan(phases=(phase,), columns=output_columns(phase.relation), subplans=subplans)
+
+
+# --- whole nodes -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Server:
+    """A node with the real cluster service, store and execution service."""
+
+    id: str
+    cluster: ClusterService
+    store: ShardStore
+    execution: ExecutionService
+    scope: trio.CancelScope
+
+    async def execute(
+        self,
+        plan: Plan,
+        *,
+        columns: tuple[OutputColumn, ...] | None = None,
+        parameters: tuple[Any, ...] = (),
+        timeout_s: float | None = None,
+        text: str = "statement",
+        session_id: int = 1,
+    ) -> Result:
+        compiled = compiled_statement(plan, self.cluster.state.version, columns=columns, text=text)
+        context = msgspec.structs.replace(
+            statement(self.id, parameters=parameters, text=text), session_id=session_id, now_ms=1_000
+        )
+        return await self.execution.execute(compiled, context, timeout_s=timeout_s)
+
+
+def compiled_statement(
+    plan: Plan, state_version: int, *, columns: tuple[OutputColumn, ...] | None = None, text: str = "statement"
+) -> CompiledStatement:
+    if columns is None and isinstance(plan, QueryPlan | GetPlan | CountPlan):
+        columns = plan.columns
+    return CompiledStatement(
+        text=text, plan=plan, columns=columns, parameter_types=(), tag="TEST", state_version=state_version
+    )
+
+
+@asynccontextmanager
+async def servers(count: int, path: Path, *, engine: Callable[[Path], Any]) -> AsyncIterator[list[Server]]:
+    """Nodes that have formed a cluster; sorted by id."""
+    ports = free_ports(count)
+    options = [
+        ClusterOptions(
+            data_path=path / f"data{i}",
+            node_name=f"name{i}",
+            transport_ports=(ports[i],),
+            is_single_node=count == 1,
+            seed_hosts=() if count == 1 else tuple(f"127.0.0.1:{port}" for port in ports),
+            initial_master_nodes=() if count == 1 else tuple(f"name{j}" for j in range(count)),
+        )
+        for i in range(count)
+    ]
+    made: list[Server] = []
+    async with trio.open_nursery() as nursery:
+        for option in options:
+            made.append(await nursery.start(_start_server, option, engine))  # noqa: PERF401 - one after the other
+        with trio.fail_after(20):
+            for server in made:
+                await server.cluster.wait_for(lambda state: len(state.nodes) == count, timeout_s=20)
+        yield sorted(made, key=lambda server: server.id)
+        nursery.cancel_scope.cancel()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on just now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(listener.getsockname()[1]) for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports
+
+
+async def _start_server(
+    option: ClusterOptions, engine: Callable[[Path], Any], *, task_status: trio.TaskStatus[Server]
+) -> None:
+    clock = SystemClock()
+    cluster = ClusterService(option, clock=clock)
+    store = ShardStore(option.data_path / "nodes" / "0", clock=clock)
+    execution = ExecutionService(
+        cluster=cluster,
+        store=store,
+        engine=engine(option.data_path / "tmp"),
+        clock=clock,
+        system_tables=SystemTables(describe_views=lambda state: {}),
+        spill_path=option.data_path / "tmp",
+    )
+    scope = trio.CancelScope()
+    server = Server(cluster.node_id, cluster, store, execution, scope)
+    try:
+        with scope:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(execution.run)
+                await nursery.start(cluster.run)
+                task_status.started(server)
+    finally:
+        store.close()
