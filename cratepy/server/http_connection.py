@@ -109,11 +109,11 @@ class HttpConnection:
 
     async def _answer(self, request: Request) -> bool:
         """Answer one request; False: the connection ends with it."""
-        extra = f"X-Cratepy-State-Version: {self._services.cluster.state.version}\r\n"
+        extra = ""
         if request.is_http_1_0 and request.is_kept_alive:
-            extra += "connection: Keep-Alive\r\n"
+            extra = "connection: Keep-Alive\r\n"
         elif not request.is_kept_alive:
-            extra += "connection: close\r\n"
+            extra = "connection: close\r\n"
         try:
             user = self._user(request)
         except Unauthorized as error:
@@ -149,6 +149,7 @@ class HttpConnection:
     def _answer_page(self, request: Request, extra: str) -> None:
         is_head = request.method == "HEAD"
         status, content_type, body = self._page(request)
+        extra += state_header(self._services)
         self._client.write(replies.reply(status, body, content_type=content_type, extra=extra, is_head=is_head))
 
     def _page(self, request: Request) -> tuple[int, str | None, bytes]:
@@ -218,7 +219,13 @@ class HttpConnection:
             raise _BrokenOff from error
         trace = "".join(traceback.format_exception(error)) if flag(request.query, "error_trace") else None
         body = replies.error_body(error, trace)
-        self._client.write(replies.reply(error.http_status, body, extra=reply.extra, is_head=reply.is_head))
+        extra = reply.extra + state_header(self._services)
+        self._client.write(replies.reply(error.http_status, body, extra=extra, is_head=reply.is_head))
+
+
+def state_header(services: SessionServices) -> str:
+    """The cluster state this reply was made under: a client that saw it may ask another node to wait for it."""
+    return f"X-Cratepy-State-Version: {services.cluster.state.version}\r\n"
 
 
 async def _plain_body(request: Request) -> bytes:
@@ -287,7 +294,8 @@ class _SqlReply:
         return (self.session.services.clock.monotonic() - self.started) * 1000
 
     def _reply(self, body: bytes) -> None:
-        self.client.write(replies.reply(200, body, extra=self.extra, is_head=self.is_head))
+        extra = self.extra + state_header(self.session.services)
+        self.client.write(replies.reply(200, body, extra=extra, is_head=self.is_head))
 
     async def _reply_result(self, result: Result) -> bool:
         columns = result.columns
@@ -324,7 +332,7 @@ class _SqlReply:
     async def _stream(self, data: bytes) -> None:
         if not self.is_streaming:
             self.is_streaming = True
-            extra = self.extra if self.is_chunked else "connection: close\r\n"
+            extra = (self.extra if self.is_chunked else "connection: close\r\n") + state_header(self.session.services)
             self.client.write(replies.stream_head(extra=extra, is_chunked=self.is_chunked))
         if not self.is_head:
             self.client.write(replies.chunk(data) if self.is_chunked else data)

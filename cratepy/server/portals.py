@@ -90,8 +90,7 @@ class PreparedStatement:
         """One decoder per parameter; ``formats`` as in Bind."""
         found = self._decoders.get(formats)
         if found is None:
-            assert self.compiled is not None
-            types = self.compiled.parameter_types
+            types = self._wire_types()
             found = [
                 parameter_decoder(data_type, self._declared_oid(i), is_binary=bool(code))
                 for i, (data_type, code) in enumerate(zip(types, column_formats(formats, len(types)), strict=True))
@@ -101,12 +100,20 @@ class PreparedStatement:
 
     def column_decoders(self, formats: tuple[int, ...]) -> list[ColumnDecoder]:
         """One decoder per parameter that takes the values of many Binds."""
-        assert self.compiled is not None
-        types = self.compiled.parameter_types
+        types = self._wire_types()
         return [
             column_decoder(data_type, self._declared_oid(i), is_binary=bool(code))
             for i, (data_type, code) in enumerate(zip(types, column_formats(formats, len(types)), strict=True))
         ]
+
+    def _wire_types(self) -> tuple[DataType, ...]:
+        """How the client writes the parameters: as it declared them, else as it was told."""
+        assert self.compiled is not None
+        declared = self.declared_types
+        return tuple(
+            (declared[i] if i < len(declared) else None) or data_type
+            for i, data_type in enumerate(self.compiled.parameter_types)
+        )
 
     def _declared_oid(self, position: int) -> int:
         return self.type_oids[position] if position < len(self.type_oids) else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import decimal
 import math
+import re
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -36,6 +37,8 @@ _INT_RANGES: Final = {
     "regproc": (-(2**31), 2**32 - 1),
     "regtype": (-(2**31), 2**32 - 1),
 }
+#: The subscripts PostgreSQL prints in front of arrays that do not start at 1.
+_BOUNDS: Final = re.compile(r"\A(?:\[-?\d+:-?\d+\])+=")
 _TRUE: Final = frozenset({"t", "true", "y", "yes", "on", "1", "tr", "tru", "ye"})
 _FALSE: Final = frozenset({"f", "false", "n", "no", "off", "0", "fa", "fal", "fals", "of"})
 
@@ -109,7 +112,7 @@ def _text_value(data_type: DataType) -> Callable[[str], Any]:
             assert leaf.element is not None
             leaf = leaf.element
         decode = _text_value(leaf)
-        return lambda text: msgspec.json.decode(text) if text[:1] == "[" else _text_array(text, decode)
+        return lambda text: _text_array(text, decode)
     if kind in _INT_RANGES:
         return lambda text: _in_range(int(text), kind)
     return _TEXT.get(kind, _same)
@@ -197,10 +200,10 @@ _TEXT: Final[dict[str, Callable[[str], Any]]] = {
 
 
 def _text_array(text: str, decode: Callable[[str], Any]) -> list[Any]:
-    """``{a,"b c",NULL,{…}}``; nested braces are further dimensions."""
-    stripped = text.strip()
-    if stripped[:1] == "[" and "=" in stripped:
-        stripped = stripped.partition("=")[2]
+    """``{a,"b c",NULL,{…}}``; nested braces are further dimensions. ``[…]`` is JSON, which nested arrays print as."""
+    stripped = _BOUNDS.sub("", text.strip())
+    if stripped[:1] == "[":
+        return list(msgspec.json.decode(stripped, type=list))
     values, position = _array_level(stripped, 0, decode, depth=1)
     if position != len(stripped):
         raise ValueError(text)
