@@ -61,6 +61,12 @@ def primary_of(state: ClusterState, table_uuid: str, shard: int, table: Relation
     return primary
 
 
+def newer_than(state: ClusterState) -> Callable[[ClusterState], bool]:
+    """Whether a state is newer than this one: what a retry waits for."""
+    version = state.version
+    return lambda newer: newer.version > version
+
+
 class RowReader:
     """Reads rows of shards by id, wherever the primaries are."""
 
@@ -147,8 +153,7 @@ class RowReader:
             except (StaleRouting, PeerUnavailable, RequestTimeout, ShardUnavailable) as error:
                 last = error
             with trio.move_on_after(limits.WRITE_RETRY_MAX_S):
-                version = state.version
-                await self._cluster.wait_for(lambda s, v=version: s.version > v, timeout_s=limits.REQUEST_TIMEOUT_S)
+                await self._cluster.wait_for(newer_than(state), timeout_s=limits.REQUEST_TIMEOUT_S)
         raise ShardUnavailable(f"[{definition.name}][{shard}] cannot be read: {last}") from last
 
     async def _ask(
@@ -343,8 +348,7 @@ class LookupService:
             except (StaleRouting, PeerUnavailable, RequestTimeout) as error:
                 last = error
             with trio.move_on_after(limits.WRITE_RETRY_MAX_S):
-                version = state.version
-                await self._cluster.wait_for(lambda s, v=version: s.version > v, timeout_s=limits.REQUEST_TIMEOUT_S)
+                await self._cluster.wait_for(newer_than(state), timeout_s=limits.REQUEST_TIMEOUT_S)
         raise ShardUnavailable(f"[{plan.table}] cannot be counted: {last}") from last
 
     async def _count(self, plan: CountPlan, state: ClusterState) -> int:

@@ -150,7 +150,7 @@ class IdMaker:
             self._next += count
         if count == 1:
             return [self._prefix + base64.urlsafe_b64encode(first.to_bytes(6, "big")).decode()]
-        numbers = np.arange(first, first + count, dtype=">u8").view(np.uint8).reshape(-1, 8)[:, 2:]
+        numbers: Any = np.arange(first, first + count, dtype=">u8").view(np.uint8).reshape(-1, 8)[:, 2:]
         tails = base64.urlsafe_b64encode(numbers.tobytes()).decode()
         prefix = self._prefix
         return [prefix + tails[i : i + 8] for i in range(0, len(tails), 8)]
@@ -201,7 +201,7 @@ def _ascii_hashes(joined: str, routings: Sequence[str]) -> np.ndarray[Any, np.dt
     characters = np.frombuffer(joined.encode(), dtype=np.uint8)
     lengths = pc.binary_length(pa.array(routings, type=pa.string())).to_numpy(zero_copy_only=False).astype(np.int64)
     starts = np.cumsum(lengths) - lengths
-    hashes = np.empty(len(lengths), dtype=np.int64)
+    hashes: np.ndarray[Any, np.dtype[np.int64]] = np.empty(len(lengths), dtype=np.int64)
     for length in np.unique(lengths):
         rows = np.nonzero(lengths == length)[0]
         units = characters[starts[rows, None] + np.arange(length)].astype(np.uint32)

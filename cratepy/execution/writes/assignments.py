@@ -23,7 +23,7 @@ from cratepy.execution.writes.expressions import evaluate
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.objects import fit_objects, holds_objects
 from cratepy.execution.writes.rows import RowBlock, check_columns, json_texts, run_checks
-from cratepy.execution.writes.values import Convert, at_rest, column_of_raw_values, column_of_values
+from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Cast, Expression, Literal, Parameter, SubqueryValue
 from cratepy.model.plan import StatementContext
@@ -66,7 +66,6 @@ def changed_rows(
     changes: Changes,
     engine: Engine,
     context: StatementContext,
-    convert: Convert,
     proposed: Mapping[int, pa.Array] | None = None,
     assigned: Sequence[pa.Array] | None = None,
 ) -> tuple[RowBlock, dict[str, DataType]]:
@@ -94,7 +93,7 @@ def changed_rows(
         else:
             block.columns[column.oid] = at_rest(array, column.type)
     for name, sets in parts.items():
-        _set_parts(block, name, sets, grown, convert)
+        _set_parts(block, name, sets, grown)
     for item, array in zip(
         changes.generated,
         evaluate(engine, changes.generated, block.columns, count, context, block.errors),
@@ -141,7 +140,6 @@ def _set_parts(
     name: str,
     sets: list[tuple[tuple[str | int, ...], list[Any]]],
     grown: dict[str, DataType],
-    convert: Convert,
 ) -> None:
     column = block.layout.column(name)
     stored = block.columns.get(column.oid)
@@ -153,9 +151,9 @@ def _set_parts(
             except CrateError as error:
                 block.errors.setdefault(row, error)
     if not holds_objects(column.type):
-        block.columns[column.oid] = column_of_raw_values(values, column.type, convert, block.errors)
+        block.columns[column.oid] = column_of_raw_values(values, column.type, block.errors)
         return
-    fitted, data_type = fit_objects(values, name=name, data_type=column.type, convert=convert, errors=block.errors)
+    fitted, data_type = fit_objects(values, name=name, data_type=column.type, errors=block.errors)
     if data_type is not column.type:
         grown[name] = data_type
     if column.type.kind == "object":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -30,11 +30,9 @@ from cratepy.execution.writes.router import RowWrites, WriteRouter
 from cratepy.execution.writes.rows import RowBlock, Rules, complete, json_texts
 from cratepy.execution.writes.updater import Candidates, Updater
 from cratepy.execution.writes.values import (
-    Convert,
     at_rest,
     column_of_raw_values,
     column_of_values,
-    converter,
 )
 from cratepy.model.arrow import from_arrow
 from cratepy.model.plan import InsertPlan, StatementContext
@@ -44,7 +42,7 @@ from cratepy.model.types import DataType
 DUPLICATE_WORDS = "A document with the same primary key exists already"
 
 #: The values of one target column: SQL values, or an array in flight or at rest.
-TargetValues = list[Any] | pa.Array
+TargetValues: TypeAlias = list[Any] | pa.Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +118,9 @@ class BlockWriter:
     ) -> RowBlock:
         """The completed rows; the schema has grown by their new keys. ``errors`` are rows that failed before."""
         definition = definition_of(self._cluster, rules.table_uuid, rules.table)
-        convert = converter(context)
         for _ in range(limits.DYNAMIC_ROUNDS_MAX):
             block = RowBlock(self._layouts.of(definition), count, {}, dict(errors or {}))
-            fill = partial(self._fill, block, rules.rules, columns, convert, context, is_raw=is_raw)
+            fill = partial(self._fill, block, rules.rules, columns, context, is_raw=is_raw)
             if count <= limits.WRITE_INLINE_ROWS:
                 grown = fill()
             else:
@@ -138,13 +135,12 @@ class BlockWriter:
         block: RowBlock,
         rules: Rules,
         columns: Sequence[TargetValues],
-        convert: Convert,
         context: StatementContext,
         *,
         is_raw: bool,
     ) -> dict[str, DataType]:
         """Complete the block; or, if object columns must grow first, give their types back."""
-        grown = _add_targets(block, rules.targets, columns, convert, is_raw=is_raw)
+        grown = _add_targets(block, rules.targets, columns, is_raw=is_raw)
         if not grown:
             complete(block, rules, self._engine, context, self.ids.take)
         return grown
@@ -269,7 +265,7 @@ def _keep_written(
 
 
 def _add_targets(
-    block: RowBlock, targets: tuple[str, ...], columns: Sequence[TargetValues], convert: Convert, *, is_raw: bool
+    block: RowBlock, targets: tuple[str, ...], columns: Sequence[TargetValues], *, is_raw: bool
 ) -> dict[str, DataType]:
     """The target columns at rest; gives back the object columns that must grow first."""
     assert len(targets) == len(columns)
@@ -277,11 +273,11 @@ def _add_targets(
     for name, values in zip(targets, columns, strict=True):
         column = block.layout.column(name)
         if holds_objects(column.type):
-            block.columns[column.oid] = _objects(block, name, column.type, values, convert, grown)
+            block.columns[column.oid] = _objects(block, name, column.type, values, grown)
         elif not isinstance(values, list):
             block.columns[column.oid] = at_rest(values, column.type)
         elif is_raw:
-            block.columns[column.oid] = column_of_raw_values(values, column.type, convert, block.errors)
+            block.columns[column.oid] = column_of_raw_values(values, column.type, block.errors)
         else:
             block.columns[column.oid] = column_of_values(values, column.type)
     return grown
@@ -292,11 +288,10 @@ def _objects(
     name: str,
     data_type: DataType,
     values: TargetValues,
-    convert: Convert,
     grown: dict[str, DataType],
 ) -> pa.Array:
     decoded = values if isinstance(values, list) else from_arrow(values, data_type)
-    fitted, fitted_type = fit_objects(decoded, name=name, data_type=data_type, convert=convert, errors=block.errors)
+    fitted, fitted_type = fit_objects(decoded, name=name, data_type=data_type, errors=block.errors)
     if fitted_type is not data_type:
         grown[name] = fitted_type
     return json_texts(fitted) if data_type.kind == "object" else column_of_values(fitted, data_type)

@@ -32,8 +32,8 @@ from cratepy.execution.writes.recheck import recheck_of
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import RowWrites, WriteRouter
 from cratepy.execution.writes.updater import Candidates, UpdateOutcome, Updater
-from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values, converter
-from cratepy.model.arrow import to_arrow
+from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values
+from cratepy.model.arrow import from_arrow, to_arrow
 from cratepy.model.expressions import Literal, Parameter
 from cratepy.model.plan import DeletePlan, GetPlan, StatementContext, UpdatePlan
 from cratepy.model.routing import key_text, shards_of
@@ -202,13 +202,13 @@ class Changer:
         if layout.routing is None or definition.shards == 1:
             return shards_of(found.ids, definition).tolist()
         if layout.clustered_position is not None:
-            return shards_of([_first_part(id) for id in found.ids], definition).tolist()
+            return shards_of([_first_part(row_id) for row_id in found.ids], definition).tolist()
         array = found.columns.get(layout.routing)
         if array is not None:
             data_type = layout.by_oid[layout.routing].type
             texts = [
-                id if value is None else key_text(value, data_type)
-                for id, value in zip(found.ids, at_rest(array, data_type).to_pylist(), strict=True)
+                row_id if value is None else key_text(value, data_type)
+                for row_id, value in zip(found.ids, from_arrow(array, data_type), strict=True)
             ]
             return shards_of(texts, definition).tolist()
         return await self._probe(definition, found.ids)
@@ -217,7 +217,7 @@ class Changer:
         """A table without key that routes by a column: the id does not tell the shard, so all are asked."""
         count = definition.shards
         rows = await self._reader.read(
-            definition, [id for id in ids for _ in range(count)], list(range(count)) * len(ids), ("_seq_no",)
+            definition, [row_id for row_id in ids for _ in range(count)], list(range(count)) * len(ids), ("_seq_no",)
         )
         shards = []
         for start in range(0, len(rows), count):
@@ -245,7 +245,7 @@ class Changer:
         for item in plan.assignments:
             expression = item.expression
             if isinstance(expression, Parameter):
-                array = column_of_raw_values(given[expression.index], expression.type, converter(context), errors)
+                array = column_of_raw_values(given[expression.index], expression.type, errors)
             else:
                 value = constant_values((expression,), context)[0]
                 array = column_of_values([value] * len(parameter_rows), expression.type)
@@ -310,13 +310,13 @@ def _inside(expression: Any) -> list[Any]:
 
 def _items(ids: list[str], outcome: UpdateOutcome) -> list[BulkItem]:
     items = []
-    for position, id in enumerate(ids):
+    for position, row_id in enumerate(ids):
         if position in outcome.written:
             items.append(BulkItem(1))
         elif position in outcome.errors:
             items.append(BulkItem(0, outcome.errors[position]))
         else:
-            items.append(BulkItem(0, DocumentMissing(f"[{id}]: document missing")))
+            items.append(BulkItem(0, DocumentMissing(f"[{row_id}]: document missing")))
     return items
 
 
@@ -343,14 +343,14 @@ def _piece(found: FoundRows, places: list[int], layout: TableLayout) -> WrittenR
     """The deleted rows as they were seen, for RETURNING."""
     rows = pa.array(places, type=pa.int64())
     columns = {}
-    for id, array in found.columns.items():
-        if id in layout.by_oid:
-            columns[id] = at_rest(array, layout.by_oid[id].type).take(rows)
+    for key, array in found.columns.items():
+        if key in layout.by_oid:
+            columns[key] = at_rest(array, layout.by_oid[key].type).take(rows)
     return WrittenRows(
         positions=places,
         columns=columns,
         ids=[found.ids[i] for i in places],
-        versions=[(*found.seen[i], 0) for i in places],
+        versions=[(*found.seen[i], None) for i in places],
     )
 
 

@@ -18,7 +18,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import IO, Final, cast
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -161,10 +161,10 @@ def _file(uri: str, path: str, options: CopyOptions) -> SourceFile:
     name = path.lower()
     is_gzip = name.endswith((".gz", ".gzip")) if options.is_gzip is None else options.is_gzip
     name = name.removesuffix(".gz").removesuffix(".gzip")
-    format = options.format
-    if format is None:
-        format = "csv" if name.endswith(".csv") else "parquet" if name.endswith((".parquet", ".parq")) else "json"
-    return SourceFile(uri=uri, path=path, format=format, is_gzip=is_gzip, size_bytes=status.st_size)
+    file_format = options.format
+    if file_format is None:
+        file_format = "csv" if name.endswith(".csv") else "parquet" if name.endswith((".parquet", ".parq")) else "json"
+    return SourceFile(uri=uri, path=path, format=file_format, is_gzip=is_gzip, size_bytes=status.st_size)
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def _parquet_blocks(file: SourceFile, options: CopyOptions) -> Iterator[Block]:
 def _line_blocks(file: SourceFile) -> Iterator[Block]:
     cut = csv_cut if file.format == "csv" else line_cut
     with open(file.path, "rb") as raw:
-        opened: IO[bytes] = gzip.GzipFile(fileobj=raw) if file.is_gzip else raw
+        opened = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if file.is_gzip else raw)
         rest, line = b"", 1
         while True:
             chunk = opened.read(limits.COPY_BLOCK_BYTES)

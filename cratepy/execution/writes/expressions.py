@@ -127,8 +127,8 @@ def evaluate(
     if not items:
         return []
     named = columns_of(items)
-    arrays = [_in_flight(columns.get(id), column, count) for id, column in named.items()]
-    fields = [pa.field(f"c{id}", array.type) for id, array in zip(named, arrays, strict=True)]
+    arrays = [_in_flight(columns.get(key), column, count) for key, column in named.items()]
+    fields = [pa.field(f"c{key}", array.type) for key, array in zip(named, arrays, strict=True)]
     if not arrays:
         # A batch must have a column to have rows.
         arrays, fields = [pa.nulls(count, pa.int64())], [pa.field("c0", pa.int64())]

@@ -39,7 +39,7 @@ from cratepy.execution.writes.objects import holds_objects
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import WriteRouter
 from cratepy.execution.writes.single import SingleInserts
-from cratepy.execution.writes.values import column_of_raw_values, column_of_values, converter
+from cratepy.execution.writes.values import column_of_raw_values, column_of_values
 from cratepy.model.expressions import Expression, Literal, Parameter
 from cratepy.model.plan import InsertPlan, QueryPlan, StatementContext
 from cratepy.model.relations import Item
@@ -213,7 +213,6 @@ class Inserter:
         layout: TableLayout,
         context: StatementContext,
     ) -> list[TargetValues]:
-        convert = converter(context)
         errors: dict[int, CrateError] = {}
         columns: list[TargetValues] = []
         for name, expression in zip(plan.targets, row, strict=True):
@@ -224,7 +223,7 @@ class Inserter:
                 case Parameter() if holds_objects(data_type):
                     columns.append(list(given[expression.index]))
                 case Parameter():
-                    columns.append(column_of_raw_values(given[expression.index], data_type, convert, errors))
+                    columns.append(column_of_raw_values(given[expression.index], data_type, errors))
                 case _:
                     array = self._computed(expression, given, count, context, errors)
                     columns.append(array)
@@ -243,10 +242,8 @@ class Inserter:
     ) -> pa.Array:
         """An expression over the parameters, for all parameter rows."""
         named = {part.index: part.type for part in walk(expression) if isinstance(part, Parameter)}
-        convert = converter(context)
         arrays = {
-            -1 - index: column_of_raw_values(given[index], data_type, convert, errors)
-            for index, data_type in named.items()
+            -1 - index: column_of_raw_values(given[index], data_type, errors) for index, data_type in named.items()
         }
         if errors:
             raise first_error(errors)

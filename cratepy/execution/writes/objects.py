@@ -19,7 +19,7 @@ import msgspec
 
 from cratepy import limits
 from cratepy.errors import BadRequest, ConversionError, CrateError, InvalidColumnName, SQLParseError
-from cratepy.execution.writes.values import Convert, plain_text
+from cratepy.execution.writes.values import convert_raw, plain_text
 from cratepy.model.types import BIGINT, BOOLEAN, DOUBLE, TEXT, DataType, Field, array_of, common_type
 
 _NEW_TYPES: Final[dict[type, DataType]] = {int: BIGINT, float: DOUBLE, str: TEXT, bool: BOOLEAN}
@@ -54,11 +54,11 @@ def holds_objects(data_type: DataType) -> bool:
 
 
 def fit_objects(
-    values: list[Any], *, name: str, data_type: DataType, convert: Convert, errors: dict[int, CrateError]
+    values: list[Any], *, name: str, data_type: DataType, errors: dict[int, CrateError]
 ) -> tuple[list[Any], DataType]:
     """The values fitted to the column's type, and the type grown by their new keys (the same object if there are none)."""
     shape = _shape(data_type)
-    fitter = _Fitter(name, convert)
+    fitter = _Fitter(name)
     fitted: list[Any] = []
     for row, value in enumerate(values):
         if value is None or row in errors:
@@ -76,9 +76,8 @@ def fit_objects(
 
 
 class _Fitter:
-    def __init__(self, name: str, convert: Convert) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._convert = convert
         self.has_new_parts = False
 
     def fit_column(self, value: Any, shape: _Shape) -> Any:
@@ -92,7 +91,7 @@ class _Fitter:
                 assert element is not None
                 return [None if item is None else self.fit_column(item, element) for item in value]
             case DataType():
-                return self._convert(value, shape)
+                return convert_raw(value, shape)
 
     def _fit_object(self, value: dict[str, Any], shape: _Object, path: str, *, depth: int) -> dict[str, Any]:
         if depth > limits.OBJECT_DEPTH_MAX:
@@ -147,7 +146,7 @@ class _Fitter:
                 if _NEW_TYPES.get(type(value)) == shape:
                     return value
                 try:
-                    return self._convert(value, shape)
+                    return convert_raw(value, shape)
                 except CrateError:
                     raise _Mismatch from None
 

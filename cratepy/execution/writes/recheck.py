@@ -57,9 +57,9 @@ def _recheck(conditions: list[Expression], sources: dict[int, str]) -> Recheck |
         condition = Call("op_and", (condition, other), BOOLEAN)
     item = Item(max(sources, default=0) + 1, "condition", condition)
     oids: dict[int, int] = {}
-    for id in columns_of((item,)):
-        source = sources.get(id, "")
+    for key in columns_of((item,)):
+        source = sources.get(key, "")
         if not (source.startswith("c") and source[1:].isdigit()):
             return None
-        oids[id] = int(source[1:])
+        oids[key] = int(source[1:])
     return Recheck(item, oids)

@@ -31,7 +31,7 @@ class WrittenRows:
     positions: Sequence[int]
     columns: dict[int, pa.Array]
     ids: Sequence[str]
-    versions: Sequence[tuple[int, int, int] | None]
+    versions: Sequence[tuple[int, int, int | None] | None]
 
     def moved(self, rows: int) -> WrittenRows:
         """The same rows, counted from further on."""
@@ -64,9 +64,9 @@ def _computed(
     items: tuple[Item, ...], piece: WrittenRows, layout: TableLayout, engine: Engine, context: StatementContext
 ) -> pa.RecordBatch:
     columns = dict(piece.columns)
-    for id, column in columns_of(items).items():
-        if column.name in SYSTEM_COLUMNS and id not in layout.by_oid:
-            columns[id] = to_arrow(_system_values(column.name, piece, layout), column.type)
+    for key, column in columns_of(items).items():
+        if column.name in SYSTEM_COLUMNS and key not in layout.by_oid:
+            columns[key] = to_arrow(_system_values(column.name, piece, layout), column.type)
     errors: dict[int, CrateError] = {}
     arrays = evaluate(engine, items, columns, len(piece.ids), context, errors)
     if errors:

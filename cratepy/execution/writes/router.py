@@ -34,6 +34,7 @@ from cratepy.errors import (
     ShardUnavailable,
     StaleRouting,
 )
+from cratepy.execution.lookups import newer_than
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.primary import PrimaryWriter
 from cratepy.execution.writes.requests import WRITE, ShardWrite, ShardWritten, encode_rows
@@ -300,9 +301,7 @@ class _Attempts:
             )
         pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, limits.WRITE_RETRY_MAX_S)
         with trio.move_on_after(pause_s):
-            await self._cluster.wait_for(
-                lambda newer: newer.version > state.version, timeout_s=limits.WRITE_RETRY_TIMEOUT_S
-            )
+            await self._cluster.wait_for(newer_than(state), timeout_s=limits.WRITE_RETRY_TIMEOUT_S)
 
     def _unknown(self) -> OutcomeUnknown:
         name, shard = self._part.writes.definition.name, self._part.shard
@@ -335,7 +334,7 @@ def _split(writes: RowWrites) -> list[_Part]:
             for start in range(0, count, limits.WRITE_BATCH_ROWS)
         ]
     order = np.argsort(shards, kind="stable")
-    bounds = np.flatnonzero(np.diff(shards[order])) + 1
+    bounds: np.ndarray[Any, Any] = np.flatnonzero(np.diff(shards[order])) + 1
     parts = []
     for positions in np.split(order, bounds):
         for start in range(0, len(positions), limits.WRITE_BATCH_ROWS):

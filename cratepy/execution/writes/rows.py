@@ -50,7 +50,7 @@ class RowBlock:
         """The places of the rows without an error; None if all are good."""
         if not self.errors:
             return None
-        keep = np.ones(self.count, dtype=bool)
+        keep: np.ndarray[Any, np.dtype[np.bool_]] = np.ones(self.count, dtype=bool)
         keep[list(self.errors)] = False
         return np.flatnonzero(keep)
 
@@ -243,7 +243,7 @@ def _routings(block: RowBlock) -> Sequence[str]:
     if not array.null_count:
         return texts
     valid = array.is_valid().to_pylist()
-    return [text if is_valid else id for text, id, is_valid in zip(texts, block.ids, valid, strict=True)]
+    return [text if is_valid else row_id for text, row_id, is_valid in zip(texts, block.ids, valid, strict=True)]
 
 
 def _texts(array: pa.Array | None, data_type: Any, count: int) -> list[str]:

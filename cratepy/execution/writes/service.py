@@ -25,7 +25,7 @@ from cratepy.cluster.service import ClusterService
 from cratepy.cluster.transport import Transport
 from cratepy.errors import PeerUnavailable, RelationUnknown, RequestTimeout, ShardUnavailable, UnsupportedFeature
 from cratepy.execution.engine.engine import Engine
-from cratepy.execution.lookups import LookupService, RowReader
+from cratepy.execution.lookups import LookupService, RowReader, newer_than
 from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.writes.blocks import BlockWriter
 from cratepy.execution.writes.changes import Changer
@@ -182,10 +182,7 @@ class WriteService:
                 return Result(rowcount=len(set(tables)))
             if attempt + 1 < limits.ROUTING_RETRIES_MAX:
                 with trio.move_on_after(limits.WRITE_RETRY_MAX_S):
-                    version = state.version
-                    await self._cluster.wait_for(
-                        lambda newer, v=version: newer.version > v, timeout_s=limits.REQUEST_TIMEOUT_S
-                    )
+                    await self._cluster.wait_for(newer_than(state), timeout_s=limits.REQUEST_TIMEOUT_S)
         raise ShardUnavailable(f"[{missing[0][0]}][{missing[0][1]}] could not be reached")
 
     async def _ask(

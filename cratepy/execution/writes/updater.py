@@ -32,7 +32,7 @@ from cratepy.execution.writes.growth import grow
 from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.returning import WrittenRows
 from cratepy.execution.writes.router import RowWrites, WriteRouter
-from cratepy.execution.writes.values import column_of_values, converter
+from cratepy.execution.writes.values import column_of_values
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import Item
 from cratepy.model.schema import TableDefinition
@@ -127,7 +127,6 @@ class Updater:
                 changes,
                 self._engine,
                 context,
-                converter(context),
                 None if proposed is None else _taken(proposed, found.positions),
                 None if assigned is None else [array.take(pa.array(found.positions)) for array in assigned],
             )
@@ -199,7 +198,7 @@ class Updater:
         if recheck is None:
             return found
         places = pa.array(changed, type=pa.int64())
-        columns = {id: found.columns[oid].take(places) for id, oid in recheck.oids.items()}
+        columns = {key: found.columns[oid].take(places) for key, oid in recheck.oids.items()}
         errors: dict[int, CrateError] = {}
         (holds,) = evaluate(self._engine, (recheck.condition,), columns, len(changed), context, errors)
         if errors:
@@ -244,7 +243,7 @@ class Updater:
 
 def _taken(columns: Mapping[int, pa.Array], positions: list[int]) -> dict[int, pa.Array]:
     places = pa.array(positions, type=pa.int64())
-    return {id: array.take(places) for id, array in columns.items()}
+    return {key: array.take(places) for key, array in columns.items()}
 
 
 def _first_of_each(pending: list[int], ids: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -255,11 +254,11 @@ def _first_of_each(pending: list[int], ids: Sequence[str]) -> tuple[list[int], l
     first: list[int] = []
     rest: list[int] = []
     for position in pending:
-        id = ids[position]
-        if id in seen:
+        row_id = ids[position]
+        if row_id in seen:
             rest.append(position)
         else:
-            seen.add(id)
+            seen.add(row_id)
             first.append(position)
     return first, rest
 

@@ -11,36 +11,41 @@ Length limits of the type (varchar, char, bit, vectors) are checked here, too, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cratepy import limits
-from cratepy.errors import BadRequest, ConversionError, CrateError, SQLParseError
-from cratepy.execution.engine.constants import constant_values
+from cratepy.errors import BadRequest, ConversionError, CrateError, SQLParseError, ValueConversionError
+from cratepy.functions.casts import convert
 from cratepy.model.arrow import JSON_KINDS, stored_type, to_arrow
-from cratepy.model.expressions import Parameter
-from cratepy.model.plan import StatementContext
 from cratepy.model.schema import ColumnDefinition
-from cratepy.model.types import DataType
+from cratepy.model.types import (
+    BIGINT,
+    BOOLEAN,
+    DOUBLE,
+    OBJECT,
+    TEXT,
+    UNDEFINED,
+    DataType,
+    array_of,
+    common_type,
+)
 
-#: One raw value to a SQL value of the type; raises CrateError.
-Convert = Callable[[Any, DataType], Any]
-
-_NONE: Final = type(None)
-_INTEGERS: Final = frozenset({int, _NONE})
-_TEXTS: Final = frozenset({str, _NONE})
+_NONE: Final[type] = type(None)
+_INTEGERS: Final[frozenset[type]] = frozenset[type]({int, _NONE})
+_TEXTS: Final[frozenset[type]] = frozenset[type]({str, _NONE})
 #: Python types of raw values that are values of the kind as they are. Kinds that are not here need a look at each value.
 _EXACT: Final[dict[str, frozenset[type]]] = {
-    "boolean": frozenset({bool, _NONE}),
+    "boolean": frozenset[type]({bool, _NONE}),
     "byte": _INTEGERS,
     "smallint": _INTEGERS,
     "integer": _INTEGERS,
     "bigint": _INTEGERS,
-    "real": frozenset({float, _NONE}),
-    "double precision": frozenset({float, int, _NONE}),
+    "real": frozenset[type]({float, _NONE}),
+    "double precision": frozenset[type]({float, int, _NONE}),
     "text": _TEXTS,
     "timestamp with time zone": _INTEGERS,
     "timestamp without time zone": _INTEGERS,
@@ -49,22 +54,47 @@ _EXACT: Final[dict[str, frozenset[type]]] = {
 _ARROW_ERRORS: Final = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, ValueError)
 
 
-def converter(context: StatementContext) -> Convert:
-    """The conversion that statement parameters get, for one value."""
+def convert_raw(value: Any, data_type: DataType) -> Any:
+    """A raw value (of a parameter, a file, an object's part) as a SQL value of the type. Raises ConversionError.
 
-    def convert(value: Any, data_type: DataType) -> Any:
-        holder = StatementContext(
-            job_id=context.job_id,
-            handler_id=context.handler_id,
-            user=context.user,
-            text=context.text,
-            now_ms=context.now_ms,
-            parameters=(value,),
-            parameter_types=(data_type,),
-        )
-        return constant_values((Parameter(0, data_type),), holder)[0]
+    Lengths of text types are not looked at: :func:`limited` does that for whole columns.
+    """
+    if value is None:
+        return None
+    source = raw_type(value)
+    target = DataType(data_type.kind) if data_type.kind in ("text", "character") else data_type
+    if source == target:
+        return value
+    try:
+        return convert(value, source, target, is_implicit=True)
+    except ValueConversionError as error:
+        raise ConversionError(error.message) from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        # A pair of types for which there is no cast at all.
+        raise ConversionError(f"Cannot cast value `{plain_text(value)}` to type `{data_type.name}`") from error
 
-    return convert
+
+def raw_type(value: Any) -> DataType:
+    """The type that a JSON-like value shows by itself."""
+    match value:
+        case bool():
+            return BOOLEAN
+        case int():
+            return BIGINT
+        case float():
+            return DOUBLE
+        case str():
+            return TEXT
+        case dict():
+            return OBJECT
+        case list():
+            element = UNDEFINED
+            for item in value:
+                if item is not None:
+                    element = common_type(element, raw_type(item))
+            return array_of(element)
+        case _:
+            raise ConversionError(f"Cannot detect the type of the value: {value!r}")
 
 
 def column_of_values(values: list[Any], data_type: DataType) -> pa.Array:
@@ -75,9 +105,7 @@ def column_of_values(values: list[Any], data_type: DataType) -> pa.Array:
         raise ConversionError(f"Cannot convert a value to type `{data_type.name}`: {error}") from error
 
 
-def column_of_raw_values(
-    values: Sequence[Any], data_type: DataType, convert: Convert, errors: dict[int, CrateError]
-) -> pa.Array:
+def column_of_raw_values(values: Sequence[Any], data_type: DataType, errors: dict[int, CrateError]) -> pa.Array:
     """Raw values; rows that cannot be converted are added to ``errors`` and are NULL."""
     values = values if isinstance(values, list) else list(values)
     array = _as_they_are(values, data_type)
@@ -86,7 +114,7 @@ def column_of_raw_values(
     converted: list[Any] = []
     for row, value in enumerate(values):
         try:
-            converted.append(None if value is None else convert(value, data_type))
+            converted.append(convert_raw(value, data_type))
         except CrateError as error:
             errors.setdefault(row, error)
             converted.append(None)

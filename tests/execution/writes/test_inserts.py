@@ -38,7 +38,6 @@ from cratepy.model.types import (
 )
 from tests.execution.writes.fakes import (
     ID,
-    TABLE,
     Cluster,
     call,
     column,
@@ -557,6 +556,3 @@ def test_bulk_with_several_rows_per_item_counts_per_item(tmp_path: Path) -> None
 
     trio.run(main)
 
-
-def test_the_table_of_the_tests_is_small() -> None:
-    assert [c.name for c in TABLE] == ["id", "a", "n"]
