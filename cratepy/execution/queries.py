@@ -38,6 +38,7 @@ from cratepy.execution.messages import CancelRun, RunFailed, RunPlan, Started, S
 from cratepy.execution.phases import NodeParts, client_error, input_rows, read_local, run_phases
 from cratepy.execution.results import Result
 from cratepy.execution.runs import Run, RunTable, Unroutable
+from cratepy.execution.small import constant_row
 from cratepy.execution.sources import leaves, resolve_shards
 from cratepy.model.arrow import from_arrow
 from cratepy.model.plan import QueryPlan, StatementContext, SubPlan
@@ -174,6 +175,9 @@ class QueryRunner:
             return None
         phase = run.plan.phases[0]
         assert phase.nodes == (self._parts.node_id,), "the last phase runs on the handler"
+        constant = constant_row(phase.relation, run.plan.context)
+        if constant is not None:
+            return [constant]
         wanted = leaves(phase.relation)
         assert not any(isinstance(leaf, ExchangeInput) for leaf in wanted), "a single phase reads from no other"
         self._runs.add(run)

@@ -1,4 +1,4 @@
-"""Which fragments are surely short, so that one call on a worker thread may run them to the end.
+"""Which fragments are surely short, so that one call on a worker thread may run them to the end, or none at all.
 
 In: a relation and how many rows its inputs have. Out: yes or no. A stream costs half a millisecond more than one call, but a
 call cannot be stopped in the middle (``reference``: DataFusion's ``collect``), so only what touches a bounded number of rows
@@ -13,8 +13,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, assert_never
 
 import msgspec
+import pyarrow as pa
 
 from cratepy import limits
+from cratepy.execution.batches import batch_of
+from cratepy.execution.engine.constants import constant_values
+from cratepy.model.arrow import arrow_schema, to_arrow
+from cratepy.model.expressions import Cast, Expression, Literal, Parameter
+from cratepy.model.plan import StatementContext
 from cratepy.model.relations import (
     Aggregation,
     Apply,
@@ -34,10 +40,33 @@ from cratepy.model.relations import (
     TableFunction,
     Values,
     WindowCalculation,
+    output_columns,
 )
 
 #: Functions that may take any time for one row.
 _SLOW_FUNCTIONS: Final = frozenset({"pg_sleep", "pg_sleep_for", "pg_sleep_until"})
+
+
+def constant_row(relation: Relation, context: StatementContext) -> pa.RecordBatch | None:
+    """The one row of a SELECT of literals and parameters without FROM (``SELECT 1``, the usual ping); None for any other.
+
+    Raises what a cast of a value fails with.
+    """
+    if not isinstance(relation, Project) or not isinstance(relation.child, Values):
+        return None
+    values = relation.child
+    if values.columns or len(values.rows) != 1 or not all(_is_constant(item.expression) for item in relation.items):
+        return None
+    expressions = [item.expression for item in relation.items]
+    row = constant_values(expressions, context)
+    arrays = [to_arrow([value], expression.type) for value, expression in zip(row, expressions, strict=True)]
+    return batch_of(arrow_schema(output_columns(relation)), arrays, 1)
+
+
+def _is_constant(expression: Expression) -> bool:
+    while isinstance(expression, Cast):
+        expression = expression.argument
+    return isinstance(expression, Literal | Parameter)
 
 
 class ShortFragments:

@@ -7,11 +7,11 @@ import math
 import pytest
 
 from cratepy import limits
-from cratepy.execution.small import ShortFragments, rows_touched
-from cratepy.model.expressions import Call, Column, Literal
+from cratepy.execution.small import ShortFragments, constant_row, rows_touched
+from cratepy.model.expressions import Call, Column, Literal, Parameter
 from cratepy.model.relations import Filter, Item, Join, Project, Relation, SetOperation, TableFunction, Values
-from cratepy.model.types import BIGINT, BOOLEAN
-from tests.execution.fakes import COLUMN, scan
+from cratepy.model.types import BIGINT, BOOLEAN, TEXT
+from tests.execution.fakes import COLUMN, scan, statement
 
 SERIES = TableFunction(function="generate_series", arguments=(), columns=(COLUMN,))
 SLEEP = Call("pg_sleep", (Literal(100, BIGINT),), BOOLEAN)
@@ -51,3 +51,15 @@ def test_whatever_sleeps_is_not_short(relation: Relation) -> None:
     short = ShortFragments()
     assert not short.is_short(relation, [1])
     assert not short.is_short(relation, [1]), "also when it is asked again"
+
+
+def test_a_row_of_constants_needs_no_engine() -> None:
+    one = Values(rows=((),), columns=())
+    context = statement("n1", parameters=("x",))
+    items = (Item(3, "a", Literal(1, BIGINT)), Item(4, "b", Parameter(0, TEXT)))
+    batch = constant_row(Project(one, items), context)
+    assert batch is not None
+    assert batch.to_pylist() == [{"c3": 1, "c4": "x"}]
+    assert constant_row(Project(one, (Item(3, "s", SLEEP),)), context) is None
+    assert constant_row(Project(scan(), items), context) is None
+    assert constant_row(one, context) is None
