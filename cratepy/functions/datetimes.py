@@ -327,6 +327,12 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         is_deterministic=False,
     ),
     Declaration(
+        name="_interval_length",
+        signatures=signatures("interval -> bigint"),
+        row=lambda value: value[0] * 30 * DAY_MS + value[1] * DAY_MS + value[2],
+        doc="what intervals are ordered by",
+    ),
+    Declaration(
         name="age",
         signatures=signatures("timestamp,timestamp -> interval", "timestamp -> interval"),
         row=_age,

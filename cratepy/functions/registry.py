@@ -100,6 +100,11 @@ def aggregate_of(name: str) -> Declaration:
     return _AGGREGATES[name]
 
 
+def window_of(name: str) -> Declaration | None:
+    """The declaration of a window function in a plan; None for an aggregate."""
+    return _WINDOWS.get(name)
+
+
 def table_function_of(name: str) -> tables.TableFunctionDeclaration:
     return _TABLES[name]
 

@@ -1,0 +1,112 @@
+"""Constants: values of expressions without columns, and folding them while a statement is compiled.
+
+In: expressions without columns. Out: SQL values, or the expressions with their constant parts as literals. All in Python
+and in microseconds; the vectorised engine is not started for it. Errors of constants are CrateDB's SQLParseException
+family: an overflow among them is NumericOverflow, a failed cast names the literal as it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from cratepy.errors import (
+    ConversionError,
+    CrateError,
+    DivisionByZero,
+    NumericOverflow,
+    RowDivisionByZero,
+    RowOverflow,
+    ValueConversionError,
+)
+from cratepy.execution.engine.substitution import mapped
+from cratepy.functions.casts import convert
+from cratepy.functions.evaluate import NO_COLUMNS, children, has_columns, is_deterministic, value_of
+from cratepy.functions.texts_of_literals import literal_text
+from cratepy.model.expressions import Call, Case, Cast, Expression, Literal, Parameter
+from cratepy.model.plan import StatementContext
+
+#: Folding needs no statement: what depends on one is not folded.
+_NO_STATEMENT: Final = StatementContext(job_id="", handler_id="", user="", text="", now_ms=0)
+
+
+def constant_values(expressions: Sequence[Expression], context: StatementContext) -> list[Any]:
+    """The SQL values of expressions without columns. Raises CrateError (a failed cast as for a row's value)."""
+    return [_constant_value(expression, context) for expression in expressions]
+
+
+def _constant_value(expression: Expression, context: StatementContext) -> Any:
+    if isinstance(expression, Literal):
+        return expression.value
+    if isinstance(expression, Parameter):
+        return context.parameters[expression.index]
+    return value_of(expression, NO_COLUMNS, context)
+
+
+def fold(expressions: Sequence[Expression]) -> list[Expression]:
+    """Deterministic parts without columns as literals. Raises errors of the SQLParseException family.
+
+    Branches of CASE and later arguments of COALESCE, AND, OR may never be evaluated, so an error in them is left to the
+    rows that meet it.
+    """
+    return [folded(expression) for expression in expressions]
+
+
+def folded(expression: Expression) -> Expression:
+    if isinstance(expression, Literal) or not isinstance(expression, Call | Cast | Case) and not children(expression):
+        return expression
+    if not has_columns(expression) and is_deterministic(expression):
+        return _literal(expression)
+    if isinstance(expression, Case) or (isinstance(expression, Call) and expression.function in _LAZY):
+        return mapped(expression, lambda part: None if part is expression else _tried(part))
+    return mapped(expression, lambda part: None if part is expression else folded(part))
+
+
+_LAZY: Final = frozenset({"coalesce", "op_and", "op_or", "if"})
+
+
+def _tried(expression: Expression) -> Expression:
+    try:
+        return folded(expression)
+    except CrateError:
+        return expression
+
+
+def _literal(expression: Expression) -> Literal:
+    try:
+        if isinstance(expression, Cast) and isinstance(expression.argument, Literal) and not expression.is_try:
+            return Literal(_cast_literal(expression, expression.argument), expression.type)
+        if isinstance(expression, Cast) and not expression.is_try:
+            inner = _literal(expression.argument)
+            return Literal(_cast_literal(expression, inner), expression.type)
+        if isinstance(expression, Call) and expression.function not in _LAZY:
+            arguments = tuple(_literal(argument) for argument in expression.arguments)
+            call = Call(expression.function, arguments, expression.type)
+            return Literal(value_of(call, NO_COLUMNS, _NO_STATEMENT), expression.type)
+        return Literal(value_of(expression, NO_COLUMNS, _NO_STATEMENT), expression.type)
+    except CrateError as error:
+        raise constant_error(error) from error
+
+
+def _cast_literal(expression: Cast, argument: Literal) -> Any:
+    try:
+        return convert(argument.value, argument.type, expression.type, is_implicit=expression.is_implicit)
+    except ValueConversionError as error:
+        if not str(error).startswith("Cannot cast value"):
+            raise
+        shown = literal_text(argument.value, argument.type)
+        raise ConversionError(
+            f"Cannot cast `{shown}` of type `{argument.type.name}` to type `{expression.type.name}`"
+        ) from error
+
+
+def constant_error(error: CrateError) -> CrateError:
+    """The error of a constant: what a row's error is called while a statement is compiled."""
+    match error:
+        case RowDivisionByZero():
+            return DivisionByZero(error.message)
+        case RowOverflow():
+            return NumericOverflow(error.message)
+        case ValueConversionError():
+            return ConversionError(error.message)
+    return error

@@ -1,0 +1,319 @@
+"""The engine's front door: a fragment and its inputs in, batches out.
+
+In: a relation tree, one :class:`FragmentInput` per scan or exchange leaf, the statement's context. Out: a
+:class:`~cratepy.execution.engine.stream.FragmentStream` (large or unknown), a list of batches (``run_small``) or one batch
+(``evaluate``). A session context of the engine lives as long as its fragment; memory pool and spill directory are the
+node's. Facts and figures about DataFusion that shaped this: docs/architecture/engine.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import trio
+from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
+
+from cratepy.errors import CrateError
+from cratepy.execution.engine import failures
+from cratepy.execution.engine.decorrelate import without_subqueries
+from cratepy.execution.engine.expressions import Text
+from cratepy.execution.engine.inputs import ROW_MARKER, EngineInput, FragmentInput, Series, bind
+from cratepy.execution.engine.kernels import Notes, encoded
+from cratepy.execution.engine.loop import LoopThread
+from cratepy.execution.engine.render import Renderer
+from cratepy.execution.engine.stopping import JoinGuard
+from cratepy.execution.engine.stream import FragmentStream
+from cratepy.functions.evaluate import children, value_of
+from cratepy.model.arrow import arrow_schema, arrow_type, from_arrow
+from cratepy.model.expressions import Call, Case, Cast, Column, Expression, InList
+from cratepy.model.plan import StatementContext
+from cratepy.model.relations import ExchangeInput, Item, OutputColumn, Project, Relation, output_columns
+
+#: Inputs with fewer rows than this run in one partition: starting threads costs more.
+_ONE_PARTITION_ROWS_MAX: Final = 16_384
+#: Up to so many rows evaluate() computes in Python; DataFusion needs a millisecond to start.
+_PYTHON_ROWS_MAX: Final = 256
+_BATCH_ROWS: Final = 8_192
+
+
+@dataclass(slots=True)
+class _Fragment:
+    """A fragment ready to run: the engine's session and the text over its tables."""
+
+    session: SessionContext
+    sql: str
+    text: Text
+    notes: Notes
+    schema: pa.Schema
+
+    def frame(self) -> Any:
+        return self.session.sql(self.sql, param_values=self.text.parameters)
+
+
+class Engine:
+    """One per node. ``open`` and ``run_small`` are for trio tasks, ``evaluate`` for any thread."""
+
+    def __init__(self, *, memory_bytes: int, spill_path: Path, partitions: int) -> None:
+        assert memory_bytes > 0
+        assert partitions > 0
+        spill_path.mkdir(parents=True, exist_ok=True)
+        self._memory_bytes = memory_bytes
+        self._partitions = partitions
+        builder = RuntimeEnvBuilder().with_disk_manager_specified(str(spill_path))
+        self._runtime = builder.with_fair_spill_pool(memory_bytes)
+        self._loop: LoopThread | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._loop is not None:
+                self._loop.close()
+                self._loop = None
+
+    def _loop_thread(self) -> LoopThread:
+        with self._lock:
+            if self._loop is None:
+                self._loop = LoopThread()
+            return self._loop
+
+    def open(
+        self,
+        relation: Relation,
+        inputs: Sequence[FragmentInput],
+        context: StatementContext,
+        *,
+        partition_by: tuple[int, ...] = (),
+        partition_count: int = 1,
+    ) -> FragmentStream:
+        """The fragment as a stream; it starts when its scope is entered and stops when it is left.
+
+        ``partition_by`` are ids of output columns whose hash chooses one of ``partition_count`` partitions.
+        """
+        notes = Notes()
+
+        def start(*, merges: bool = False) -> Any:
+            fragment = self._prepared(relation, inputs, context, notes, merges=merges)
+            return _typed_stream(fragment)
+
+        def restart(error: BaseException) -> Callable[[], Any] | None:
+            if notes.error is None and failures.is_exhausted(error) and _has_join(relation) and not notes.is_retried:
+                notes.is_retried = True
+                return lambda: start(merges=True)
+            return None
+
+        def stop() -> None:
+            notes.is_stopped = True
+
+        ids = [column.id for column in output_columns(relation)]
+        return FragmentStream(
+            loop=self._loop_thread(),
+            start=start,
+            restart=restart,
+            translate=lambda error: self._translated(error, notes, context),
+            stop=stop,
+            partition_keys=tuple(ids.index(key) for key in partition_by),
+            partition_count=partition_count,
+        )
+
+    async def run_small(
+        self, relation: Relation, inputs: Sequence[FragmentInput], context: StatementContext
+    ) -> list[pa.RecordBatch]:
+        """The whole result of a fragment known to be short, in one hop to a worker thread."""
+        notes = Notes()
+        try:
+            return await trio.to_thread.run_sync(
+                self._collected, relation, inputs, context, notes, abandon_on_cancel=True
+            )
+        except trio.Cancelled:
+            notes.is_stopped = True
+            raise
+
+    def _collected(
+        self, relation: Relation, inputs: Sequence[FragmentInput], context: StatementContext, notes: Notes
+    ) -> list[pa.RecordBatch]:
+        try:
+            fragment = self._prepared(relation, inputs, context, notes, merges=False)
+            return [_typed(batch, fragment.schema) for batch in fragment.frame().collect() if batch.num_rows]
+        except CrateError:
+            raise
+        except BaseException as error:
+            raise self._translated(error, notes, context) from error
+
+    def explain(self, relation: Relation, inputs: Sequence[FragmentInput], context: StatementContext) -> str:
+        """The SQL text of a fragment, for EXPLAIN VERBOSE and for people."""
+        return self._prepared(relation, inputs, context, Notes(), merges=False).sql
+
+    def evaluate(self, items: tuple[Item, ...], batch: pa.RecordBatch, context: StatementContext) -> pa.RecordBatch:
+        """Columns ``c<item id>`` computed from the batch's columns ``c<id>``. Raises CrateError."""
+        simple = [_passed(item.expression, batch) for item in items]
+        if all(array is not None for array in simple):
+            arrays = simple
+        elif batch.num_rows <= _PYTHON_ROWS_MAX:
+            arrays = _computed(items, batch, context)
+        else:
+            return self._evaluated(items, batch, context)
+        fields = [pa.field(f"c{item.id}", arrow_type(item.expression.type)) for item in items]
+        return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+    def _evaluated(self, items: tuple[Item, ...], batch: pa.RecordBatch, context: StatementContext) -> pa.RecordBatch:
+        columns = tuple(_referenced(items).values())
+        given = FragmentInput(columns, [[batch.select([f"c{column.id}" for column in columns])]])
+        project = Project(ExchangeInput(0, columns), items)
+        batches = self._collected(project, [given], context, Notes())
+        schema = arrow_schema(output_columns(project))
+        if len(batches) == 1:
+            return batches[0]
+        table = pa.Table.from_batches(batches, schema=schema).combine_chunks()
+        return table.to_batches(max_chunksize=None)[0]
+
+    # --- preparing ---
+
+    def _prepared(
+        self,
+        relation: Relation,
+        given: Sequence[FragmentInput],
+        context: StatementContext,
+        notes: Notes,
+        *,
+        merges: bool,
+    ) -> _Fragment:
+        bound, inputs = bind(relation, given, context)
+        flat = without_subqueries(bound)
+        text = Text(context, notes)
+        guard = JoinGuard(flat, [one.row_count for one in inputs], text)
+        sql = Renderer(text, guard.guarded).sql(flat)
+        rows = sum(one.row_count for one in inputs)
+        session = self._session(rows, guard.batch_rows, merges=merges)
+        for kernel in text.kernels:
+            session.register_udf(kernel)
+        for number, one in enumerate(inputs):
+            self._register(session, f"i{number}", one)
+        return _Fragment(session, sql, text, notes, arrow_schema(output_columns(relation)))
+
+    def _session(self, rows: int, batch_rows: int, *, merges: bool) -> SessionContext:
+        partitions = 1 if rows <= _ONE_PARTITION_ROWS_MAX else self._partitions
+        config = (
+            SessionConfig()
+            .with_target_partitions(partitions)
+            .with_batch_size(batch_rows)
+            .set("datafusion.sql_parser.dialect", "PostgreSQL")
+            .set("datafusion.optimizer.prefer_hash_join", "false" if merges else "true")
+        )
+        return SessionContext(config, self._runtime)
+
+    def _register(self, session: SessionContext, name: str, given: EngineInput) -> None:
+        if isinstance(given, Series):
+            column = given.columns[0]
+            cast = "Int32" if column.type.kind == "integer" else "Int64"
+            # The engine's series ends by comparing after adding, which would overflow at the largest number.
+            last = given.last if abs(given.last) + abs(given.step) < 2**63 else given.last - given.step
+            series = f"SELECT value FROM generate_series({given.first}, {last}, {given.step})"
+            if last != given.last:
+                series += f" UNION ALL SELECT CAST('{given.last}' AS BIGINT)"
+            session.sql(
+                f"CREATE VIEW {name} AS SELECT arrow_cast(value, '{cast}') AS c{column.id} FROM ({series}) AS s(value)"
+            )
+            return
+        session.register_record_batches(name, self._spread(given))
+
+    def _spread(self, given: FragmentInput) -> list[list[pa.RecordBatch]]:
+        """The batches as they are if they come in enough partitions, else dealt out; never an empty list."""
+        batches = [batch for partition in given.partitions for batch in partition if batch.num_rows]
+        schema = arrow_schema(given.columns)
+        if not given.columns:
+            batches = [pa.record_batch({ROW_MARKER: pa.nulls(b.num_rows, pa.int8())}) for b in batches]
+            schema = pa.schema([pa.field(ROW_MARKER, pa.int8())])
+        if not batches:
+            return [[pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)]]
+        if sum(batch.num_rows for batch in batches) <= _ONE_PARTITION_ROWS_MAX:
+            return [batches]
+        if len(batches) < self._partitions:
+            batches = [piece for batch in batches for piece in _pieces(batch, self._partitions)]
+        return [batches[i :: self._partitions] for i in range(min(self._partitions, len(batches)))]
+
+    def _translated(self, error: BaseException, notes: Notes, context: StatementContext) -> CrateError:
+        if notes.is_stopped and not isinstance(error, CrateError):
+            return failures.killed(context.job_id)
+        return failures.translated(error, noted=notes.error, job_id=context.job_id, memory_bytes=self._memory_bytes)
+
+
+def _pieces(batch: pa.RecordBatch, count: int) -> list[pa.RecordBatch]:
+    size = max(_BATCH_ROWS, -(-batch.num_rows // count))
+    return [batch.slice(start, size) for start in range(0, batch.num_rows, size)]
+
+
+async def _typed_batches(stream: Any, schema: pa.Schema) -> Any:
+    async for batch in stream:
+        yield _typed(batch.to_pyarrow(), schema)
+
+
+class _typed_stream:  # noqa: N801
+    """The engine's stream with batches of exactly the schema promised."""
+
+    def __init__(self, fragment: _Fragment) -> None:
+        self._stream = fragment.frame().execute_stream()
+        self._schema = fragment.schema
+        self._fragment = fragment
+
+    def __aiter__(self) -> _typed_stream:
+        return self
+
+    async def __anext__(self) -> pa.RecordBatch:
+        batch = await self._stream.__anext__()
+        return _typed(batch.to_pyarrow(), self._schema)
+
+
+def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch under the promised schema; the engine may call a text by its other kind."""
+    if batch.schema.equals(schema):
+        return batch
+    if len(schema) == 0:
+        return batch.select([])
+    arrays = [
+        column if column.type == field.type else column.cast(field.type)
+        for column, field in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _has_join(relation: Relation) -> bool:
+    from cratepy.model.relations import Apply, Join
+    from cratepy.model.relations import children as below
+
+    return isinstance(relation, Join | Apply) or any(_has_join(child) for child in below(relation))
+
+
+# --- small batches ---------------------------------------------------------------------------------------------------
+
+
+def _passed(expression: Expression, batch: pa.RecordBatch) -> Any:
+    """The batch's own array of a plain column; None for anything else."""
+    return batch.column(f"c{expression.id}") if isinstance(expression, Column) else None
+
+
+def _computed(items: tuple[Item, ...], batch: pa.RecordBatch, context: StatementContext) -> list[Any]:
+    columns = _referenced(items)
+    values = {i: from_arrow(batch.column(f"c{i}"), column.type) for i, column in columns.items()}
+    rows = [{i: column[number] for i, column in values.items()} for number in range(batch.num_rows)]
+    return [
+        encoded([value_of(item.expression, row, context) for row in rows], item.expression.type) for item in items
+    ]
+
+
+def _referenced(items: Sequence[Item]) -> dict[int, OutputColumn]:
+    found: dict[int, OutputColumn] = {}
+
+    def visit(expression: Expression) -> None:
+        if isinstance(expression, Column):
+            found.setdefault(expression.id, OutputColumn(expression.id, expression.name, expression.type))
+        for child in children(expression):
+            visit(child)
+
+    for item in items:
+        visit(item.expression)
+    return found

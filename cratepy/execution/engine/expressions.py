@@ -1,0 +1,332 @@
+"""Typed expressions as the engine's SQL text.
+
+In: an expression and the fragment's :class:`Text` (names of parameters, kernels). Out: SQL in DataFusion's PostgreSQL
+dialect, every constant typed, every cast written out, nothing left for the engine to guess. Constants are computed here
+in Python and travel as parameters (``$p1``), so that no value is ever quoted.
+
+What the engine's SQL cannot say or says differently becomes a kernel (``k1(…)``): an Arrow function or the row function
+of :mod:`cratepy.functions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+import pyarrow as pa
+from datafusion import ScalarUDF
+
+from cratepy.errors import CrateError
+
+from cratepy.execution.engine.casting import arrow_cast, arrow_name, native_cast
+from cratepy.execution.engine.kernels import Notes, arrow_types, as_udf, encoded, row_kernel
+from cratepy.functions.casts import convert
+from cratepy.functions.collectors import collector
+from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_volatile, row_function, value_of
+from cratepy.functions.registry import aggregate_of, declaration_of, window_of
+from cratepy.model.arrow import arrow_type
+from cratepy.model.expressions import (
+    Aggregate,
+    Call,
+    Case,
+    Cast,
+    Column,
+    Expression,
+    Frame,
+    FrameBound,
+    InList,
+    Literal,
+    OuterColumn,
+    Parameter,
+    SortKey,
+    SubqueryValue,
+    Window,
+)
+from cratepy.model.plan import StatementContext
+from cratepy.model.types import DataType
+
+#: An argument for kernels that have none: its length is the number of rows.
+_ROW_COUNTER = "random()"
+
+
+@dataclass(slots=True)
+class Text:
+    """What the text of a fragment refers to: the values of its parameters and its kernels."""
+
+    context: StatementContext
+    notes: Notes
+    parameters: dict[str, Any] = field(default_factory=dict)
+    kernels: list[ScalarUDF] = field(default_factory=list)
+    _known_kernels: dict[Any, str] = field(default_factory=dict)
+
+    def parameter(self, scalar: Any) -> str:
+        name = f"p{len(self.parameters) + 1}"
+        self.parameters[name] = scalar
+        return f"${name}"
+
+    def kernel(
+        self, key: Any, make: Callable[[], Callable[..., Any]], arguments: Sequence[Any], result: Any, *, is_volatile: bool = False
+    ) -> str:
+        """The name of a kernel; equal keys share one."""
+        name = self._known_kernels.get(key)
+        if name is None:
+            name = f"k{len(self.kernels) + 1}"
+            self.kernels.append(as_udf(name, make(), arguments, result, self.notes, is_volatile=is_volatile))
+            self._known_kernels[key] = name
+        return name
+
+
+def render(expression: Expression, text: Text) -> str:
+    """The expression as SQL of the Arrow type of its SQL type."""
+    if not isinstance(expression, Literal | Column) and not has_columns(expression) and not is_volatile(expression):
+        constant = _constant(expression, text)
+        if constant is not None:
+            return constant
+    match expression:
+        case Literal():
+            return literal(expression.value, expression.type, text)
+        case Column():
+            return f"c{expression.id}"
+        case OuterColumn():
+            raise AssertionError(f"outer column {expression.name} was not bound")
+        case Parameter():
+            return literal(text.context.parameters[expression.index], expression.type, text)
+        case SubqueryValue():
+            return literal(text.context.subquery_values[expression.slot], expression.type, text)
+        case Cast():
+            return _cast(expression, text)
+        case Call():
+            return _call(expression, text)
+        case Case():
+            branches = " ".join(
+                f"WHEN {render(branch.condition, text)} THEN {render(branch.value, text)}" for branch in expression.branches
+            )
+            return f"CASE {branches} ELSE {render(expression.default, text)} END"
+        case InList():
+            return _in_list(expression, text)
+        case Aggregate():
+            return aggregate(expression, text)
+        case Window():
+            return window(expression, text)
+        case _:
+            assert_never(expression)
+
+
+def _constant(expression: Expression, text: Text) -> str | None:
+    """The value of an expression without columns; None leaves an error to the rows it concerns."""
+    try:
+        value = value_of(expression, NO_COLUMNS, text.context)
+    except CrateError:
+        return None
+    return literal(value, expression.type, text)
+
+
+def literal(value: Any, data_type: DataType, text: Text) -> str:
+    """A typed constant."""
+    if value is None:
+        return arrow_cast("NULL", data_type)
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if data_type.kind == "bigint" and -(2**63) < value:
+        return f"CAST({value} AS BIGINT)"
+    if data_type.kind == "integer":
+        return f"CAST({value} AS INT)"
+    scalar = encoded([value], data_type)[0]
+    return f"arrow_cast({text.parameter(scalar)}, '{arrow_name(data_type)}')"
+
+
+# --- casts and calls -------------------------------------------------------------------------------------------------
+
+
+def _cast(expression: Cast, text: Text) -> str:
+    source, target = expression.argument.type, expression.type
+    argument = render(expression.argument, text)
+    native = native_cast(argument, source, target)
+    if native is not None:
+        return native
+
+    def convert_value(value: Any) -> Any:
+        return convert(value, source, target, is_implicit=expression.is_implicit)
+
+    def try_value(value: Any) -> Any:
+        try:
+            return convert(value, source, target)
+        except CrateError:
+            return None
+
+    def make() -> Callable[..., Any]:
+        compute = try_value if expression.is_try else convert_value
+        slow = row_kernel(compute, (source,), target, takes_null=False)
+        return _fast_cast(source, target, slow)
+
+    key = ("cast", source, target, expression.is_try, expression.is_implicit)
+    name = text.kernel(key, make, arrow_types((source,)), arrow_type(target))
+    return f"{name}({argument})"
+
+
+def _fast_cast(source: DataType, target: DataType, slow: Callable[..., Any]) -> Callable[..., Any]:
+    """Arrow's checked cast where it means the same; what it refuses is judged row by row."""
+    if not target.is_integer or not (source.is_integer or source.kind in ("real", "double precision")):
+        return slow
+    wanted = arrow_type(target)
+    is_float = not source.is_integer
+
+    def kernel(array: Any) -> Any:
+        try:
+            return (pa.compute.trunc(array) if is_float else array).cast(wanted)
+        except pa.ArrowInvalid:
+            return slow(array)
+
+    return kernel
+
+
+def _call(expression: Call, text: Text) -> str:
+    declaration = declaration_of(expression.function)
+    types = tuple(argument.type for argument in expression.arguments)
+    result = expression.type
+    template = declaration.sql if isinstance(declaration.sql, str | None) else declaration.sql(types, result)
+    arguments = [render(argument, text) for argument in expression.arguments]
+    if template is not None:
+        return template.format(*arguments, args=", ".join(arguments))
+    return _kernel_call(expression.function, types, result, arguments, text)
+
+
+def _kernel_call(name: str, types: tuple[DataType, ...], result: DataType, arguments: list[str], text: Text) -> str:
+    declaration = declaration_of(name)
+
+    def make() -> Callable[..., Any]:
+        kernel = declaration.arrow(types, result) if declaration.arrow is not None else None
+        if kernel is not None:
+            return kernel
+        compute = row_function(name, types, result)
+        if declaration.takes_context:
+            bound = compute
+            compute = lambda *values: bound(text.context, *values)  # noqa: E731
+        if not types:
+            return lambda counter: encoded([compute() for _ in range(len(counter))], result)
+        return row_kernel(compute, types, result, takes_null=declaration.takes_null)
+
+    is_changing = not declaration.is_deterministic and not declaration.takes_context
+    inputs = arrow_types(types) if types else [pa.float64()]
+    kernel_name = text.kernel((name, types, result), make, inputs, arrow_type(result), is_volatile=is_changing)
+    return f"{kernel_name}({', '.join(arguments) if types else _ROW_COUNTER})"
+
+
+def _in_list(expression: InList, text: Text) -> str:
+    operand = expression.operand
+    template = declaration_of("op_=").sql
+    assert callable(template)
+    if not expression.items:
+        return "FALSE"
+    if template((operand.type, operand.type), expression.type) is None:
+        parts = [Call("op_=", (operand, item), expression.type) for item in expression.items]
+        return "(" + " OR ".join(render(part, text) for part in parts) + ")"
+    items = ", ".join(render(item, text) for item in expression.items)
+    return f"({render(operand, text)} IN ({items}))"
+
+
+# --- aggregates, windows, order --------------------------------------------------------------------------------------
+
+
+def aggregate(expression: Aggregate, text: Text, over: str = "") -> str:
+    """An aggregate; ``over`` is the text of its OVER, if it is used as a window function."""
+    types = tuple(argument.type for argument in expression.arguments)
+    declaration = aggregate_of(expression.function)
+    template = declaration.sql if isinstance(declaration.sql, str | None) else declaration.sql(types, expression.type)
+    arguments = [render(argument, text) for argument in expression.arguments]
+    condition = f" FILTER (WHERE {render(expression.filter, text)})" if expression.filter is not None else ""
+    order = " ORDER BY " + sort_keys(expression.order_by, text) if expression.order_by else ""
+    if template is None:
+        return _collected(expression, types, arguments, condition, order, over, text)
+    filled = template.format(
+        *arguments,
+        args=", ".join(arguments),
+        distinct="DISTINCT " if expression.is_distinct else "",
+        order=order,
+        filter=f"{condition}{over}",
+    )
+    return f"arrow_cast({filled}, '{arrow_name(expression.type)}')"
+
+
+def _collected(
+    expression: Aggregate,
+    types: tuple[DataType, ...],
+    arguments: list[str],
+    condition: str,
+    order: str,
+    over: str,
+    text: Text,
+) -> str:
+    """The values of the group as arrays, given to a Python function."""
+    compute = collector(expression.function, types, expression.type)
+    distinct = "DISTINCT " if expression.is_distinct and len(arguments) == 1 else ""
+    arrays = [f"array_agg({distinct}{argument}{order}){condition}{over}" for argument in arguments]
+    lists = [DataType("array", element=data_type) for data_type in types]
+
+    def make() -> Callable[..., Any]:
+        return row_kernel(lambda *groups: compute(*(group or [] for group in groups)), lists, expression.type, takes_null=True)
+
+    key = ("aggregate", expression.function, types, expression.type)
+    name = text.kernel(key, make, arrow_types(lists), arrow_type(expression.type))
+    return f"{name}({', '.join(arrays)})"
+
+
+def window(expression: Window, text: Text) -> str:
+    """A window function or an aggregate with OVER."""
+    parts: list[str] = []
+    if expression.partition_by:
+        parts.append("PARTITION BY " + ", ".join(render(part, text) for part in expression.partition_by))
+    if expression.order_by:
+        parts.append("ORDER BY " + sort_keys(expression.order_by, text))
+    if expression.frame is not None:
+        parts.append(_frame(expression.frame, text))
+    over = f" OVER ({' '.join(parts)})"
+    declaration = window_of(expression.function)
+    if declaration is None:
+        plain = Aggregate(expression.function, expression.arguments, expression.type, filter=expression.filter)
+        return aggregate(plain, text, over)
+    template = declaration.sql
+    assert isinstance(template, str)
+    arguments = [_offset(a, text) if i == 1 else render(a, text) for i, a in enumerate(expression.arguments)]
+    filled = template.format(*arguments, args=", ".join(arguments))
+    nulls = " IGNORE NULLS" if expression.ignores_nulls else ""
+    return f"arrow_cast({filled}{nulls}{over}, '{arrow_name(expression.type)}')"
+
+
+def _offset(expression: Expression, text: Text) -> str:
+    """The offset of lag, lead and nth_value: the engine wants a plain number."""
+    if has_columns(expression):
+        return render(expression, text)
+    value = value_of(expression, NO_COLUMNS, text.context)
+    return "NULL" if value is None else str(int(value))
+
+
+def _frame(frame: Frame, text: Text) -> str:
+    return f"{frame.unit.upper()} BETWEEN {_bound(frame.start, text)} AND {_bound(frame.end, text)}"
+
+
+def _bound(bound: FrameBound, text: Text) -> str:
+    kind = bound.kind.replace("_", " ").upper()
+    if bound.offset is None:
+        return kind
+    value = value_of(bound.offset, NO_COLUMNS, text.context)
+    if isinstance(value, list):
+        months, days, milliseconds = value
+        shown = f"INTERVAL '{months} months {days} days {milliseconds / 1000:.3f} seconds'"
+    else:
+        shown = str(value)
+    return f"{shown} {kind}"
+
+
+def sort_keys(keys: Sequence[SortKey], text: Text) -> str:
+    return ", ".join(_sort_key(key, text) for key in keys)
+
+
+def _sort_key(key: SortKey, text: Text) -> str:
+    expression = key.expression
+    if expression.type.kind == "interval":
+        expression = Call("_interval_length", (expression,), DataType("bigint"))
+    direction = "DESC" if key.is_descending else "ASC"
+    nulls = "NULLS FIRST" if key.nulls_first else "NULLS LAST"
+    return f"{render(expression, text)} {direction} {nulls}"

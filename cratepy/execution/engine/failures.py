@@ -1,0 +1,62 @@
+"""DataFusion's and Arrow's error texts as errors of the taxonomy; their own words never reach a client.
+
+In: an exception of the engine and the error a kernel noted before it (kernels raise CrateErrors, which lose their class
+on the way through the engine). Out: a CrateError. What is not recognised is a bug: it is logged whole and told as an
+internal error.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Final
+
+from cratepy.errors import (
+    CardinalityViolation,
+    CircuitBreaking,
+    CrateError,
+    InternalError,
+    JobKilled,
+    RowDivisionByZero,
+    RowOverflow,
+)
+
+_log = logging.getLogger(__name__)
+
+_PATTERNS: Final[tuple[tuple[re.Pattern[str], type[CrateError], str], ...]] = (
+    (re.compile("Divide by zero"), RowDivisionByZero, "/ by zero"),
+    (re.compile("to type Int32"), RowOverflow, "integer overflow"),
+    (re.compile("Arithmetic ?[oO]verflow|Overflow happened|out of range Int64|to type Int64"), RowOverflow, "long overflow"),
+    (re.compile("too large to store in a Decimal|is too small to store|Decimal.*overflow", re.I), RowOverflow, "numeric overflow"),
+    (re.compile("[oO]verflow"), RowOverflow, "long overflow"),
+    (re.compile("more than one row"), CardinalityViolation, "Subquery returned more than 1 row when it shouldn't."),
+)
+_EXHAUSTED: Final = re.compile("Resources exhausted|Failed to allocate|Memory Exhausted", re.I)
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether the engine ran out of the memory it may use."""
+    return _EXHAUSTED.search(str(error)) is not None
+
+
+def translated(error: BaseException, *, noted: CrateError | None, job_id: str, memory_bytes: int) -> CrateError:
+    """The error to tell. ``noted`` is what a kernel raised, if one did."""
+    if noted is not None:
+        return noted
+    if isinstance(error, CrateError):
+        return error
+    text = str(error)
+    if is_exhausted(error):
+        return CircuitBreaking(
+            f"Allocating memory for job {job_id} failed: the statement needs more than the limit of {memory_bytes} bytes "
+            "(engine memory)"
+        )
+    for pattern, kind, message in _PATTERNS:
+        if pattern.search(text):
+            return kind(message)
+    _log.error("job %s: the engine failed: %s", job_id, text, exc_info=error)
+    return InternalError(f"internal error in job {job_id}")
+
+
+def killed(job_id: str) -> JobKilled:
+    return JobKilled(f"Job killed. statement of job {job_id} was stopped")

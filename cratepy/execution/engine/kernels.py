@@ -1,0 +1,110 @@
+"""Kernels: Python functions over Arrow arrays, registered with the engine for the life of one fragment.
+
+In: a row function (SQL values) or an Arrow function. Out: a DataFusion UDF with a name of its own. What a kernel raises
+is noted in the fragment's :class:`Notes`, because the engine keeps the text of an exception only. A kernel also looks
+whether the job is still wanted, which is one of the ways a running fragment is stopped.
+"""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+from datafusion import ScalarUDF, udf
+
+from cratepy.errors import CrateError, RowOverflow
+from cratepy.model.arrow import UNCONSTRAINED_SCALE, arrow_type, from_arrow, to_arrow
+from cratepy.model.types import DataType
+
+_ROUNDING: Final = decimal.Context(prec=76, rounding=decimal.ROUND_HALF_UP)
+
+
+class Notes:
+    """What a fragment's kernels and its owner tell each other: the first error, and whether to stop."""
+
+    __slots__ = ("error", "is_retried", "is_stopped")
+
+    def __init__(self) -> None:
+        self.error: CrateError | None = None
+        self.is_stopped = False
+        self.is_retried = False
+
+
+class Stopped(Exception):
+    """Raised inside the engine to end a fragment nobody wants any more."""
+
+
+def encoded(values: list[Any], data_type: DataType) -> Any:
+    """SQL values as an Arrow array of the type in flight; numerics are rounded to the digits it holds."""
+    try:
+        return to_arrow([_held(value, data_type) for value in values] if _has_numeric(data_type) else values, data_type)
+    except (pa.ArrowInvalid, OverflowError) as error:
+        raise RowOverflow(f"value out of range of type {data_type.name}") from error
+
+
+def _has_numeric(data_type: DataType) -> bool:
+    return data_type.kind == "numeric" or (
+        data_type.kind == "array" and data_type.element is not None and _has_numeric(data_type.element)
+    )
+
+
+def _held(value: Any, data_type: DataType) -> Any:
+    if value is None:
+        return None
+    if data_type.kind == "array":
+        assert data_type.element is not None
+        return [_held(item, data_type.element) for item in value]
+    scale = UNCONSTRAINED_SCALE if data_type.precision is None else data_type.scale or 0
+    number = decimal.Decimal(value)
+    exponent = number.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > scale:
+        number = number.quantize(decimal.Decimal(1).scaleb(-scale), context=_ROUNDING)
+    return format(number, "f")
+
+
+def row_kernel(
+    compute: Callable[..., Any], arguments: Sequence[DataType], result: DataType, *, takes_null: bool
+) -> Callable[..., Any]:
+    """A row function as a function over arrays."""
+
+    def kernel(*arrays: Any) -> Any:
+        columns = [from_arrow(array, kind) for array, kind in zip(arrays, arguments, strict=True)]
+        if takes_null:
+            values = [compute(*row) for row in zip(*columns, strict=True)]
+        elif len(columns) == 1:
+            values = [None if value is None else compute(value) for value in columns[0]]
+        else:
+            values = [None if None in row else compute(*row) for row in zip(*columns, strict=True)]
+        return encoded(values, result)
+
+    return kernel
+
+
+def as_udf(
+    name: str,
+    kernel: Callable[..., Any],
+    arguments: Sequence[Any],
+    result: Any,
+    notes: Notes,
+    *,
+    is_volatile: bool = False,
+) -> ScalarUDF:
+    """The kernel as a function of the engine; ``arguments`` and ``result`` are Arrow types."""
+
+    def guarded(*arrays: Any) -> Any:
+        if notes.is_stopped:
+            raise Stopped
+        try:
+            return kernel(*arrays)
+        except CrateError as error:
+            if notes.error is None:
+                notes.error = error
+            raise
+
+    return udf(guarded, list(arguments), result, "volatile" if is_volatile else "immutable", name)
+
+
+def arrow_types(types: Sequence[DataType]) -> list[Any]:
+    return [arrow_type(data_type) for data_type in types]
