@@ -219,9 +219,7 @@ class SharedState:
         definition = msgspec.structs.replace(
             known.definition,
             version=known.definition.version + 1,
-            columns=tuple(
-                msgspec.structs.replace(c, type=types.get(c.name, c.type)) for c in known.definition.columns
-            ),
+            columns=tuple(msgspec.structs.replace(c, type=types.get(c.name, c.type)) for c in known.definition.columns),
         )
         for store in self.stores:
             store.update_definition(definition)

@@ -32,7 +32,11 @@ from tests.execution.writes.fakes import (
 )
 
 N = Column(3, "n", BIGINT)
-IDENTITY = (OutputColumn(901, "_id", TEXT), OutputColumn(902, "_seq_no", BIGINT), OutputColumn(903, "_primary_term", BIGINT))
+IDENTITY = (
+    OutputColumn(901, "_id", TEXT),
+    OutputColumn(902, "_seq_no", BIGINT),
+    OutputColumn(903, "_primary_term", BIGINT),
+)
 
 
 def by_key(*keys: Any, **more: Any) -> GetPlan:
@@ -68,7 +72,9 @@ def delete(find: Any, **more: Any) -> DeletePlan:
 
 
 async def fill(cluster: Cluster, count: int = 4) -> None:
-    await cluster.first.writes.insert(values_plan([(i, f"v{i}", i) for i in range(count)], cluster.definition), context())
+    await cluster.first.writes.insert(
+        values_plan([(i, f"v{i}", i) for i in range(count)], cluster.definition), context()
+    )
 
 
 def found(cluster: Cluster, *keys: str) -> None:
@@ -120,7 +126,9 @@ def test_constraints_hold_for_updates(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_cluster(tmp_path, definition) as cluster:
             await cluster.first.writes.insert(values_plan([(9, "x", 1)], definition), context())
-            error = await error_of(cluster.first.writes.update(update(by_key(9), ("a", literal(None, TEXT))), context()))
+            error = await error_of(
+                cluster.first.writes.update(update(by_key(9), ("a", literal(None, TEXT))), context())
+            )
             assert isinstance(error, NotNullViolation)
             checks = (Item(1, "ck", greater(N, 0)),)
             plan = update(by_key(9), ("n", literal(-1, BIGINT)), checks=checks)
@@ -170,9 +178,13 @@ def test_an_expected_version_that_has_passed_is_no_row(tmp_path: Path) -> None:
             pinned = update(by_search(-1), ("a", literal("pinned", TEXT)), expects_version=True)
             assert (await cluster.first.writes.update(pinned, context())).rowcount == 1
             assert (await cluster.first.writes.update(pinned, context())).rowcount == 0
-            assert (await cluster.first.writes.delete(delete(by_search(-1), expects_version=True), context())).rowcount == 0
+            assert (
+                await cluster.first.writes.delete(delete(by_search(-1), expects_version=True), context())
+            ).rowcount == 0
             found(cluster, "2")
-            assert (await cluster.first.writes.delete(delete(by_search(-1), expects_version=True), context())).rowcount == 1
+            assert (
+                await cluster.first.writes.delete(delete(by_search(-1), expects_version=True), context())
+            ).rowcount == 1
             assert len(cluster.rows()) == 3
 
     trio.run(main)
@@ -187,7 +199,9 @@ def test_deleted_rows_are_returned_as_they_were(tmp_path: Path) -> None:
                 sources=("_id", "_seq_no", "_primary_term", "c2"),
                 columns=(*IDENTITY, OutputColumn(2, "a", TEXT)),
             )
-            plan = delete(find, returning=(Item(11, "a", Column(2, "a", TEXT)), Item(12, "_id", Column(901, "_id", TEXT))))
+            plan = delete(
+                find, returning=(Item(11, "a", Column(2, "a", TEXT)), Item(12, "_id", Column(901, "_id", TEXT)))
+            )
             assert await drain(await cluster.first.writes.delete(plan, context())) == [("v1", "1")]
             assert len(cluster.rows()) == 3
 
@@ -195,7 +209,9 @@ def test_deleted_rows_are_returned_as_they_were(tmp_path: Path) -> None:
 
 
 def test_parts_of_objects_are_set(tmp_path: Path) -> None:
-    nested = object_of((Field("a", INTEGER), Field("f", array_of(BIGINT)), Field("g", object_of((Field("h", BIGINT),)))))
+    nested = object_of(
+        (Field("a", INTEGER), Field("f", array_of(BIGINT)), Field("g", object_of((Field("h", BIGINT),))))
+    )
     definition = table((ID, column(2, "d", nested), column(3, "s", object_of((Field("a", INTEGER),), "strict"))))
 
     async def main() -> None:
@@ -257,7 +273,9 @@ def test_rows_clustered_by_a_column_without_key_are_found(tmp_path: Path) -> Non
             await fill(cluster, 6)
             ids = [row[0] for row in cluster.rows(("_id",))]
             found(cluster, *ids)
-            assert (await cluster.first.writes.update(update(by_search(-1), ("n", literal(1, BIGINT))), context())).rowcount == 6
+            assert (
+                await cluster.first.writes.update(update(by_search(-1), ("n", literal(1, BIGINT))), context())
+            ).rowcount == 6
             found(cluster, *ids[:2])
             assert (await cluster.first.writes.delete(delete(by_search(-1)), context())).rowcount == 2
             assert {row[2] for row in cluster.rows()} == {1}

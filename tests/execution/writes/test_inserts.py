@@ -403,9 +403,7 @@ QUERY = QueryPlan(phases=(), columns=(OutputColumn(1, "id", INTEGER), OutputColu
 
 
 def query_plan(cluster: Cluster, **more: Any) -> InsertPlan:
-    return InsertPlan(
-        table_uuid=cluster.uuid, table=cluster.definition.name, targets=("id", "a"), query=QUERY, **more
-    )
+    return InsertPlan(table_uuid=cluster.uuid, table=cluster.definition.name, targets=("id", "a"), query=QUERY, **more)
 
 
 def batch(*rows: tuple[Any, Any]) -> pa.RecordBatch:
@@ -555,4 +553,3 @@ def test_bulk_with_several_rows_per_item_counts_per_item(tmp_path: Path) -> None
             ]  # fmt: skip
 
     trio.run(main)
-

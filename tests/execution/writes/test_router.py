@@ -28,7 +28,11 @@ from tests.execution.writes.fakes import (
     values_plan,
 )
 
-IDENTITY = (OutputColumn(901, "_id", TEXT), OutputColumn(902, "_seq_no", BIGINT), OutputColumn(903, "_primary_term", BIGINT))
+IDENTITY = (
+    OutputColumn(901, "_id", TEXT),
+    OutputColumn(902, "_seq_no", BIGINT),
+    OutputColumn(903, "_primary_term", BIGINT),
+)
 SOURCES = ("_id", "_seq_no", "_primary_term")
 
 
