@@ -1,9 +1,9 @@
 """Where an aggregation runs.
 
 Rows that are together, or partitioned by the group keys already, are aggregated where they are. Otherwise each node
-aggregates its own rows first and the parts are merged: on the handler if they are surely few (no keys, or a small input),
-else partitioned by the keys over the nodes that made them. An aggregate that cannot be computed in parts gets its rows
-unaggregated, by the same two ways.
+aggregates its own rows first and the parts are merged: on the handler, or, if there may be many groups (a large input, or a
+DISTINCT of unknown size), partitioned by the keys over the nodes that made them. An aggregate that cannot be computed in
+parts gets its rows unaggregated, partitioned unless they are surely few.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ def distribute_aggregation(aggregation: Aggregation, fragment: Fragment, shop: W
         return _whole(aggregation, fragment)
     parts = split_aggregates(aggregation.aggregates, shop.new_id)
     keys = _hash_keys(aggregation)
-    is_few = not keys or shop.estimates.is_small(aggregation.child)
     if parts is None:
+        is_few = shop.estimates.is_small(aggregation.child)
         return _unsplit(aggregation, fragment, shop, keys=() if is_few else keys)
-    return _in_parts(aggregation, fragment, parts, shop, keys=() if is_few else keys)
+    # DISTINCT often keeps most of its rows; aggregates are asked for because they do not.
+    is_many = shop.estimates.is_large(aggregation.child)
+    is_many = is_many or not (aggregation.aggregates or shop.estimates.is_small(aggregation.child))
+    return _in_parts(aggregation, fragment, parts, shop, keys=keys if is_many else ())
 
 
 def _hash_keys(aggregation: Aggregation) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 """How many rows an operator gives, as far as anybody knows.
 
 In: row counts of tables (uuid → rows), if the caller has them. Out: an upper bound or a fair guess, or None for unknown.
-The only decisions made with it are where rows travel (broadcast or partition), never what a plan answers. Unknown counts as
-large: partitioning costs one hop more on small inputs, broadcasting or gathering a large input can exhaust a node.
+The only decisions made with it are where rows travel (broadcast or partition), never what a plan answers. What unknown means
+is the asker's choice: rows as they are (joins, DISTINCT, whole groups) count as many, because broadcasting or gathering too
+many can exhaust a node; groups that every node has made already count as few, because partitioning them costs a hop.
 Filters do not lower the estimate, because nothing is known about values yet: it is the broadcast's safety that counts.
 """
 
@@ -68,6 +69,11 @@ class Estimates:
         """Whether all its rows may be given to every node, or to one."""
         rows = self.rows(relation)
         return rows is not None and rows <= limits.BROADCAST_ROWS_MAX
+
+    def is_large(self, relation: Relation) -> bool:
+        """Whether it surely gives more rows than one node should be given."""
+        rows = self.rows(relation)
+        return rows is not None and rows > limits.BROADCAST_ROWS_MAX
 
     def _limited(self, limit: Limit) -> int | None:
         below = self.rows(limit.child)

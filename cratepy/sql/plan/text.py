@@ -96,7 +96,8 @@ def _value_text(value: Any) -> str:
         return "[" + ", ".join("NULL" if element is None else _value_text(element) for element in value) + "]"
     if isinstance(value, dict):
         parts = (
-            f"{quote_identifier(k) if k else k!r} = {'NULL' if v is None else _value_text(v)}" for k, v in value.items()
+            f"{quote_identifier(key) if key else repr(key)} = {'NULL' if part is None else _value_text(part)}"
+            for key, part in value.items()
         )
         return "{" + ", ".join(parts) + "}"
     return str(value)

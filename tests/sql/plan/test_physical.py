@@ -331,9 +331,10 @@ def test_small_left_side_of_left_join_is_not_broadcast() -> None:
     assert "broadcast" not in phases_text(plan, state(3))
 
 
-def test_small_groups_are_gathered() -> None:
-    text = shown(_group(Builder()), state(3), {"uuid-ta": 100})
-    assert "hash by" not in text
+def test_groups_are_partitioned_only_if_there_may_be_many(golden: Callable[[str, str], None]) -> None:
+    assert "hash by" not in shown(_group(Builder()), state(3), {"uuid-ta": 100})
+    assert "hash by" not in shown(_group(Builder()), state(3))
+    golden("physical_many_groups", shown(_top_groups(Builder()), state(3), {"uuid-ta": 100_000_000}))
 
 
 def test_shard_without_started_primary_is_an_error_that_names_it() -> None:

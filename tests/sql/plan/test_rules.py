@@ -96,6 +96,14 @@ def _join(kind: str) -> Callable[[Builder], Relation]:
     return build
 
 
+def _join_on_tested_key(kind: str) -> Callable[[Builder], Relation]:
+    def build(b: Builder) -> Relation:
+        left, right = b.scan("ta"), b.scan("tb")
+        return where(b.equal_join(left, right, "ta.id", "tb.ta_id", kind), eq(b["ta.id"], lit(5)))
+
+    return build
+
+
 def _cross(b: Builder) -> Relation:
     left, right = b.scan("ta"), b.scan("tb")
     return where(Join("cross", left, right, None), eq(b["ta.id"], b["tb.ta_id"]), eq(b["ta.a"], lit(1)))
@@ -251,6 +259,9 @@ CASES: dict[str, Case_] = {
     "filter_through_window_partition": (push_filters_down, _through_window),
     **{f"filter_through_{kind}_join": (push_filters_down, _join(kind)) for kind in
        ("inner", "left", "right", "full", "semi", "anti")},
+    "filter_of_key_holds_for_both_sides": (push_filters_down, _join_on_tested_key("inner")),
+    "filter_of_key_holds_for_optional_side": (push_filters_down, _join_on_tested_key("left")),
+    "filter_of_key_of_full_join_stays": (push_filters_down, _join_on_tested_key("full")),
     "filter_makes_cross_join_inner": (push_filters_down, _cross),
     "filter_through_union": (push_filters_down, _through_union),
     "filter_through_project_set": (push_filters_down, _through_project_set),

@@ -36,6 +36,7 @@ from cratepy.sql.plan.walk import (
     columns_of,
     conjunction,
     conjuncts,
+    is_constant,
     is_false,
     outer_columns_of,
     output_ids,
@@ -176,6 +177,11 @@ def _push_join(join: Join, predicates: Predicates) -> Relation:
             to_right = [*to_right, predicate]
         else:
             keep.append(predicate)
+    # What is asked of one side of an equality holds for the other, where only matching rows of it count.
+    to_left, to_right = (
+        [*to_left, *(_translated(to_right, keep, left_ids) if join.kind in ("inner", "cross", "right") else [])],
+        [*to_right, *(_translated(to_left, keep, right_ids) if join.kind in _RIGHT_SHRINKS else [])],
+    )
     condition = conjunction(keep)
     kind = join.kind
     if kind in ("inner", "cross"):
@@ -188,6 +194,28 @@ def _push_join(join: Join, predicates: Predicates) -> Relation:
     return _filtered(Join(kind, left, right, condition), above)
 
 
+def _translated(predicates: Predicates, on: Predicates, ids: frozenset[int]) -> list[Expression]:
+    """Comparisons of one column with constants, said of the columns among ``ids`` that the condition makes equal to it."""
+    equal: dict[int, list[Column]] = {}
+    for predicate in on:
+        match predicate:
+            case Call(function="op_=", arguments=(Column() as one, Column() as other)) if one.type == other.type:
+                for named, meant in ((one, other), (other, one)):
+                    if meant.id in ids:
+                        equal.setdefault(named.id, []).append(meant)
+    found: list[Expression] = []
+    for predicate in predicates:
+        match predicate:
+            case Call(function=name, arguments=(Column() as column, value)) if name in _ORDERINGS and is_constant(
+                value
+            ):
+                found.extend(substitute(predicate, {column.id: meant}) for meant in equal.get(column.id, ()))
+            case InList(operand=Column() as column) if all(is_constant(item) for item in predicate.items):
+                found.extend(substitute(predicate, {column.id: meant}) for meant in equal.get(column.id, ()))
+    return found
+
+
+_ORDERINGS: Final = frozenset({"op_=", "op_<", "op_<=", "op_>", "op_>="})
 #: Kinds of join whose condition may be moved into that side.
 _LEFT_SHRINKS: Final = frozenset({"inner", "cross", "right", "semi"})
 _RIGHT_SHRINKS: Final = frozenset({"inner", "cross", "left", "semi", "anti"})
