@@ -59,6 +59,8 @@ CURSOR_ROWS_MAX: Final = 1_000_000
 COMPILE_INLINE_CHARS_MAX: Final = 1_024
 #: Pause before the next accept after the process ran out of file descriptors.
 ACCEPT_RETRY_S: Final = 0.1
+#: After a refusal the server reads on for so long, so that the client, still sending, gets to see the reply.
+CONNECTION_LINGER_S: Final = 1.0
 #: How long the end of a connection may take to stop what the client left running.
 CONNECTION_CLOSE_TIMEOUT_S: Final = 5.0
 #: Rows of one batch that are encoded on the event loop; more go to a worker thread, in slices of ENCODE_SLICE_ROWS.
@@ -141,8 +143,6 @@ STREAM_BATCH_BYTES: Final = 8 * MIB
 EXCHANGE_FILE_BYTES_MAX: Final = 64 * 1024 * MIB
 #: A fragment that can touch at most this many rows is run in one go on a worker thread instead of as a stream.
 SMALL_FRAGMENT_ROWS_MAX: Final = 131_072
-#: Inputs with fewer rows are given to the engine as one partition.
-PARTITION_ROWS_MIN: Final = 65_536
 #: How long word of a failure or a cancellation may take to another node before it is given up.
 JOB_MESSAGE_TIMEOUT_S: Final = 5.0
 #: How long CREATE TABLE waits for its primaries before it answers anyway.

@@ -65,32 +65,6 @@ def batch_of(schema: pa.Schema, columns: Sequence[pa.Array], rows: int) -> pa.Re
     return pa.RecordBatch.from_struct_array(pa.StructArray.from_buffers(pa.struct([]), rows, [None]))
 
 
-def spread(batches: Sequence[pa.RecordBatch], partitions: int) -> list[list[pa.RecordBatch]]:
-    """The batches as partitions of about equal rows for the engine; few rows stay together.
-
-    A batch with more rows than a partition should have is cut, so that one big batch still keeps all processors busy.
-    """
-    batches = [batch for batch in batches if batch.num_rows > 0]
-    rows = sum(batch.num_rows for batch in batches)
-    partitions = max(1, min(partitions, rows // limits.PARTITION_ROWS_MIN))
-    if partitions == 1:
-        return [batches]
-    share = -(-rows // partitions)
-    result: list[list[pa.RecordBatch]] = [[]]
-    room = share
-    for batch in batches:
-        start = 0
-        while start < batch.num_rows:
-            count = min(room, batch.num_rows - start)
-            result[-1].append(batch.slice(start, count))
-            start += count
-            room -= count
-            if room == 0 and len(result) < partitions:
-                result.append([])
-                room = share
-    return [part for part in result if part]
-
-
 def _is_view(data_type: pa.DataType) -> bool:
     return pa.types.is_string_view(data_type) or pa.types.is_binary_view(data_type)
 

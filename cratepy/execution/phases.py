@@ -21,9 +21,9 @@ import trio
 
 from cratepy import limits
 from cratepy.errors import CrateError, InternalError, JobKilled, PeerUnavailable, StaleRouting, error_to_wire
-from cratepy.execution.batches import spread
 from cratepy.execution.cpu import Workers
-from cratepy.execution.engine.engine import Engine, FragmentInput
+from cratepy.execution.engine.engine import Engine
+from cratepy.execution.engine.inputs import FragmentInput
 from cratepy.execution.exchange import Receiver, Streams, collect_all, outbox, pass_on, stream_key
 from cratepy.execution.jobs import JobRegistry, Operation
 from cratepy.execution.local_view import LocalView
@@ -66,7 +66,6 @@ class NodeParts:
             shards=run.shards,
             system_tables=self.system_tables,
             view=self.view,
-            partitions=self.workers.compute_threads,
         )
 
 
@@ -184,7 +183,7 @@ async def _inputs(
         stack.callback(buffer.close)
         buffers[phase_id] = buffer
     await collect_all([(receiver, buffers[i]) for i, of_phase in receivers.items() for receiver in of_phase])
-    collected = {i: spread(await buffer.batches(), parts.workers.compute_threads) for i, buffer in buffers.items()}
+    collected = {i: [await buffer.batches()] for i, buffer in buffers.items()}
     remaining = iter(local)
     return [
         FragmentInput(leaf.columns, collected[leaf.phase]) if isinstance(leaf, ExchangeInput) else next(remaining)
@@ -220,7 +219,7 @@ async def _compute(
     if isinstance(phase.output, HashPartition):
         partition_by = phase.output.keys
         partition_count = len(run.phase(phase.output.phase).nodes)
-    if partition_count == 1 and parts.short.is_short(phase.relation, [input_rows(i) for i in inputs]):
+    if partition_count == 1 and parts.short.is_short(phase.relation, [i.row_count for i in inputs]):
         for batch in await parts.engine.run_small(phase.relation, inputs, context):
             if batch.num_rows > 0 and not await take(0, batch):
                 return
@@ -233,10 +232,6 @@ async def _compute(
             partition, batch = item
             if batch.num_rows > 0 and not await take(partition, batch):
                 return
-
-
-def input_rows(fragment_input: FragmentInput) -> int:
-    return sum(batch.num_rows for partition in fragment_input.partitions for batch in partition)
 
 
 def operation_name(relation: Relation) -> str:

@@ -35,7 +35,7 @@ from cratepy.errors import (
 from cratepy.execution import messages
 from cratepy.execution.jobs import Job
 from cratepy.execution.messages import CancelRun, RunFailed, RunPlan, Started, StartRun
-from cratepy.execution.phases import NodeParts, client_error, input_rows, read_local, run_phases
+from cratepy.execution.phases import NodeParts, client_error, read_local, run_phases
 from cratepy.execution.results import Result
 from cratepy.execution.runs import Run, RunTable, Unroutable
 from cratepy.execution.small import constant_row
@@ -184,7 +184,7 @@ class QueryRunner:
         is_short = False
         try:
             inputs = await read_local(wanted, phase, run, self._parts)
-            is_short = self._parts.short.is_short(phase.relation, [input_rows(i) for i in inputs])
+            is_short = self._parts.short.is_short(phase.relation, [i.row_count for i in inputs])
             if not is_short:
                 run.ready_inputs = inputs
                 return None

@@ -14,7 +14,7 @@ import trio
 
 from cratepy import limits
 from cratepy.errors import CrateError, NodeUnavailable, ShardUnavailable, StaleRouting
-from cratepy.execution.engine.engine import FragmentInput
+from cratepy.execution.engine.inputs import FragmentInput
 from cratepy.execution.messages import RunPlan
 from cratepy.execution.sources import Shards
 from cratepy.model.plan import Phase

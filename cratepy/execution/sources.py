@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from cratepy.execution.batches import batch_of, spread
-from cratepy.execution.engine.engine import FragmentInput
+from cratepy.execution.batches import batch_of
+from cratepy.execution.engine.inputs import FragmentInput
 from cratepy.execution.local_view import LocalView
 from cratepy.model.arrow import arrow_type
 from cratepy.model.plan import Phase, StatementContext
@@ -38,8 +38,6 @@ class LocalSources:
     shards: Shards
     system_tables: SystemTables
     view: Callable[[], LocalView]
-    #: Into how many partitions a big input is spread.
-    partitions: int
 
 
 def leaves(relation: Relation) -> list[Leaf]:
@@ -74,7 +72,7 @@ def read_leaf(leaf: Scan | SystemScan, phase: Phase, context: StatementContext, 
     if isinstance(leaf, SystemScan):
         batch = sources.system_tables.batch(leaf.table, leaf.columns, context, sources.view())
         return FragmentInput(columns, [[batch]])
-    return FragmentInput(columns, spread(_scan(leaf, phase, sources), sources.partitions))
+    return FragmentInput(columns, [_scan(leaf, phase, sources)])
 
 
 def _scan(scan: Scan, phase: Phase, sources: LocalSources) -> list[pa.RecordBatch]:

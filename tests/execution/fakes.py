@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import trio
-from cratepy.execution.engine.engine import FragmentInput
 
 from cratepy.clock import SystemClock
 from cratepy.cluster.options import ClusterOptions
@@ -24,6 +23,7 @@ from cratepy.cluster.service import ClusterService
 from cratepy.cluster.transport import Transport
 from cratepy.errors import RequestTimeout
 from cratepy.execution.cpu import Workers
+from cratepy.execution.engine.inputs import FragmentInput
 from cratepy.execution.jobs import Job, JobRegistry
 from cratepy.execution.local_view import LocalView
 from cratepy.execution.phases import NodeParts

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from cratepy import limits
-from cratepy.execution.batches import batch_bytes, batch_of, compact, renamed, slices, spread
+from cratepy.execution.batches import batch_bytes, batch_of, compact, renamed, slices
 
 
 def texts(rows: int, *, width: int = 40) -> pa.RecordBatch:
@@ -73,14 +73,3 @@ def test_a_batch_without_columns_keeps_its_rows() -> None:
     empty = batch_of(pa.schema([]), [], 5)
     assert empty.num_rows == 5
     assert renamed(texts(4), [], []).num_rows == 4
-
-
-def test_few_rows_stay_one_partition_and_many_are_shared_out_evenly() -> None:
-    assert len(spread([texts(10), texts(10)], 4)) == 1
-    many = [pa.record_batch([pa.array(range(100_000), pa.int64())], names=["c1"])] * 3
-    parts = spread(many, 4)
-    sizes = [sum(batch.num_rows for batch in part) for part in parts]
-    assert sizes == [75_000] * 4
-    flat = [value for part in parts for batch in part for value in batch.column(0).to_pylist()]
-    assert flat == list(range(100_000)) * 3
-    assert spread([], 4) == [[]]
