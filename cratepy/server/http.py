@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from cratepy import limits
 from cratepy.protocols.http import replies
 from cratepy.server.authentication import Authenticate, trust
-from cratepy.server.http_connection import HttpConnection, HttpSettings
+from cratepy.server.http_connection import ExtraPages, HttpConnection, HttpSettings
 from cratepy.server.postgres import ConnectionCounts
 from cratepy.server.session import SessionServices
 from cratepy.server.sockets import ClientGone, ClientSocket, HangupWatch, accept_from
@@ -25,19 +25,26 @@ _log = logging.getLogger(__name__)
 
 
 class HttpServer:
-    """``await nursery.start(server.serve, sockets)`` runs it until cancelled."""
+    """``await nursery.start(server.serve, sockets)`` runs it until cancelled.
+
+    ``is_ready`` answers ``/health/ready`` (default: the node has joined); ``pages`` serves further GET paths.
+    """
 
     def __init__(
         self,
         services: SessionServices,
-        settings: HttpSettings,
         *,
+        node_name: str,
+        is_ready: Callable[[], bool] | None = None,
+        pages: ExtraPages | None = None,
         authenticate: Authenticate = trust,
         connections_max: int = limits.CONNECTIONS_MAX,
     ) -> None:
         self.counts = ConnectionCounts()
         self._services = services
-        self._settings = settings
+        self._settings = HttpSettings(
+            node_name=node_name, is_ready=is_ready or (lambda: services.cluster.is_joined), pages=pages
+        )
         self._authenticate = authenticate
         self._connections_max = connections_max
         self._watch = HangupWatch()

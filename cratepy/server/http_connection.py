@@ -41,7 +41,6 @@ class HttpSettings:
     """``is_ready`` tells whether the node should get requests; ``pages`` serves other GET paths (an admin page)."""
 
     node_name: str
-    cluster_name: str
     is_ready: Callable[[], bool]
     pages: ExtraPages | None = None
 
@@ -87,12 +86,16 @@ class HttpConnection:
                                 await trio.lowlevel.checkpoint()
                             if not await self._answer(event):
                                 await self._client.flush()
+                                self.is_running = False
+                                await self._client.linger()
                                 return
                         case _:
                             assert_never(event)
                 if parser.refusal is not None:
                     self._refuse(parser.refusal)
                     await self._client.flush()
+                    self.is_running = False
+                    await self._client.linger()
                     return
         except _BrokenOff:
             return
@@ -156,8 +159,9 @@ class HttpConnection:
         settings = self._settings
         path = request.path
         if path == "/":
-            is_ok = self._services.cluster.is_joined
-            body = root_body(node_name=settings.node_name, cluster_name=settings.cluster_name, is_ok=is_ok)
+            cluster = self._services.cluster
+            is_ok = cluster.is_joined
+            body = root_body(node_name=settings.node_name, cluster_name=cluster.state.cluster_name, is_ok=is_ok)
             return (200 if is_ok else 503), "application/json", body
         if request.method not in ("GET", "HEAD"):
             return 405, None, f"{request.method} method is not allowed for [{path}]".encode()

@@ -91,6 +91,8 @@ class PostgresConnection:
             # The stream cannot be trusted any more: say so and hang up.
             self._client.write(encoder.error_response(error, severity="FATAL"))
             await self._client.flush()
+            self.is_running = False
+            await self._client.linger()
 
     async def aclose(self) -> None:
         """Give up portals and everything that runs."""
@@ -276,6 +278,10 @@ class PostgresConnection:
             compiled = await statement.prepare(self.session) if statement.text else None
             self._client.write(encoder.parameter_description(statement.parameter_oids() if compiled else ()))
             formats: tuple[int, ...] = ()
+        elif message.name in self.session.cursors and message.name not in self._portals:
+            # A SQL cursor is a portal in PostgreSQL; psycopg describes its cursors that way.
+            self._client.write(encoder.row_description(self.session.cursors[message.name].columns))
+            return
         else:
             portal = self._portal(message.name)
             compiled, formats = portal.compiled, portal.result_formats
@@ -345,7 +351,7 @@ class PostgresConnection:
         if message.kind == "S":
             self._statements.pop(message.name, None)
         else:
-            portal = self._portals.pop(message.name, None)
+            portal = self._portals.pop(message.name, None) or self.session.cursors.pop(message.name, None)
             if portal is not None:
                 await portal.aclose()
         self._client.write(encoder.CLOSE_COMPLETE)

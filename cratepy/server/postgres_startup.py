@@ -119,3 +119,4 @@ async def refuse(client: ClientSocket, error: CrateError) -> None:
     """Say FATAL; the caller closes."""
     client.write(encoder.error_response(error, severity="FATAL"))
     await client.flush()
+    await client.linger()

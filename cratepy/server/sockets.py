@@ -128,6 +128,18 @@ class ClientSocket:
             except OSError as error:
                 raise ClientGone from error
 
+    async def linger(self) -> None:
+        """End our side after a last reply, and drop what the client still sends: closing at once would reset the
+        connection, and with it the reply."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise ClientGone from error
+        with trio.move_on_after(limits.CONNECTION_LINGER_S):
+            while True:
+                await self.receive()
+                await trio.lowlevel.checkpoint()
+
     def close(self) -> None:
         self._socket.close()
 

@@ -151,7 +151,12 @@ class Fakes:
                 self.cancelled.append(context.job_id)
                 raise
             raise self._reasons[context.job_id]
-        return self.runs[compiled.text](context)
+        text = (
+            compiled.text.lower().rpartition(" for ")[2]
+            if compiled.text.lower().startswith("declare")
+            else compiled.text
+        )
+        return self.runs[text](context)
 
     async def execute_bulk(
         self,

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from cratepy.errors import NotJoined
+from cratepy.execution.results import Result
 from cratepy.model.types import BIGINT, DOUBLE, INTEGER, TEXT
 from cratepy.server.postgres import PostgresServer
 from tests.protocols.postgres.test_decoder import EXECUTE, STARTUP, bind, frame
@@ -430,11 +431,17 @@ def test_a_prepared_statement_is_compiled_once_per_state() -> None:
     assert fakes.compiled.count("select 1 as a") == 1
 
 
+def pipeline(connection: Any) -> None:
+    with connection.pipeline():
+        connection.execute("select 1 as a")
+        connection.execute("select nosuch")
+        connection.execute("select 1 as a")
+
+
 def test_psycopg_uses_statements_transactions_pipelines_and_cursors() -> None:
     fakes = Fakes()
     fakes.know("select $1 as x, $2 as y", columns_of(("x", TEXT), ("y", DOUBLE)), parameters=(TEXT, DOUBLE),
-               run=lambda c: __import__("cratepy.execution.results", fromlist=["Result"]).Result(
-                   columns=columns_of(("x", TEXT), ("y", DOUBLE)), rows=[c.parameters]))  # fmt: skip
+               run=lambda c: Result(columns=columns_of(("x", TEXT), ("y", DOUBLE)), rows=[c.parameters]))  # fmt: skip
 
     def client(port: int) -> None:
         with psycopg.connect(f"host=127.0.0.1 port={port} user=crate dbname=doc") as connection:
@@ -453,10 +460,8 @@ def test_psycopg_uses_statements_transactions_pipelines_and_cursors() -> None:
             with connection.cursor("c", scrollable=True) as named:
                 named.execute("select 1 as a")
                 assert named.fetchall() == [(1,)]
-            with pytest.raises(psycopg.errors.UndefinedColumn), connection.pipeline():
-                connection.execute("select 1 as a")
-                connection.execute("select nosuch")
-                connection.execute("select 1 as a")
+            with pytest.raises(psycopg.errors.UndefinedColumn):
+                pipeline(connection)
 
     talk(client, fakes)
     assert sum(map(len, fakes.bulks)) + sum(1 for c in fakes.contexts if c.text.startswith("insert")) >= 300

@@ -36,8 +36,6 @@ def test_command_complete_and_descriptions_golden() -> None:
 def test_data_rows_golden_in_both_formats() -> None:
     columns = (OutputColumn(1, "a", INTEGER), OutputColumn(2, "b", TEXT), OutputColumn(3, "c", array_of(TEXT)))
     rows = [(7, None, ['q"', None])]
-    assert RowEncoder(columns).encode(rows) == (
-        b'D\0\0\0\x1f\0\x03\0\0\0\x017\xff\xff\xff\xff\0\0\0\x0c{"q\\"",NULL}'
-    )
+    assert RowEncoder(columns).encode(rows) == (b'D\0\0\0\x1f\0\x03\0\0\0\x017\xff\xff\xff\xff\0\0\0\x0c{"q\\"",NULL}')
     binary = RowEncoder(columns, (1,)).encode(rows)
     assert binary[:15] == b"D" + (len(binary) - 1).to_bytes(4, "big") + b"\0\x03\0\0\0\x04\0\0\0\x07"
