@@ -12,6 +12,7 @@ from cratepy.model.expressions import Call, Column, Expression, OuterColumn, Sor
 from cratepy.model.names import RelationName
 from cratepy.model.plan import QueryPlan
 from cratepy.model.relations import (
+    Aggregation,
     Apply,
     ExchangeInput,
     Join,
@@ -27,7 +28,7 @@ from cratepy.model.relations import (
     output_columns,
 )
 from cratepy.model.state import ClusterState
-from cratepy.model.types import BIGINT, DOUBLE, INTEGER, TEXT
+from cratepy.model.types import BIGINT, DOUBLE, INTEGER, TEXT, array_of
 from cratepy.sql.analyze.statements import AnalyzedQuery
 from cratepy.sql.plan.estimates import Estimates
 from cratepy.sql.plan.explain import logical_text, phases_text
@@ -92,15 +93,13 @@ def _global(b: Builder) -> Relation:
 
 def _unsplittable(b: Builder) -> Relation:
     scan = b.scan("ta")
-    return b.group(scan, [b["ta.g"]], b.item(aggregate("array_agg", b["ta.b"], TEXT), "all"))
+    return b.group(scan, [b["ta.g"]], b.item(aggregate("array_agg", b["ta.b"], array_of(TEXT)), "all"))
 
 
 def _unsplittable_computed_key(b: Builder) -> Relation:
-    from cratepy.model.relations import Aggregation
-
     scan = b.scan("ta")
     key = b.item(call("op_%", b["ta.g"], lit(2), to=INTEGER), "even")
-    return Aggregation(scan, (key,), (b.item(aggregate("array_agg", b["ta.b"], TEXT), "all"),))
+    return Aggregation(scan, (key,), (b.item(aggregate("array_agg", b["ta.b"], array_of(TEXT)), "all"),))
 
 
 def _distinct(b: Builder) -> Relation:
