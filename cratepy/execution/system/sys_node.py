@@ -18,6 +18,7 @@ from cratepy import CRATEDB_VERSION, __version__
 from cratepy.execution.local_view import JobLogEntry, LocalView
 from cratepy.execution.system.view import Provider, Row, SystemView
 from cratepy.model.state import ShardCopy
+from cratepy.storage.shard import Shard
 
 #: Percentiles of sys.jobs_metrics.
 PERCENTILES: Final = (25, 50, 75, 90, 95, 99)
