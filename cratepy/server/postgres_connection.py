@@ -24,7 +24,7 @@ from cratepy.errors import (
     TooManyRequests,
     UnsupportedFeature,
 )
-from cratepy.model.plan import CompiledStatement, ResetPlan, SetPlan
+from cratepy.model.plan import CompiledStatement, GetPlan, ResetPlan, SetPlan
 from cratepy.protocols.postgres import encoder
 from cratepy.protocols.postgres.decoder import FrontendDecoder
 from cratepy.protocols.postgres.messages import (
@@ -50,6 +50,8 @@ from cratepy.server.session import Session, command_tag
 from cratepy.server.sockets import ClientGone, ClientSocket
 
 _log = logging.getLogger(__name__)
+#: The reply to nearly every read by key.
+_SELECT_1 = encoder.command_complete("SELECT 1")
 
 
 class PostgresConnection:
@@ -103,7 +105,14 @@ class PostgresConnection:
         if self._skips_until_sync and not isinstance(message, Sync | Terminate):
             return
         try:
-            await self._dispatch(message)
+            # Bind and Execute first: they are nearly all there is.
+            kind = type(message)
+            if kind is Bind:
+                await self._bind(message)  # type: ignore[arg-type]
+            elif kind is Execute:
+                await self._execute(message)  # type: ignore[arg-type]
+            else:
+                await self._dispatch(message)
         except ClientGone:
             raise
         except CrateError as error:
@@ -127,13 +136,6 @@ class PostgresConnection:
             await self._client.flush()
 
     async def _dispatch(self, message: FrontendMessage) -> None:
-        # Bind and Execute first: they are nearly all there is.
-        if isinstance(message, Bind):
-            await self._bind(message)
-            return
-        if isinstance(message, Execute):
-            await self._execute(message)
-            return
         if isinstance(message, Describe) and self._describes_batch(message):
             return
         if self._batch is not None:
@@ -143,6 +145,10 @@ class PostgresConnection:
                 await self._sync()
             case Parse():
                 await self._parse(message)
+            case Bind():
+                await self._bind(message)
+            case Execute():
+                await self._execute(message)
             case Describe():
                 await self._describe(message)
             case Query():
@@ -191,11 +197,16 @@ class PostgresConnection:
 
     def _complete(self, compiled: CompiledStatement, count: int, status: str, notices: tuple[str, ...]) -> None:
         self.session.finish()
-        write_notices(self._client, notices, self.session.settings)
-        if isinstance(compiled.plan, SetPlan | ResetPlan):
+        if notices:
+            write_notices(self._client, notices, self.session.settings)
+        plan_type = type(compiled.plan)
+        if plan_type is SetPlan or plan_type is ResetPlan:
             name = self.session.settings.show("application_name") or ""
             self._client.write(encoder.parameter_status("application_name", name))
-        self._client.write(encoder.command_complete(command_tag(compiled, count, status)))
+        if plan_type is GetPlan and count == 1:
+            self._client.write(_SELECT_1)
+        else:
+            self._client.write(encoder.command_complete(command_tag(compiled, count, status)))
 
     async def _ready(self) -> None:
         self._client.write(encoder.READY_FOR_QUERY[self.session.transaction_status])

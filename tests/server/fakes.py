@@ -78,6 +78,7 @@ class Fakes:
         self.cancelled: list[str] = []
         self.events: dict[str, trio.Event] = {}
         self.is_blocked = trio.Event()
+        self._reasons: dict[str, CrateError] = {}
         self.bulk_error_at: dict[int, CrateError] = {}
         self.know("select 1 as a", columns_of(("a", INTEGER)), rows=[(1,)])
         self.know("select $1::int + 1 as a", columns_of(("a", INTEGER)), parameters=(INTEGER,), run=_plus_one)
@@ -171,8 +172,6 @@ class Fakes:
         for position, error in self.bulk_error_at.items():
             items[position] = BulkItem(0, error)
         return items
-
-    _reasons: dict[str, CrateError] = {}
 
     def cancel(self, job_id: str, reason: CrateError | None = None) -> bool:
         self.cancelled.append(job_id)

@@ -35,18 +35,19 @@ class RowEncoder:
         """All rows as DataRow messages, in order."""
         encoders = self._encoders
         count = len(encoders)
-        messages: list[bytes] = []
+        parts: list[bytes] = []
         for row in rows:
-            assert len(row) == count, "a row has another number of values than its result has columns"
-            parts = [b""]
+            size = 6 + 4 * count
+            start = len(parts)
+            parts.append(b"")
             for value, encode in zip(row, encoders, strict=True):
                 if value is None:
                     parts.append(_NULL)
                 else:
                     data = encode(value)
-                    parts.append(_INT4(len(data)))
+                    length = len(data)
+                    size += length
+                    parts.append(_INT4(length))
                     parts.append(data)
-            body = b"".join(parts)
-            messages.append(_HEAD(b"D", len(body) + 6, count))
-            messages.append(body)
-        return b"".join(messages)
+            parts[start] = _HEAD(b"D", size, count)
+        return b"".join(parts)
