@@ -22,12 +22,12 @@ import trio
 from cratepy import limits
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import PeerUnavailable, RelationUnknown, RequestTimeout, ShardUnavailable, StaleRouting
-from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.results import Result
 from cratepy.execution.writes.requests import COUNT, GET, Counted, ShardGet, ShardRows, ShardsOf
+from cratepy.execution.writes.values import values_of
 from cratepy.model.arrow import from_arrow, to_arrow
-from cratepy.model.expressions import Column
+from cratepy.model.expressions import Column, Expression
 from cratepy.model.names import RelationName
 from cratepy.model.plan import CountPlan, GetPlan, StatementContext, get_output
 from cratepy.model.relations import Item, OutputColumn
@@ -190,6 +190,8 @@ class _PreparedGet:
     routing_position: int | None
     shard_of: Callable[[str], int]
     output: tuple[OutputColumn, ...]
+    #: All expressions of all keys.
+    parts: tuple[Expression, ...]
     #: ``WHERE _id = x`` in a table that routes by another column: the id does not tell the shard.
     asks_all_shards: bool
     #: Positions of ``plan.columns`` that are the output as they are; None if something must be computed.
@@ -277,9 +279,10 @@ class LookupService:
             items = [item.expression for item in plan.projection]
             if all(isinstance(item, Column) for item in items):
                 picks = tuple(places[item.id] for item in items if isinstance(item, Column))
+        parts = tuple(part for key in plan.keys for part in key)
         asks_all = plan.is_by_id and clustered not in (None, "_id") and definition.primary_key != (clustered,)
         prepared = _PreparedGet(
-            plan, definition, routing_position, shard_router(definition), get_output(plan), asks_all, picks
+            plan, definition, routing_position, shard_router(definition), get_output(plan), parts, asks_all, picks
         )
         self._prepared[id(plan)] = prepared
         if len(self._prepared) > limits.PLAN_CACHE_ENTRIES_MAX:
@@ -292,7 +295,7 @@ class LookupService:
         keys = _Keys()
         seen: set[str] = set()
         width = len(plan.keys[0]) if plan.keys else 0
-        values = constant_values([part for key in plan.keys for part in key], context)
+        values = values_of(prepared.parts, context)
         for start in range(0, len(values), width or 1):
             key = values[start : start + width]
             if None in key:

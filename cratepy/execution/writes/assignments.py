@@ -17,13 +17,12 @@ from typing import Any, Final
 import pyarrow as pa
 
 from cratepy.errors import BadRequest, CrateError
-from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.writes.expressions import evaluate
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.objects import fit_objects, holds_objects
 from cratepy.execution.writes.rows import RowBlock, check_columns, json_texts, run_checks
-from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values
+from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values, values_of
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Cast, Expression, Literal, Parameter, SubqueryValue
 from cratepy.model.plan import StatementContext
@@ -117,7 +116,7 @@ def _new_values(
     """One array per assignment. Constants never enter the engine."""
     computed = tuple(item for item in items if not is_constant(item.expression))
     arrays = iter(evaluate(engine, computed, columns, count, context, errors))
-    constants = iter(constant_values([i.expression for i in items if is_constant(i.expression)], context))
+    constants = iter(values_of([i.expression for i in items if is_constant(i.expression)], context))
     result = []
     for item in items:
         if is_constant(item.expression):

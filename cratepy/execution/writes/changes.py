@@ -20,7 +20,6 @@ import pyarrow as pa
 from cratepy import limits
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import CrateError, DocumentMissing, UnsupportedFeature, VersionConflict
-from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.lookups import LookupService, RowReader
 from cratepy.execution.results import BulkItem, Result
@@ -32,7 +31,7 @@ from cratepy.execution.writes.recheck import recheck_of
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import RowWrites, WriteRouter
 from cratepy.execution.writes.updater import Candidates, UpdateOutcome, Updater
-from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values
+from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values, values_of
 from cratepy.model.arrow import from_arrow, to_arrow
 from cratepy.model.expressions import Literal, Parameter
 from cratepy.model.plan import DeletePlan, GetPlan, StatementContext, UpdatePlan
@@ -247,7 +246,7 @@ class Changer:
             if isinstance(expression, Parameter):
                 array = column_of_raw_values(given[expression.index], expression.type, errors)
             else:
-                value = constant_values((expression,), context)[0]
+                value = values_of((expression,), context)[0]
                 array = column_of_values([value] * len(parameter_rows), expression.type)
             assigned.append(array)
         if errors:
@@ -333,7 +332,7 @@ def _with_missing(
     told = []
     for item, parameters in zip(items, parameter_rows, strict=True):
         if item.error is None and item.rowcount == 0:
-            keys = constant_values([part for key in find.keys for part in key], with_parameters(context, parameters))
+            keys = values_of([part for key in find.keys for part in key], with_parameters(context, parameters))
             item = replace(item, error=DocumentMissing(f"[{', '.join(map(str, keys))}]: document missing"))
         told.append(item)
     return told

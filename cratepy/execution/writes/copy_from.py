@@ -22,7 +22,6 @@ import trio
 from cratepy import limits
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import BadRequest, CrateError, JobKilled
-from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.results import Result
 from cratepy.execution.writes.blocks import BlockOutcome, BlockWriter, rules_of
 from cratepy.execution.writes.copy_files import (
@@ -37,6 +36,7 @@ from cratepy.execution.writes.copy_parse import ParsedBlock, csv_header, parse_c
 from cratepy.execution.writes.copy_progress import CopyProgress, FileSummary
 from cratepy.execution.writes.growth import definition_of
 from cratepy.execution.writes.layout import TableLayout, make_layout
+from cratepy.execution.writes.values import values_of
 from cratepy.model.plan import CopyFromPlan, StatementContext
 from cratepy.model.relations import OutputColumn
 from cratepy.model.types import BIGINT, OBJECT, TEXT
@@ -66,7 +66,7 @@ class Copier:
     async def copy_from(self, plan: CopyFromPlan, context: StatementContext) -> Result:
         """Execute the plan; see the module for errors."""
         options = copy_options(plan.options, plan.format)
-        uris = _uris(constant_values((plan.uris,), context)[0])
+        uris = _uris(values_of((plan.uris,), context)[0])
         files = await trio.to_thread.run_sync(find_files, uris, options, limiter=self._threads)
         if not plan.returns_summary:
             for file in files:
@@ -207,7 +207,7 @@ class _CopyRun:
         default = self._defaults.get(name)
         if default is not None:
             for row in absent:
-                values[row] = constant_values((default,), self._context)[0]
+                values[row] = values_of((default,), self._context)[0]
         return values
 
     def _count(self, parsed: ParsedBlock, outcome: BlockOutcome, summary: FileSummary) -> None:

@@ -21,7 +21,6 @@ import trio
 from cratepy import limits
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import CrateError, DuplicateKey, SQLParseError
-from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.writes.blocks import (
@@ -39,7 +38,7 @@ from cratepy.execution.writes.objects import holds_objects
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import WriteRouter
 from cratepy.execution.writes.single import SingleInserts
-from cratepy.execution.writes.values import column_of_raw_values, column_of_values
+from cratepy.execution.writes.values import column_of_raw_values, column_of_values, values_of
 from cratepy.model.expressions import Expression, Literal, Parameter
 from cratepy.model.plan import InsertPlan, QueryPlan, StatementContext
 from cratepy.model.relations import Item
@@ -94,7 +93,8 @@ class Inserter:
 
     async def _insert_values(self, plan: InsertPlan, context: StatementContext) -> Result:
         columns, count = _values(plan, context)
-        block = await self._blocks.build(rules_of(plan), columns, count, context)
+        # Parameters come as the client sent them.
+        block = await self._blocks.build(rules_of(plan), columns, count, context, is_raw=plan.rows is not None)
         if block.errors:
             raise first_error(block.errors)
         outcome = await self._blocks.write(rules_of(plan), block, context, wants_rows=bool(plan.returning))
@@ -248,7 +248,7 @@ class Inserter:
         if errors:
             raise first_error(errors)
         if not named:
-            value = constant_values((expression,), context)[0]
+            value = values_of((expression,), context)[0]
             return column_of_values([value] * count, expression.type)
         item = Item(1, "value", with_columns_for_parameters(expression))
         return evaluate(self._engine, (item,), arrays, count, context, errors)[0]
@@ -260,7 +260,7 @@ def _values(plan: InsertPlan, context: StatementContext) -> tuple[list[TargetVal
         return list(plan.columns_data), len(plan.columns_data[0])
     assert plan.rows is not None
     width = len(plan.targets)
-    values = constant_values([expression for row in plan.rows for expression in row], context)
+    values = values_of([expression for row in plan.rows for expression in row], context)
     return [values[i::width] for i in range(width)], len(plan.rows)
 
 

@@ -21,11 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cratepy.errors import CheckViolation, CrateError, NotNullViolation, SQLParseError
-from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.writes.expressions import evaluate, is_deterministic
 from cratepy.execution.writes.layout import TableLayout
-from cratepy.execution.writes.values import at_rest, column_of_values, is_limited, limited, plain_text
+from cratepy.execution.writes.values import at_rest, column_of_values, is_limited, limited, plain_text, values_of
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Literal
 from cratepy.model.plan import StatementContext
@@ -99,7 +98,7 @@ def _add_defaults(block: RowBlock, rules: Rules, engine: Engine, context: Statem
         if column.oid in block.columns:
             continue
         if isinstance(item.expression, Literal) or block.count == 1:
-            value = constant_values((item.expression,), context)[0]
+            value = values_of((item.expression,), context)[0]
             block.columns[column.oid] = repeated(value, column, block.count)
         else:
             computed.append(item)

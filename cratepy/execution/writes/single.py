@@ -22,8 +22,9 @@ from cratepy import limits
 from cratepy.errors import NotNullViolation, SQLParseError
 from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.writes.layout import TableLayout
+from cratepy.execution.writes.values import is_exact
 from cratepy.model.arrow import MS_PER_DAY
-from cratepy.model.expressions import Expression
+from cratepy.model.expressions import Expression, Parameter
 from cratepy.model.plan import InsertPlan, StatementContext
 from cratepy.model.routing import composite_id, key_text
 from cratepy.model.schema import ColumnDefinition
@@ -48,8 +49,9 @@ class SingleInsert:
     plan: InsertPlan
     layout: TableLayout
     expressions: tuple[Expression, ...]
-    #: Per expression: its place in the row, how it is encoded (None: as it is), and the most characters it may have.
-    places: tuple[tuple[int, Encode | None, int], ...]
+    #: Per expression: its place in the row, how it is encoded (None: as it is), the most characters it may have, and
+    #: the kind that a parameter must be of already ("": no parameter).
+    places: tuple[tuple[int, Encode | None, int, str], ...]
     #: Places of the key in key order.
     key: tuple[int, ...]
     required: tuple[tuple[int, str], ...]
@@ -59,8 +61,11 @@ class SingleInsert:
         """The id and the row at rest; None if a value needs the general way."""
         layout = self.layout
         row: list[Any] = [None] * len(layout.columns)
-        for (place, encode, length), value in zip(self.places, constant_values(self.expressions, context), strict=True):
+        values = constant_values(self.expressions, context)
+        for (place, encode, length, kind), value in zip(self.places, values, strict=True):
             if value is not None:
+                if kind and not is_exact(value, kind):
+                    return None
                 if length and len(value) > length:
                     return None
                 row[place] = value if encode is None else encode(value)
@@ -109,12 +114,12 @@ def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
     values = list(zip(plan.targets, plan.rows[0], strict=True))
     values.extend((item.name, item.expression) for item in plan.defaults if item.name not in plan.targets)
     places = []
-    for name, _ in values:
+    for name, expression in values:
         place = layout.position_by_name[name]
         encoding = _encoding(layout.columns[place])
         if encoding is None:
             return None
-        places.append((place, *encoding))
+        places.append((place, *encoding, expression.type.kind if isinstance(expression, Parameter) else ""))
     if any(data_type.kind in ("date", "numeric") for data_type in layout.key_types):
         # Their texts are those of the SQL values, which are encoded here.
         return None

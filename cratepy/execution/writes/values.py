@@ -19,8 +19,11 @@ import pyarrow.compute as pc
 
 from cratepy import limits
 from cratepy.errors import BadRequest, ConversionError, CrateError, SQLParseError, ValueConversionError
+from cratepy.execution.engine.constants import constant_values
 from cratepy.functions.casts import convert
 from cratepy.model.arrow import JSON_KINDS, stored_type, to_arrow
+from cratepy.model.expressions import Expression, Parameter
+from cratepy.model.plan import StatementContext
 from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import (
     BIGINT,
@@ -54,6 +57,21 @@ _EXACT: Final[dict[str, frozenset[type]]] = {
 _ARROW_ERRORS: Final = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, ValueError)
 
 
+def values_of(expressions: Sequence[Expression], context: StatementContext) -> list[Any]:
+    """SQL values of expressions without columns; parameters are converted to the types they stand for."""
+    values = constant_values(expressions, context)
+    for place, expression in enumerate(expressions):
+        if isinstance(expression, Parameter) and not is_exact(values[place], expression.type.kind):
+            values[place] = convert_raw(values[place], expression.type)
+    return values
+
+
+def is_exact(value: Any, kind: str) -> bool:
+    """Whether a raw value surely is a value of the kind as it is."""
+    exact = _EXACT.get(kind)
+    return exact is not None and type(value) in exact and kind != "real"
+
+
 def convert_raw(value: Any, data_type: DataType) -> Any:
     """A raw value (of a parameter, a file, an object's part) as a SQL value of the type. Raises ConversionError.
 
@@ -61,6 +79,12 @@ def convert_raw(value: Any, data_type: DataType) -> Any:
     """
     if value is None:
         return None
+    if isinstance(value, list) and data_type.kind in ("interval", "time with time zone"):
+        # Such a list can only be a SQL value already.
+        return value
+    if data_type.kind == "bit" and isinstance(value, str) and set(value) <= {"0", "1"}:
+        # A cast would cut or pad it; a value that is stored must have the length.
+        return value
     source = raw_type(value)
     target = DataType(data_type.kind) if data_type.kind in ("text", "character") else data_type
     if source == target:
