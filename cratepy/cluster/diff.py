@@ -94,7 +94,7 @@ def patch(old: ClusterState, change: StateDiff) -> ClusterState:
         version=change.version,
         coordination=change.coordination,
         master_id=change.master_id,
-        nodes=_patched(old.nodes, change.nodes, change.removed_nodes),
+        nodes=_sorted(_patched(old.nodes, change.nodes, change.removed_nodes)),
         tables=_patched_tables(old.tables, change),
         views=_patched(old.views, change.views, change.removed_views),
         schemas=old.schemas if change.schemas is None else change.schemas,
@@ -114,7 +114,8 @@ def _table_diff(old: TableState, new: TableState) -> TableDiff:
 def _patched_tables(old: dict[str, TableState], change: StateDiff) -> dict[str, TableState]:
     if not (change.new_tables or change.changed_tables or change.removed_tables):
         return old
-    tables = _patched(old, change.new_tables, change.removed_tables)
+    # A copy, always: the old state is still what this node shows until the new one is committed.
+    tables = dict(_patched(old, change.new_tables, change.removed_tables))
     for uuid, table_diff in change.changed_tables.items():
         table = tables[uuid]
         routing = list(table.routing)
@@ -132,6 +133,11 @@ def _changed(old: Mapping[str, T], new: Mapping[str, T]) -> dict[str, T]:
 
 def _removed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
     return () if old is new else tuple(key for key in old if key not in new)
+
+
+def _sorted(nodes: dict[str, NodeInfo]) -> dict[str, NodeInfo]:
+    """Nodes are in the order of their ids on every node, as the master has them."""
+    return {node_id: nodes[node_id] for node_id in sorted(nodes)}
 
 
 def _if_changed(old: T, new: T) -> T | None:

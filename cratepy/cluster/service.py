@@ -154,24 +154,36 @@ class ClusterService:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Everything, until cancelled; started once the transport listens, which is before the node has joined."""
+        is_stopping = trio.Event()
         try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    await nursery.start(self._run_parts, is_stopping)
+                    task_status.started()
+                    await trio.sleep_forever()
+                finally:
+                    is_stopping.set()
+        finally:
+            self._log.close()
+            self._directory.close()
+
+    async def _run_parts(
+        self, is_stopping: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """The parts outlive the cancellation of ``run`` by the time it takes to tell the master; that has a deadline."""
+        with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.transport.run)
                 me = self._node_info()
                 driver, discovery = self._build(me)
-                try:
-                    await nursery.start(discovery.run)
-                    nursery.start_soon(driver.run)
-                    nursery.start_soon(self._bootstrap, me, driver, discovery)
-                    logger.info("node %s (%s) listens on %s:%d", me.name, me.id, me.host, me.transport_port)
-                    task_status.started()
-                    await trio.sleep_forever()
-                finally:
-                    await self._leave()
-                    nursery.cancel_scope.cancel()
-        finally:
-            self._log.close()
-            self._directory.close()
+                await nursery.start(discovery.run)
+                nursery.start_soon(driver.run)
+                nursery.start_soon(self._bootstrap, me, driver, discovery)
+                logger.info("node %s (%s) listens on %s:%d", me.name, me.id, me.host, me.transport_port)
+                task_status.started()
+                await is_stopping.wait()
+                await self._leave()
+                nursery.cancel_scope.cancel()
 
     def _node_info(self) -> NodeInfo:
         options = self._options
@@ -254,7 +266,7 @@ class ClusterService:
         leader_id = self._leader_id
         if leader_id is None or leader_id == self.node_id:
             return
-        with trio.move_on_after(limits.LEAVE_TIMEOUT_S, shield=True):
+        with trio.move_on_after(limits.LEAVE_TIMEOUT_S):
             try:
                 await self.transport.request(leader_id, LEAVE_ACTION, Goodbye(), timeout_s=limits.LEAVE_TIMEOUT_S)
             except (Condition, CrateError) as error:

@@ -54,6 +54,8 @@ class _Peer:
         self.connection: Outgoing | None = None
         self.scope = trio.CancelScope()
         self.retry_now = trio.Event()
+        #: Set once the first attempt to connect has succeeded or failed: until then a request may wait for it.
+        self.was_tried = trio.Event()
 
 
 class Transport:
@@ -154,7 +156,11 @@ class Transport:
         """
         if node_id == self.node_id:
             return await self._request_local(action, request, timeout_s)
-        answer = await self._connection(node_id).request(action, _encode(request), timeout_s=timeout_s)
+        peer = self._peers.get(node_id)
+        connection = peer.connection if peer is not None else None
+        if connection is None:
+            connection = await self._first_connection(node_id)
+        answer = await connection.request(action, _encode(request), timeout_s=timeout_s)
         if reply_type is NoneType:
             return None
         decoder = self._decoders.get(reply_type)
@@ -185,8 +191,12 @@ class Transport:
             return False
         return peer.connection.notify(action, _encode(request))
 
-    def _connection(self, node_id: str) -> Outgoing:
+    async def _first_connection(self, node_id: str) -> Outgoing:
+        """The connection to a peer that has just been named and is being connected to. Raises PeerUnavailable."""
         peer = self._peers.get(node_id)
+        if peer is not None:
+            with trio.move_on_after(limits.TRANSPORT_CONNECT_TIMEOUT_S):
+                await peer.was_tried.wait()
         if peer is None or peer.connection is None:
             raise PeerUnavailable(node_id, sent=False)
         return peer.connection
@@ -198,7 +208,7 @@ class Transport:
         if node_id == self.node_id:
             receiver = self._streams.open(key, now=self._clock.monotonic())
             return refused_stream() if receiver is None else local_stream(receiver)
-        return self._connection(node_id).open_stream(key)
+        return (await self._first_connection(node_id)).open_stream(key)
 
     def accept_stream(self, key: str) -> StreamReceiver:
         """The receiving end of ``key``; before or after the sender opens it. Whoever accepts must close it."""
@@ -300,6 +310,7 @@ class Transport:
 
     async def _serve(self, peer: _Peer, connection: Outgoing) -> None:
         peer.connection = connection
+        peer.was_tried.set()
         for callback in self._on_connect:
             callback(peer.node_id)
         try:
@@ -314,9 +325,11 @@ class Transport:
         try:
             return await self._open(peer.address, target_id=peer.node_id)
         except OSError:
+            peer.was_tried.set()
             return None
         except HandshakeRefused as refused:
             logger.warning("node %s at %s:%d: %s", peer.node_id, *peer.address, refused)
+            peer.was_tried.set()
             return None
 
     # --- handshakes --------------------------------------------------------------------------------------------------

@@ -47,9 +47,21 @@ def _over_the_wire(change: StateDiff) -> StateDiff:
         ClusterState(),
     ],
 )
-def test_a_difference_gives_the_new_state(new: ClusterState) -> None:
+def test_a_difference_gives_the_new_state_and_leaves_the_old_one_as_it_is(new: ClusterState) -> None:
     new = next_version(new)
-    assert patch(WITH_T, _over_the_wire(diff(WITH_T, new))) == new
+    before = msgspec.msgpack.encode(WITH_T)
+    patched = patch(WITH_T, _over_the_wire(diff(WITH_T, new)))
+    assert patched == new
+    assert list(patched.nodes) == list(new.nodes)
+    assert msgspec.msgpack.encode(WITH_T) == before
+
+
+def test_a_changed_shard_does_not_change_the_state_it_was_changed_from() -> None:
+    old = created(THREE)
+    new = started(old)
+    before = msgspec.msgpack.encode(old)
+    assert patch(old, _over_the_wire(diff(old, new))) == new
+    assert msgspec.msgpack.encode(old) == before
 
 
 def test_what_was_taken_away_is_gone() -> None:

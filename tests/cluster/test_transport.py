@@ -217,6 +217,21 @@ def test_everything_in_flight_fails_at_once_when_the_peer_dies() -> None:
     trio.run(main)
 
 
+def test_a_request_waits_for_the_first_connection_to_a_peer_just_named() -> None:
+    async def check(a: Transport, b: Transport, nursery: trio.Nursery) -> None:
+        third = _transport("third")
+        await nursery.start(third.run)
+        third.add_peer("b", ("127.0.0.1", b.port))
+        assert await third.request("b", "echo", Text("x"), reply_type=Text) == Text("x")
+        third.add_peer("nobody", ("127.0.0.1", 1))
+        with pytest.raises(PeerUnavailable):
+            await third.request("nobody", "echo", Text("x"))
+        with pytest.raises(PeerUnavailable):
+            await third.open_stream("never named", "k")
+
+    _run(check)
+
+
 def test_a_lost_peer_is_connected_again() -> None:
     async def main() -> None:
         with trio.fail_after(5):
