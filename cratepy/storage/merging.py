@@ -52,24 +52,24 @@ class LiveSegment:
 def choose_merge(sizes: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
     """The range [first, end) to rewrite as one segment, or None. ``sizes``: (rows, deleted) per segment in order.
 
-    Lowest levels first: ``MERGE_SEGMENTS`` neighbours of at most that level. So at most that many of a level stay, and a
-    row is rewritten once per level. A range of one is a segment with too many dead rows.
+    Lowest levels first: at least ``MERGE_SEGMENTS`` neighbours of at most that level, the biggest of them no more than
+    half of the result. So a row's segment at least doubles whenever it is rewritten, except at the lowest level, where
+    rewriting is cheaper than keeping. A range of one is a segment with too many dead rows.
     """
     for index, (rows, deleted) in enumerate(sizes):
         if deleted > rows * _DEAD_FRACTION_MAX and (deleted == rows or deleted > _LOWEST_LEVEL_ROWS):
             return index, index + 1
     levels = [_level(rows - deleted) for rows, deleted in sizes]
+    live = [rows - deleted for rows, deleted in sizes]
     for level in sorted(set(levels)):
         first = 0
         while first < len(sizes):
             end, total = first, 0
-            while end < len(sizes) and levels[end] <= level:
-                live = sizes[end][0] - sizes[end][1]
-                if total + live > limits.MERGE_ROWS_MAX:
-                    break
-                total += live
+            while end < len(sizes) and levels[end] <= level and total + live[end] <= limits.MERGE_ROWS_MAX:
+                total += live[end]
                 end += 1
-            if end - first >= limits.MERGE_SEGMENTS:
+            is_worth = level == 0 or total >= 2 * max(live[first:end], default=0)
+            if end - first >= limits.MERGE_SEGMENTS and is_worth:
                 return first, end
             first = max(end, first + 1)
     return None

@@ -57,13 +57,17 @@ class SimulatedFile:
         pass
 
 
+def parent(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
 class SimulatedDisk:
     def __init__(self) -> None:
         #: Path → inode (None: a directory), as programs see it and as it is durable.
-        self._names: dict[Path, Inode | None] = {}
-        self._durable: dict[Path, Inode | None] = {}
+        self._names: dict[str, Inode | None] = {}
+        self._durable: dict[str, Inode | None] = {}
         #: Changes of names since, in order: (path, inode or None, is_removed).
-        self._pending: list[tuple[Path, Inode | None, bool]] = []
+        self._pending: list[tuple[str, Inode | None, bool]] = []
         self.calls = 0
         self.cut_at: int | None = None
         self.syncs = 0
@@ -76,9 +80,9 @@ class SimulatedDisk:
 
     def power_cut(self, chance: random.Random) -> None:
         """Become what the next start finds."""
-        by_directory: dict[Path, list[tuple[Path, Inode | None, bool]]] = {}
+        by_directory: dict[str, list[tuple[str, Inode | None, bool]]] = {}
         for change in self._pending:
-            by_directory.setdefault(change[0].parent, []).append(change)
+            by_directory.setdefault(parent(change[0]), []).append(change)
         for changes in by_directory.values():
             for path, inode, is_removed in changes[: chance.randint(0, len(changes))]:
                 self._change(self._durable, path, inode, is_removed=is_removed)
@@ -90,8 +94,9 @@ class SimulatedDisk:
         self._pending = []
         self.cut_at = None
 
-    def _is_reachable(self, path: Path) -> bool:
-        return path.parent == Path("/") or (path.parent in self._durable and self._is_reachable(path.parent))
+    def _is_reachable(self, path: str) -> bool:
+        above = parent(path)
+        return above == "/" or (above in self._durable and self._is_reachable(above))
 
     @staticmethod
     def _settle(inode: Inode, chance: random.Random) -> None:
@@ -106,18 +111,18 @@ class SimulatedDisk:
         inode.disk, inode.cache, inode.dirty = new, bytearray(new), set()
 
     @staticmethod
-    def _change(names: dict[Path, Inode | None], path: Path, inode: Inode | None, *, is_removed: bool) -> None:
+    def _change(names: dict[str, Inode | None], path: str, inode: Inode | None, *, is_removed: bool) -> None:
         if is_removed:
             names.pop(path, None)
         else:
             names[path] = inode
 
-    def _record(self, path: Path, inode: Inode | None, *, is_removed: bool = False) -> None:
+    def _record(self, path: str, inode: Inode | None, *, is_removed: bool = False) -> None:
         self._change(self._names, path, inode, is_removed=is_removed)
         self._pending.append((path, inode, is_removed))
 
     def _inode(self, path: Path) -> Inode:
-        inode = self._names.get(path)
+        inode = self._names.get(str(path))
         if inode is None:
             raise FileNotFoundError(2, "No such file", str(path))
         return inode
@@ -126,9 +131,9 @@ class SimulatedDisk:
 
     def create(self, path: Path) -> SimulatedFile:
         self.tick()
-        assert path.parent in self._names, path
+        assert str(path.parent) in self._names, path
         inode = Inode()
-        self._record(path, inode)
+        self._record(str(path), inode)
         return SimulatedFile(self, inode)
 
     def append(self, path: Path) -> SimulatedFile:
@@ -144,47 +149,50 @@ class SimulatedDisk:
         return len(self._inode(path).cache)
 
     def exists(self, path: Path) -> bool:
-        return path in self._names
+        return str(path) in self._names
 
     def names(self, directory: Path) -> list[str]:
-        return sorted(path.name for path in self._names if path.parent == directory)
+        prefix = f"{directory}/"
+        inner = (path[len(prefix) :] for path in self._names if path.startswith(prefix))
+        return sorted(name for name in inner if "/" not in name)
 
     def make_directory(self, path: Path) -> None:
         missing: list[Path] = []
-        while path != Path("/") and path not in self._names:
+        while path != Path("/") and str(path) not in self._names:
             missing.append(path)
             path = path.parent
         for directory in reversed(missing):
             self.tick()
-            self._record(directory, None)
+            self._record(str(directory), None)
             self.sync_directory(directory.parent)
 
     def sync_directory(self, path: Path) -> None:
         self.tick()
+        directory = str(path)
         for changed, inode, is_removed in self._pending:
-            if changed.parent == path:
+            if parent(changed) == directory:
                 self._change(self._durable, changed, inode, is_removed=is_removed)
-        self._pending = [change for change in self._pending if change[0].parent != path]
+        self._pending = [change for change in self._pending if parent(change[0]) != directory]
 
     def rename(self, source: Path, target: Path) -> None:
         self.tick()
         inode = self._inode(source)
         # Journalled as one change: after a crash the target is the old or the new file, never missing.
-        self._record(target, inode)
-        self._record(source, None, is_removed=True)
+        self._record(str(target), inode)
+        self._record(str(source), None, is_removed=True)
 
     def unlink(self, path: Path) -> None:
         self.tick()
         self._inode(path)
-        self._record(path, None, is_removed=True)
+        self._record(str(path), None, is_removed=True)
 
     def remove_tree(self, path: Path) -> None:
         for name in self.names(path):
             inner = path / name
-            if self._names[inner] is None:
+            if self._names[str(inner)] is None:
                 self.remove_tree(inner)
             else:
                 self.unlink(inner)
-        if path in self._names:
+        if str(path) in self._names:
             self.tick()
-            self._record(path, None, is_removed=True)
+            self._record(str(path), None, is_removed=True)

@@ -1,0 +1,143 @@
+"""A shard against a dict: any order of writes, refreshes, flushes and restarts gives what the dict gives."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cratepy.storage.operations import WriteBatch
+from tests.storage.shards import open_shard, rows, scanned
+
+IDS = st.sampled_from([f"k{i}" for i in range(12)])
+VALUES = st.tuples(st.one_of(st.none(), st.integers(-5, 5)), st.one_of(st.none(), st.text(max_size=20)))
+
+
+@dataclass(frozen=True)
+class Row:
+    value: tuple[int | None, str | None]
+    version: int
+    seq_no: int
+
+
+class ShardMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="cratepy-test-"))
+        self.shard = open_shard(self.directory / "s")
+        self.now: dict[str, Row] = {}
+        self.visible: dict[str, Row] = {}
+        self.next_seq_no = 0
+
+    def teardown(self) -> None:
+        self.shard.close()
+        shutil.rmtree(self.directory)
+
+    def _accept(self, key: str, value: tuple[int | None, str | None]) -> None:
+        old = self.now.pop(key, None)
+        self.now[key] = Row(value, 1 if old is None else old.version + 1, self.next_seq_no)
+        self.next_seq_no += 1
+
+    @rule(batch=st.lists(st.tuples(IDS, VALUES), min_size=1, max_size=6), is_insert=st.booleans())
+    def write(self, batch: list[tuple[str, tuple[int | None, str | None]]], is_insert: bool) -> None:
+        result = self.shard.write(
+            WriteBatch(
+                kind="insert" if is_insert else "index",
+                ids=[key for key, _ in batch],
+                rows=rows([value for _, value in batch]),
+                primary_term=1,
+            )
+        )
+        assert result.first_seq_no == self.next_seq_no
+        failures, versions = [], []
+        for index, (key, value) in enumerate(batch):
+            if is_insert and key in self.now:
+                failures.append((index, "duplicate"))
+                versions.append(0)
+                continue
+            self._accept(key, value)
+            versions.append(self.now[key].version)
+        assert list(result.failures) == failures
+        assert list(result.versions) == versions
+
+    @rule(first=st.integers(0, 11), value=VALUES)
+    def write_many(self, first: int, value: tuple[int | None, str | None]) -> None:
+        """Enough rows for the vectorised paths."""
+        ids = [f"k{first}", *(f"many-{first}-{i}" for i in range(40))]
+        self.shard.write(WriteBatch(kind="index", ids=ids, rows=rows([value] * 41), primary_term=1))
+        for key in ids:
+            self._accept(key, value)
+
+    @rule(ids=st.lists(IDS, min_size=1, max_size=4))
+    def delete(self, ids: list[str]) -> None:
+        result = self.shard.write(WriteBatch(kind="delete", ids=ids, rows=None, primary_term=1))
+        failures = []
+        for index, key in enumerate(ids):
+            if self.now.pop(key, None) is None:
+                failures.append((index, "missing"))
+            else:
+                self.next_seq_no += 1
+        assert list(result.failures) == failures
+
+    @rule(key=IDS, value=VALUES, is_right=st.booleans())
+    def compare_and_set(self, key: str, value: tuple[int | None, str | None], is_right: bool) -> None:
+        old = self.now.get(key)
+        expected = (old.seq_no if old is not None and is_right else 1_000_000, 1)
+        result = self.shard.write(
+            WriteBatch(kind="index", ids=[key], rows=rows([value]), primary_term=1, expected=[expected])
+        )
+        if old is None:
+            assert list(result.failures) == [(0, "missing")]
+        elif not is_right:
+            assert list(result.failures) == [(0, "conflict")]
+        else:
+            assert not result.failures
+            self._accept(key, value)
+
+    @rule()
+    def refresh(self) -> None:
+        self.shard.refresh()
+        self.visible = dict(self.now)
+
+    @rule()
+    def flush(self) -> None:
+        self.shard.flush()
+        self.visible = dict(self.now)
+
+    @rule(is_clean=st.booleans())
+    def restart(self, is_clean: bool) -> None:
+        if is_clean:
+            self.shard.close()
+        self.shard = open_shard(self.directory / "s", create=False)
+        self.visible = dict(self.now)
+
+    @rule()
+    @precondition(lambda self: len(self.now) > 0)
+    def get_all(self) -> None:
+        ids = [*self.now, "none"]
+        found = self.shard.get(ids, ["c1", "c2", "_version", "_seq_no"])
+        assert found == [*((*row.value, row.version, row.seq_no) for row in self.now.values()), None]
+
+    @invariant()
+    def gets_agree(self) -> None:
+        ids = [f"k{i}" for i in range(12)]
+        found = self.shard.get(ids, ["c1", "_version"])
+        expected = [self.now.get(key) for key in ids]
+        assert found == [None if row is None else (row.value[0], row.version) for row in expected]
+
+    @invariant()
+    def scans_agree(self) -> None:
+        found = {row[0]: row[1:] for row in scanned(self.shard, ("_id", "c1", "c2", "_version", "_seq_no"))}
+        assert found == {key: (*row.value, row.version, row.seq_no) for key, row in self.visible.items()}
+        assert self.shard.row_count() == len(self.visible)
+        order = [row[0] for row in scanned(self.shard, ("_seq_no",))]
+        assert order == sorted(order)
+
+
+TestShardMachine = ShardMachine.TestCase
+TestShardMachine.settings = settings(max_examples=15, stateful_step_count=30, deadline=None, derandomize=True)
