@@ -136,6 +136,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _aggregate("corr", "double,double -> double", sql="corr({0}, {1}){filter}"),
     _aggregate("covar_pop", "double,double -> double", sql="covar_pop({0}, {1}){filter}"),
     _aggregate("covar_samp", "double,double -> double", sql="covar_samp({0}, {1}){filter}"),
+    _aggregate("_only", "T -> T"),
     *(
         _aggregate(f"_merge_{name}", "bigint,double,double -> double")
         for name in ("variance", "var_samp", "stddev_pop", "stddev_samp")

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from cratepy.errors import SQLParseError
+from cratepy.errors import CardinalityViolation, SQLParseError
 from cratepy.functions import intervals
 from cratepy.functions.casts import text_of
 from cratepy.functions.intervals import DAY_MS
@@ -45,6 +45,17 @@ def _keyed(values: list[Any], data_type: DataType) -> dict[Any, list[Any]]:
 
 def _any_value(_types: Types, _result: DataType) -> Collector:
     return lambda values: next(iter(_present(values)), None)
+
+
+def _only(_types: Types, _result: DataType) -> Collector:
+    """The value of a scalar subquery."""
+
+    def only(values: list[Any]) -> Any:
+        if len(values) > 1:
+            raise CardinalityViolation("Subquery returned more than 1 row when it shouldn't.")
+        return values[0] if values else None
+
+    return only
 
 
 def _array_agg(_types: Types, _result: DataType) -> Collector:
@@ -244,6 +255,7 @@ def _item(value: Any, data_type: DataType) -> Any:
 
 _MAKERS: Final[dict[str, Callable[[Types, DataType], Collector]]] = {
     "any_value": _any_value,
+    "_only": _only,
     "array_agg": _array_agg,
     "collect_set": _collect_set,
     "string_agg": _string_agg,

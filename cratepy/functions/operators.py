@@ -85,9 +85,10 @@ PRIMITIVES: Final = (
     "date",
     "numeric",
 )
-#: Kinds that the engine's own comparison orders as SQL does. Floats are not among them: 0.0 and -0.0.
+#: Kinds that the engine's own comparison orders as SQL does.
 _NATIVE_COMPARISON: Final = frozenset(
     {"boolean", "byte", "smallint", "integer", "bigint", "text", "ip", "uuid", "numeric", "date", "regclass", "bit"}
+    | {"real", "double precision"}
     | {"timestamp with time zone", "timestamp without time zone", "regproc", "regtype", "undefined"}
 )
 _FLOATS: Final = frozenset({"real", "double precision"})
@@ -282,9 +283,6 @@ def _comparison_sql(symbol: str) -> Callable[[tuple[DataType, ...], DataType], s
     def choose(arguments: tuple[DataType, ...], _result: DataType) -> str | None:
         if all(argument.kind in _NATIVE_COMPARISON for argument in arguments):
             return f"({{0}} {symbol} {{1}})"
-        if all(argument.kind in _FLOATS for argument in arguments):
-            # The engine orders floats totally, so -0.0 is below 0.0 there; adding 0.0 makes it 0.0.
-            return f"({{0}} + 0.0 {symbol} {{1}} + 0.0)"
         return None
 
     return choose
@@ -293,6 +291,10 @@ def _comparison_sql(symbol: str) -> Callable[[tuple[DataType, ...], DataType], s
 def _is_distinct_row(arguments: tuple[DataType, ...], _result: DataType) -> Callable[[Any, Any], bool]:
     differs = compared("<>", arguments[0])
     return lambda left, right: (left is None) != (right is None) if left is None or right is None else differs(left, right)
+
+
+def _negation(predicate: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    return lambda left, right: not predicate(left, right)
 
 
 def _is_distinct_sql(arguments: tuple[DataType, ...], _result: DataType) -> str | None:
@@ -479,6 +481,13 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         sql=_is_distinct_sql,
         takes_null=True,
         doc="like <>, with NULL as a value",
+    ),
+    Declaration(
+        name="op_is_not_distinct_from",
+        signatures=_EQUALITY,
+        row_of=lambda arguments, result: _negation(_is_distinct_row(arguments, result)),
+        sql=lambda arguments, result: "({0} IS NOT DISTINCT FROM {1})" if _is_distinct_sql(arguments, result) else None,
+        takes_null=True,
     ),
     Declaration(
         name="op_and",

@@ -10,21 +10,22 @@ of :mod:`cratepy.functions`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import pyarrow as pa
 from datafusion import ScalarUDF
 
-from cratepy.errors import CrateError
+from cratepy.errors import CircuitBreaking, CrateError
 
 from cratepy.execution.engine.casting import arrow_cast, arrow_name, native_cast
 from cratepy.execution.engine.kernels import Notes, arrow_types, as_udf, encoded, row_kernel
 from cratepy.functions.casts import convert
 from cratepy.functions.collectors import collector
 from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_volatile, row_function, value_of
-from cratepy.functions.registry import aggregate_of, declaration_of, window_of
+from cratepy.functions.registry import aggregate_of, declaration_of, table_function_of, window_of
 from cratepy.model.arrow import arrow_type
 from cratepy.model.expressions import (
     Aggregate,
@@ -47,7 +48,9 @@ from cratepy.model.plan import StatementContext
 from cratepy.model.types import DataType
 
 #: An argument for kernels that have none: its length is the number of rows.
-_ROW_COUNTER = "random()"
+_ROW_COUNTER: Final = "random()"
+#: Rows a set-returning function in the select list may make of one row.
+_SET_ROWS_MAX: Final = 5_000_000
 
 
 @dataclass(slots=True)
@@ -211,6 +214,34 @@ def _kernel_call(name: str, types: tuple[DataType, ...], result: DataType, argum
     inputs = arrow_types(types) if types else [pa.float64()]
     kernel_name = text.kernel((name, types, result), make, inputs, arrow_type(result), is_volatile=is_changing)
     return f"{kernel_name}({', '.join(arguments) if types else _ROW_COUNTER})"
+
+
+def set_call(expression: Expression, text: Text) -> str:
+    """A set-returning call as an array of what it returns for the row."""
+    assert isinstance(expression, Call)
+    name, types = expression.function, tuple(argument.type for argument in expression.arguments)
+    result = DataType("array", element=expression.type)
+    if name == "unnest" and types == (result,):
+        return render(expression.arguments[0], text)
+    rows = table_function_of(name).rows
+    is_record = expression.type.kind == "record"
+
+    def values(*arguments: Any) -> list[Any]:
+        found = itertools.islice(rows(arguments, types), _SET_ROWS_MAX + 1)
+        items = [list(row) if is_record else row[0] for row in found]
+        if len(items) > _SET_ROWS_MAX:
+            raise CircuitBreaking(f"{name} made more than the limit of {_SET_ROWS_MAX} rows for one row")
+        return items
+
+    def make() -> Callable[..., Any]:
+        if types:
+            return row_kernel(values, types, result, takes_null=True)
+        return lambda counter: encoded([values() for _ in range(len(counter))], result)
+
+    inputs = arrow_types(types) if types else [pa.float64()]
+    kernel = text.kernel(("set", name, types, result), make, inputs, arrow_type(result))
+    arguments = ", ".join(render(argument, text) for argument in expression.arguments)
+    return f"{kernel}({arguments or _ROW_COUNTER})"
 
 
 def _in_list(expression: InList, text: Text) -> str:

@@ -20,7 +20,7 @@ from typing import assert_never
 
 from cratepy.errors import BadRequest
 from cratepy.execution.engine.casting import arrow_cast
-from cratepy.execution.engine.expressions import Text, aggregate, render, sort_keys, window
+from cratepy.execution.engine.expressions import Text, aggregate, render, set_call, sort_keys, window
 from cratepy.execution.engine.substitution import substituted
 from cratepy.functions.evaluate import NO_COLUMNS, is_volatile, value_of
 from cratepy.model.expressions import Aggregate, Column, Expression, SortKey, Window
@@ -237,7 +237,7 @@ class Renderer:
         child = self._select(relation.child)
         source = self._nested(replace(child, order=child.order if child.limit else ()))
         passed = [f"c{column.id}" for column in output_columns(relation.child)]
-        sets = [f"unnest({render(item.expression, self._text)}) AS c{item.id}" for item in relation.items]
+        sets = [f"unnest({set_call(item.expression, self._text)}) AS c{item.id}" for item in relation.items]
         sql = f"SELECT {', '.join(passed + sets)} FROM {source}"
         return self._table(f"({sql}) AS {self._alias()}", output_columns(relation))
 
