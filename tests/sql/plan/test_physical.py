@@ -213,8 +213,8 @@ def _leftover(b: Builder) -> Relation:
     left, right = b.scan("ta", "id", "a"), b.scan("tb", "ta_id", "c")
     inner = where(right, gt(b["tb.ta_id"], OuterColumn(b["ta.id"].id, "id", INTEGER)))
     apply = Apply(kind="array", left=where(left, gt(b["ta.a"], lit(1))), right=b.project(inner, b["tb.c"]),
-                  id=next(b.ids), name="all", type=INTEGER)  # fmt: skip
-    return b.project(apply, b["ta.id"], Column(apply.id, "all", INTEGER))
+                  id=next(b.ids), name="all", type=array_of(INTEGER))  # fmt: skip
+    return b.project(apply, b["ta.id"], Column(apply.id, "all", array_of(INTEGER)))
 
 
 def _recursive(b: Builder) -> Relation:
