@@ -74,8 +74,6 @@ PG_STARTUP_TIMEOUT_S: Final = 30.0
 PG_QUERY_STATEMENTS_MAX: Final = 10_000
 #: A result's JSON above this is sent in chunks while it is made; below it errors still get their own status.
 HTTP_STREAM_BYTES: Final = MIB
-#: Requests of one HTTP connection that were received and not answered yet; more wait in the socket.
-HTTP_PIPELINE_MAX: Final = 64
 #: Requests answered, or messages handled, on one connection before others get their turn.
 CONNECTION_TURN_MAX: Final = 16
 #: Client connections of a node, per protocol.

@@ -30,9 +30,10 @@ def batch_rows(batch: Any, columns: tuple[OutputColumn, ...]) -> list[Row]:
 class Cursor:
     """A declared cursor. The Result is its own: :meth:`aclose` ends the job."""
 
-    def __init__(self, result: Result, *, is_scrollable: bool, is_holdable: bool) -> None:
+    def __init__(self, result: Result, *, job_id: str, is_scrollable: bool, is_holdable: bool) -> None:
         assert result.columns is not None
         self.columns = result.columns
+        self.job_id = job_id
         self.is_holdable = is_holdable
         self._result = result
         self._is_scrollable = is_scrollable

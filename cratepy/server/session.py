@@ -25,7 +25,6 @@ from cratepy.errors import (
 )
 from cratepy.execution.results import BulkItem, Result
 from cratepy.model.expressions import Cast, Expression, Literal
-from cratepy.model.names import DEFAULT_SEARCH_PATH
 from cratepy.model.plan import (
     ClosePlan,
     CommandPlan,
@@ -351,7 +350,9 @@ class Session:
         context = self.context(query, parameters)
         # No timeout: it is for statements, and the cursor lives on after DECLARE.
         result = await self.services.execution.execute(query, context, timeout_s=None)
-        self.cursors[plan.name] = Cursor(result, is_scrollable=plan.is_scrollable, is_holdable=plan.is_holdable)
+        self.cursors[plan.name] = Cursor(
+            result, job_id=context.job_id, is_scrollable=plan.is_scrollable, is_holdable=plan.is_holdable
+        )
         self.finish()
         return Result(rowcount=0)
 
@@ -361,7 +362,10 @@ class Session:
         cursor = self.cursors.get(plan.name)
         if cursor is None:
             raise CursorUnknown(f"No cursor named `{plan.name}` available")
+        # The cursor's job does the work: a cancel request during FETCH is meant for it.
+        self.running_job_id = cursor.job_id
         rows = await cursor.fetch(plan)
+        self.finish()
         if plan.is_move:
             return Result(rowcount=len(rows))
         return Result(columns=cursor.columns, rows=rows)
@@ -426,11 +430,6 @@ def _show_columns(plan: ShowPlan) -> tuple[OutputColumn, ...]:
     if plan.name is not None:
         return (OutputColumn(0, plan.name.lower(), TEXT),)
     return tuple(OutputColumn(i, name, TEXT) for i, name in enumerate(("name", "setting", "description")))
-
-
-def default_schema_path(schema: str) -> tuple[str, ...]:
-    """The search path of a connection that names a default schema."""
-    return ("pg_catalog", schema) if schema else DEFAULT_SEARCH_PATH
 
 
 def command_tag(compiled: CompiledStatement, result_rowcount: int, transaction_status: str) -> str:

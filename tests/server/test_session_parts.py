@@ -127,7 +127,7 @@ def test_a_scrollable_cursor_goes_everywhere(is_streamed: bool) -> None:
     columns = columns_of(("a", BIGINT), ("b", TEXT))
     rows = [(i, "x") for i in range(10)]
     result = big_result(10, 3)(None) if is_streamed else Result(columns=columns, rows=list(rows))  # type: ignore[arg-type]
-    cursor = Cursor(result, is_scrollable=True, is_holdable=False)
+    cursor = Cursor(result, job_id="j", is_scrollable=True, is_holdable=False)
     assert fetch(cursor, "forward", 3) == [0, 1, 2]
     assert fetch(cursor, "backward", 1) == [1]
     assert fetch(cursor, "absolute", 5) == [4]
@@ -146,7 +146,7 @@ def test_a_scrollable_cursor_goes_everywhere(is_streamed: bool) -> None:
 
 
 def test_a_forward_cursor_forgets_what_it_passed_and_keeps_its_rows_after_a_refusal() -> None:
-    cursor = Cursor(big_result(10, 3)(None), is_scrollable=False, is_holdable=False)  # type: ignore[arg-type]
+    cursor = Cursor(big_result(10, 3)(None), job_id="j", is_scrollable=False, is_holdable=False)  # type: ignore[arg-type]
     assert fetch(cursor, "forward", 4) == [0, 1, 2, 3]
     with pytest.raises(CursorIsForwardOnly):
         fetch(cursor, "backward", 2)
