@@ -32,8 +32,6 @@ SYSTEM_FIELDS: Final = (
     pa.field(VERSION, pa.int64()),
 )
 
-_READERS_KEPT_FROM_ROWS: Final = 32
-
 
 def _read_null(row: int) -> None:
     return None
@@ -86,7 +84,7 @@ class Block:
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.batch = batch
-        #: Readers made so far, by source; stays empty for small blocks, whose readers would be bigger than they.
+        #: Readers made so far, by source. They may be bigger than a one-row block, but of those few stay: see ``buffer``.
         self.readers: dict[str, CellReader] = {}
 
     def column(self, source: str) -> pa.Array | None:
@@ -99,8 +97,7 @@ class Block:
         if reader is None:
             array = self.column(source)
             reader = _read_null if array is None else cell_reader(array, data_type)
-            if self.batch.num_rows >= _READERS_KEPT_FROM_ROWS:
-                self.readers[source] = reader
+            self.readers[source] = reader
         return reader
 
     def document(self, row: int, layout: Layout) -> dict[str, Any]:
