@@ -20,7 +20,7 @@ TOUR: Final = (
     Stop("How many flights?", "SELECT count(*) FROM flights"),
     Stop(
         "The carriers by number of flights",
-        "SELECT carrier, count(*) AS flights, round(avg(arr_delay) * 100) / 100 AS delay FROM flights "
+        "SELECT carrier, count(*) AS flights, round(avg(arr_delay) * 100) / 100.0 AS delay FROM flights "
         "GROUP BY carrier ORDER BY flights DESC LIMIT 5",
     ),
     Stop(
