@@ -7,7 +7,7 @@ do with a row that failed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -115,11 +115,17 @@ class BlockWriter:
         *,
         is_raw: bool = False,
         errors: dict[int, CrateError] | None = None,
+        absent: Mapping[str, Sequence[int]] | None = None,
     ) -> RowBlock:
-        """The completed rows; the schema has grown by their new keys. ``errors`` are rows that failed before."""
+        """The completed rows; the schema has grown by their new keys.
+
+        ``errors`` are rows that failed before; ``absent`` are the rows that do not name a target, by target.
+        """
         definition = definition_of(self._cluster, rules.table_uuid, rules.table)
         for _ in range(limits.DYNAMIC_ROUNDS_MAX):
-            block = RowBlock(self._layouts.of(definition), count, {}, dict(errors or {}))
+            layout = self._layouts.of(definition)
+            unnamed = {layout.column(name).oid: frozenset(rows) for name, rows in (absent or {}).items()}
+            block = RowBlock(layout, count, {}, dict(errors or {}), unnamed)
             fill = partial(self._fill, block, rules.rules, columns, context, is_raw=is_raw)
             if count <= limits.WRITE_INLINE_ROWS:
                 grown = fill()

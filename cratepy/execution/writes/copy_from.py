@@ -191,7 +191,13 @@ class _CopyRun:
             overwrites=self._options.overwrite_duplicates and bool(self._layout.key),
         )
         block = await self._blocks.build(
-            rules, [values for _, values in kept], parsed.count, self._context, is_raw=True, errors=parsed.errors
+            rules,
+            [values for _, values in kept],
+            parsed.count,
+            self._context,
+            is_raw=True,
+            errors=parsed.errors,
+            absent=parsed.absent,
         )
         return await self._blocks.write(rules, block, self._context)
 

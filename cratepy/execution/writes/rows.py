@@ -42,6 +42,8 @@ class RowBlock:
     count: int
     columns: dict[int, pa.Array]
     errors: dict[int, CrateError] = field(default_factory=dict)
+    #: Rows (of a file) that do not name a column by its oid, though others do: their NULL was not given.
+    absent: dict[int, frozenset[int]] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     shards: np.ndarray[Any, np.dtype[np.int64]] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
@@ -138,9 +140,10 @@ def _add_generated(block: RowBlock, rules: Rules, engine: Engine, context: State
 def _compare_generated(block: RowBlock, column: ColumnDefinition, given: pa.Array, computed: pa.Array) -> None:
     if given.equals(computed):
         return
+    absent = block.absent.get(column.oid, frozenset())
     given_values, computed_values = from_arrow(given, column.type), from_arrow(computed, column.type)
     for row, (left, right) in enumerate(zip(given_values, computed_values, strict=True)):
-        if left != right and not (left != left and right != right):
+        if left != right and row not in absent and not (left != left and right != right):
             message = (
                 f"Given value {plain_text(left)} for generated column {column.name} does not match calculation "
                 f"{column.generated_sql} = {plain_text(right)}"

@@ -82,6 +82,8 @@ def convert_raw(value: Any, data_type: DataType) -> Any:
     if isinstance(value, list) and data_type.kind in ("interval", "time with time zone"):
         # Such a list can only be a SQL value already.
         return value
+    if data_type.kind == "float_vector" and isinstance(value, list) and set(map(type, value)) <= {float, int}:
+        return value
     if data_type.kind == "bit" and isinstance(value, str) and set(value) <= {"0", "1"}:
         # A cast would cut or pad it; a value that is stored must have the length.
         return value

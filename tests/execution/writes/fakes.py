@@ -155,7 +155,7 @@ class FakeTransport:
         self.handlers[action] = (request_type, handler)
 
     async def request(
-        self, node_id: str, action: str, request: Any, *, reply_type: type = type(None), timeout_s: float = 30.0
+        self, node_id: str, action: str, request: Any, *, reply_type: Any = None, timeout_s: float = 30.0
     ) -> Any:
         await trio.lowlevel.checkpoint()
         self.requests.append((node_id, action, request))

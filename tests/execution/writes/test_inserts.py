@@ -496,7 +496,7 @@ def test_bulk_values_are_converted_to_their_columns(tmp_path: Path) -> None:
             rows = [["1", "2020-01-01T00:00:00Z", 1, "x"], [2, 1577836800000, 2.5, 5]]
             items = await cluster.first.writes.bulk(plan, context(), rows)
             assert [item.rowcount for item in items] == [1, 1]
-            shard = [s for s in cluster.first.store.shards() if s.get(["1"], ["c1"])[0]][0]
+            shard = next(s for s in cluster.first.store.shards() if s.get(["1"], ["c1"])[0])
             assert shard.get(["1"], ["c2", "c3", "c4"]) == [(1577836800000, 1.0, "x")]
             assert [row[2] for row in cluster.rows(("c1", "c3", "c4"))] == ["x", "5"]
 
