@@ -256,12 +256,11 @@ def _all_of(found: list[KeySet | None]) -> KeySet | None:
         overlaps = any(a.keys() & b.keys() for a, b in pairs)
         # Two demands on one column: the keys of the first are tested for the second.
         is_exact = is_exact and not overlaps
-        merged: list[Assignment] = []
-        for a, b in pairs:
-            union = {**b, **a}
-            if union not in merged:
-                merged.append(union)
-        result = KeySet(tuple(merged), is_exact and result.is_exact and keys.is_exact)
+        if all(b.keys() <= a.keys() for a, b in pairs):
+            merged = result.assignments
+        else:
+            merged = tuple({**b, **a} for a, b in pairs)
+        result = KeySet(merged, is_exact and result.is_exact and keys.is_exact)
     return None if result is None else KeySet(result.assignments, is_exact and result.is_exact)
 
 

@@ -25,7 +25,7 @@ from cratepy.sql.plan.rules.filters import drop_constant_filters, narrow_outer_j
 from cratepy.sql.plan.rules.joins import order_joins
 from cratepy.sql.plan.rules.limits import push_limits_down, push_sorts_down
 from cratepy.sql.plan.subqueries import Subqueries, rewrite_subqueries
-from cratepy.sql.plan.walk import all_ids
+from cratepy.sql.plan.walk import all_ids, map_expressions, map_relations, with_short_chains
 
 Rule = Callable[[Relation], Relation]
 
@@ -78,6 +78,7 @@ class Optimized:
 def optimize(relation: Relation, fold: Fold) -> Optimized:
     """The relation as it should be distributed. Raises the CrateError of a constant that cannot be computed."""
     steps: list[Step] = []
+    relation = map_relations(relation, lambda operator: map_expressions(operator, with_short_chains))
     current = _stepped(relation, fold_constants(relation, fold), "fold_constants", steps)
     subqueries = Subqueries(count(max(all_ids(current), default=0) + 1).__next__)
     current = _stepped(current, rewrite_subqueries(current, subqueries), "rewrite_subqueries", steps)

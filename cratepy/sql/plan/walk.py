@@ -8,7 +8,7 @@ anything" is cheap to ask.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -183,30 +183,59 @@ def is_constant(expression: Expression) -> bool:
 
 def conjuncts(predicate: Expression | None) -> list[Expression]:
     """The predicates joined by AND, in order; none for a missing or TRUE predicate."""
-    if predicate is None or predicate == TRUE:
-        return []
-    if isinstance(predicate, Call) and predicate.function == "op_and":
-        return [part for argument in predicate.arguments for part in conjuncts(argument)]
-    return [predicate]
-
-
-def conjunction(predicates: Sequence[Expression]) -> Expression | None:
-    """The predicates joined by AND, each only once; None if there is none."""
-    different: list[Expression] = []
-    for predicate in predicates:
-        if predicate not in different:  # Literals may hold lists, so expressions have no hash.
-            different.append(predicate)
-    result: Expression | None = None
-    for predicate in different:
-        result = predicate if result is None else Call("op_and", (result, predicate), BOOLEAN)
-    return result
+    return [] if predicate is None else [part for part in _terms(predicate, "op_and") if part != TRUE]
 
 
 def disjuncts(predicate: Expression) -> list[Expression]:
     """The predicates joined by OR, in order."""
-    if isinstance(predicate, Call) and predicate.function == "op_or":
-        return [part for argument in predicate.arguments for part in disjuncts(argument)]
-    return [predicate]
+    return _terms(predicate, "op_or")
+
+
+def _terms(expression: Expression, function: str) -> list[Expression]:
+    """The operands of a chain of one operator; without recursion, because chains are as long as clients write them."""
+    found: list[Expression] = []
+    waiting = [expression]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Call) and node.function == function:
+            waiting.extend(reversed(node.arguments))
+        else:
+            found.append(node)
+    return found
+
+
+def conjunction(predicates: Sequence[Expression]) -> Expression | None:
+    """The predicates joined by AND, each only once unless they are very many; None if there is none."""
+    different: list[Expression] = []
+    for predicate in predicates:
+        # Literals may hold lists, so expressions have no hash and each is compared with all.
+        if len(predicates) > _COMPARED_MAX or predicate not in different:
+            different.append(predicate)
+    return _chain("op_and", different) if different else None
+
+
+#: Longer chains of AND and OR are kept as balanced trees, so that walking them needs few frames of Python's stack.
+_CHAIN_MAX: Final = 16
+_COMPARED_MAX: Final = 200
+
+
+def _chain(function: str, terms: Sequence[Expression]) -> Expression:
+    if len(terms) > _CHAIN_MAX:
+        middle = len(terms) // 2
+        return Call(function, (_chain(function, terms[:middle]), _chain(function, terms[middle:])), BOOLEAN)
+    result = terms[0]
+    for term in terms[1:]:
+        result = Call(function, (result, term), BOOLEAN)
+    return result
+
+
+def with_short_chains(expression: Expression) -> Expression:
+    """The expression with long chains of AND and OR as balanced trees; itself if there is none."""
+    if isinstance(expression, Call) and expression.function in ("op_and", "op_or"):
+        terms = _terms(expression, expression.function)
+        if len(terms) > _CHAIN_MAX:
+            return _chain(expression.function, [with_short_chains(term) for term in terms])
+    return map_parts(expression, with_short_chains)
 
 
 def is_false(predicate: Expression) -> bool:

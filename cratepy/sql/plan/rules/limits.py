@@ -49,7 +49,7 @@ def push_limits_down(relation: Relation) -> Relation:
 
 
 def _push_limit(relation: Relation) -> Relation:
-    if not isinstance(relation, Limit):
+    if not isinstance(relation, Limit) or any(_is_refused(part) for part in (relation.count, relation.offset)):
         return relation
     if isinstance(relation.count, Literal) and relation.count.value == 0:
         return nothing(relation)
@@ -75,6 +75,11 @@ def _push_limit(relation: Relation) -> Relation:
             return msgspec.structs.replace(relation, child=msgspec.structs.replace(child, limit=wanted.value))
         case _:
             return relation
+
+
+def _is_refused(expression: Expression | None) -> bool:
+    """Whether it is a count that the statement will fail for when it runs."""
+    return isinstance(expression, Literal) and isinstance(expression.value, int) and expression.value < 0
 
 
 def _limited(branch: Relation, wanted: Expression) -> Relation:
