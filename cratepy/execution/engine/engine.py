@@ -186,13 +186,17 @@ class Engine:
         flat = without_subqueries(bound)
         text = Text(context, notes)
         guard = JoinGuard(flat, [one.row_count for one in inputs], text)
-        sql = Renderer(text, guard.guarded).sql(flat)
+        sql = Renderer(text, guard).sql(flat)
         rows = sum(one.row_count for one in inputs)
+        series_check = guard.number_check() if any(isinstance(one, Series) for one in inputs) else ""
         session = self._session(rows, guard.batch_rows, merges=merges)
         for kernel in text.kernels:
             session.register_udf(kernel)
         for number, one in enumerate(inputs):
-            self._register(session, f"i{number}", one)
+            if isinstance(one, Series):
+                session.sql(f"CREATE VIEW i{number} AS {_series_sql(one, series_check)}")
+            else:
+                session.register_record_batches(f"i{number}", self._spread(one))
         return _Fragment(session, sql, text, notes, arrow_schema(output_columns(relation)))
 
     def _session(self, rows: int, batch_rows: int, *, merges: bool) -> SessionContext:
@@ -205,21 +209,6 @@ class Engine:
             .set("datafusion.optimizer.prefer_hash_join", "false" if merges else "true")
         )
         return SessionContext(config, self._runtime)
-
-    def _register(self, session: SessionContext, name: str, given: EngineInput) -> None:
-        if isinstance(given, Series):
-            column = given.columns[0]
-            cast = "Int32" if column.type.kind == "integer" else "Int64"
-            # The engine's series ends by comparing after adding, which would overflow at the largest number.
-            last = given.last if abs(given.last) + abs(given.step) < 2**63 else given.last - given.step
-            series = f"SELECT value FROM generate_series({given.first}, {last}, {given.step})"
-            if last != given.last:
-                series += f" UNION ALL SELECT CAST('{given.last}' AS BIGINT)"
-            session.sql(
-                f"CREATE VIEW {name} AS SELECT arrow_cast(value, '{cast}') AS c{column.id} FROM ({series}) AS s(value)"
-            )
-            return
-        session.register_record_batches(name, self._spread(given))
 
     def _spread(self, given: FragmentInput) -> list[list[pa.RecordBatch]]:
         """The batches as they are if they come in enough partitions, else dealt out; never an empty list."""
@@ -240,6 +229,18 @@ class Engine:
         if notes.is_stopped and not isinstance(error, CrateError):
             return failures.killed(context.job_id)
         return failures.translated(error, noted=notes.error, job_id=context.job_id, memory_bytes=self._memory_bytes)
+
+
+def _series_sql(series: Series, check: str) -> str:
+    """The engine's own series, which neither yields (hence the check) nor survives adding to the largest number."""
+    column = series.columns[0]
+    kind = "Int32" if column.type.kind == "integer" else "Int64"
+    is_safe = max(abs(series.first), abs(series.last)) + abs(series.step) < 2**63
+    last = series.last if is_safe else series.last - series.step
+    rows = f"SELECT value FROM generate_series({series.first}, {last}, {series.step}) AS s(value)"
+    if not is_safe:
+        rows += f" UNION ALL SELECT CAST('{series.last}' AS BIGINT)"
+    return f"SELECT arrow_cast(value, '{kind}') AS c{column.id} FROM ({rows}) AS s(value) WHERE {check}(value)"
 
 
 def _pieces(batch: pa.RecordBatch, count: int) -> list[pa.RecordBatch]:

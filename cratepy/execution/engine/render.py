@@ -14,13 +14,13 @@ makes the order meaningless. ::
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from cratepy.errors import BadRequest
 from cratepy.execution.engine.casting import arrow_cast
 from cratepy.execution.engine.expressions import Text, aggregate, render, set_call, sort_keys, window
+from cratepy.execution.engine.stopping import JoinGuard
 from cratepy.execution.engine.substitution import substituted
 from cratepy.functions.evaluate import NO_COLUMNS, is_volatile, value_of
 from cratepy.model.expressions import Aggregate, Column, Expression, SortKey, Window
@@ -78,10 +78,10 @@ class _Select:
 class Renderer:
     """Renders one fragment whose leaves are numbered inputs: input 3 is the table ``i3``.
 
-    ``guard`` puts a check into the condition of a join, so that the join can be stopped.
+    ``guard`` says where the checks stand by which a join can be stopped.
     """
 
-    def __init__(self, text: Text, guard: Callable[[str, Join], str]) -> None:
+    def __init__(self, text: Text, guard: JoinGuard) -> None:
         self._text = text
         self._guard = guard
         self._aliases = 0
@@ -242,21 +242,29 @@ class Renderer:
         return self._table(f"({sql}) AS {self._alias()}", output_columns(relation))
 
     def _join(self, relation: Join) -> _Select:
-        left = self._side(relation.left)
-        right = self._side(relation.right)
+        checks = self._guard.checks(relation)
+        left = self._side(relation.left, checks.left)
+        right = self._side(relation.right, checks.right)
         columns = output_columns(relation)
-        if relation.kind == "cross" or relation.condition is None:
-            source = f"{left} CROSS JOIN {right}"
+        conditions = [check for check in (checks.pairs,) if check is not None]
+        if relation.condition is not None:
+            conditions.append(render(relation.condition, self._text))
+        if conditions:
+            kind = "inner" if relation.kind == "cross" else relation.kind
+            source = f"{left} {_JOINS[kind]} {right} ON {' AND '.join(conditions)}"
         else:
-            condition = render(relation.condition, self._text)
-            source = f"{left} {_JOINS[relation.kind]} {right} ON {self._guard(condition, relation)}"
+            source = f"{left} CROSS JOIN {right}"
         shown = ", ".join(f"c{column.id}" for column in columns) or "1 AS none"
         return self._table(f"(SELECT {shown} FROM {source}) AS {self._alias()}", columns)
 
-    def _side(self, relation: Relation) -> str:
+    def _side(self, relation: Relation, check: str | None = None) -> str:
         select = self._select(relation)
         if not select.limit:
             select.order = ()
+        if check is not None:
+            if not select.is_plain:
+                select = self._wrapped(select)
+            select.where.append(check)
         return self._nested(select)
 
     def _set_operation(self, relation: SetOperation) -> _Select:
