@@ -29,7 +29,7 @@ from cratepy.execution.jobs import JobRegistry, Operation
 from cratepy.execution.local_view import LocalView
 from cratepy.execution.passing import Passer, passing
 from cratepy.execution.runs import Run, node_lost, unroutable_error
-from cratepy.execution.small import ShortFragments
+from cratepy.execution.small import is_short
 from cratepy.execution.sources import Leaf, LocalSources, leaves, read_leaf
 from cratepy.execution.spill import BatchBuffer
 from cratepy.model.plan import HashPartition, Phase
@@ -55,7 +55,6 @@ class NodeParts:
     jobs: JobRegistry
     system_tables: SystemTables
     view: Callable[[], LocalView]
-    short: ShortFragments
     spill_path: Path
     name_of: Callable[[str], str]
     exchange_memory_bytes: int = limits.EXCHANGE_MEMORY_BYTES_MAX
@@ -219,7 +218,7 @@ async def _compute(
     if isinstance(phase.output, HashPartition):
         partition_by = phase.output.keys
         partition_count = len(run.phase(phase.output.phase).nodes)
-    if partition_count == 1 and parts.short.is_short(phase.relation, [i.row_count for i in inputs]):
+    if partition_count == 1 and is_short(phase.relation, [i.row_count for i in inputs]):
         for batch in await parts.engine.run_small(phase.relation, inputs, context):
             if batch.num_rows > 0 and not await take(0, batch):
                 return

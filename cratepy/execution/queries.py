@@ -38,7 +38,8 @@ from cratepy.execution.messages import CancelRun, RunFailed, RunPlan, Started, S
 from cratepy.execution.phases import NodeParts, client_error, read_local, run_phases
 from cratepy.execution.results import Result
 from cratepy.execution.runs import Run, RunTable, Unroutable
-from cratepy.execution.small import constant_row
+from cratepy.execution.sleeping import Sleeps
+from cratepy.execution.small import constant_row, is_short
 from cratepy.execution.sources import leaves, resolve_shards
 from cratepy.model.arrow import from_arrow
 from cratepy.model.plan import QueryPlan, StatementContext, SubPlan
@@ -108,6 +109,7 @@ class QueryRunner:
         self._nursery: trio.Nursery | None = None
         #: Cancellations that could not be sent, by node; they are sent when it is back.
         self._unsent: dict[str, deque[str]] = {}
+        self._sleeps = Sleeps()
 
     def start(self, nursery: trio.Nursery) -> None:
         """Answer other nodes; tasks of queries live in this nursery."""
@@ -131,6 +133,9 @@ class QueryRunner:
         try:
             with job.scope():
                 context = await self._with_subqueries(job, plan, context, state_version)
+                sleep_s = self._sleeps.seconds(plan, context)
+                if sleep_s > 0:
+                    await trio.sleep(sleep_s)
                 run = self._new_run(job, plan, context)
                 batches = await self._run_short(run)
         except Exception as raised:
@@ -181,11 +186,9 @@ class QueryRunner:
         wanted = leaves(phase.relation)
         assert not any(isinstance(leaf, ExchangeInput) for leaf in wanted), "a single phase reads from no other"
         self._runs.add(run)
-        is_short = False
         try:
             inputs = await read_local(wanted, phase, run, self._parts)
-            is_short = self._parts.short.is_short(phase.relation, [i.row_count for i in inputs])
-            if not is_short:
+            if not is_short(phase.relation, [i.row_count for i in inputs]):
                 run.ready_inputs = inputs
                 return None
             with self._parts.jobs.operation(run.job_id, "collect"):

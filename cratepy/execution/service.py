@@ -31,7 +31,6 @@ from cratepy.execution.refresh import Refresher
 from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.runs import RunTable, unroutable_error
 from cratepy.execution.shards import ShardKeeper
-from cratepy.execution.small import ShortFragments
 from cratepy.execution.statements import Killer, explain, run_command
 from cratepy.execution.system.tables import SystemTables
 from cratepy.execution.writes.service import WriteService
@@ -104,7 +103,6 @@ class ExecutionService:
             jobs=self._jobs,
             system_tables=system_tables,
             view=self.local_view,
-            short=ShortFragments(),
             spill_path=spill_path if spill_path is not None else Path(tempfile.gettempdir()),
             name_of=self._node_name,
         )

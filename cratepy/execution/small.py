@@ -2,7 +2,7 @@
 
 In: a relation and how many rows its inputs have. Out: yes or no. A stream costs half a millisecond more than one call, but a
 call cannot be stopped in the middle (``reference``: DataFusion's ``collect``), so only what touches a bounded number of rows
-and calls nothing that waits is called short. The bound follows the operators: joins multiply, everything that makes rows of
+is called short. The bound follows the operators: joins multiply, everything that makes rows of
 its own (table functions, recursion) is unbounded.
 """
 
@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, assert_never
+from typing import assert_never
 
-import msgspec
 import pyarrow as pa
 
 from cratepy import limits
@@ -43,9 +42,6 @@ from cratepy.model.relations import (
     output_columns,
 )
 
-#: Functions that may take any time for one row.
-_SLOW_FUNCTIONS: Final = frozenset({"pg_sleep", "pg_sleep_for", "pg_sleep_until"})
-
 
 def constant_row(relation: Relation, context: StatementContext) -> pa.RecordBatch | None:
     """The one row of a SELECT of literals and parameters without FROM (``SELECT 1``, the usual ping); None for any other.
@@ -69,22 +65,9 @@ def _is_constant(expression: Expression) -> bool:
     return isinstance(expression, Literal | Parameter)
 
 
-class ShortFragments:
-    """Remembers per relation whether it calls something slow: plans are cached, so it is asked again and again."""
-
-    def __init__(self) -> None:
-        self._calls_slow: dict[int, tuple[Relation, bool]] = {}
-
-    def is_short(self, relation: Relation, input_rows: Sequence[int]) -> bool:
-        """``input_rows`` are the rows of each input leaf, in the engine's order."""
-        if rows_touched(relation, iter(input_rows)) > limits.SMALL_FRAGMENT_ROWS_MAX:
-            return False
-        known = self._calls_slow.get(id(relation))
-        if known is None or known[0] is not relation:
-            if len(self._calls_slow) >= limits.PLAN_CACHE_ENTRIES_MAX:
-                self._calls_slow.clear()
-            known = self._calls_slow[id(relation)] = (relation, _calls_slow(relation))
-        return not known[1]
+def is_short(relation: Relation, input_rows: Sequence[int]) -> bool:
+    """``input_rows`` are the rows of each input leaf, in the engine's order."""
+    return rows_touched(relation, iter(input_rows)) <= limits.SMALL_FRAGMENT_ROWS_MAX
 
 
 def rows_touched(relation: Relation, inputs: Iterator[int]) -> float:
@@ -113,11 +96,3 @@ def rows_touched(relation: Relation, inputs: Iterator[int]) -> float:
             return math.inf
         case _:
             assert_never(relation)
-
-
-def _calls_slow(node: Any) -> bool:
-    if isinstance(node, msgspec.Struct):
-        if getattr(node, "function", None) in _SLOW_FUNCTIONS:
-            return True
-        return any(_calls_slow(getattr(node, name)) for name in node.__struct_fields__)
-    return isinstance(node, tuple) and any(_calls_slow(part) for part in node)

@@ -31,7 +31,6 @@ from cratepy.execution.queries import QueryRunner
 from cratepy.execution.results import Result
 from cratepy.execution.runs import RunTable
 from cratepy.execution.service import ExecutionService
-from cratepy.execution.small import ShortFragments
 from cratepy.execution.system.tables import SystemTables
 from cratepy.model.commands import Command
 from cratepy.model.names import RelationName
@@ -310,7 +309,6 @@ async def _start_node(node_id: str, nursery: trio.Nursery, tmp_path: Path, excha
         jobs=jobs,
         system_tables=FakeSystemTables(),
         view=view,
-        short=ShortFragments(),
         spill_path=tmp_path / node_id,
         name_of=lambda other: f"name-{other}",
         exchange_memory_bytes=exchange_memory_bytes,

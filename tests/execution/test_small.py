@@ -1,4 +1,4 @@
-"""What may run in one go on a thread: bounded rows, nothing that waits."""
+"""What may run in one go on a thread: bounded rows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import pytest
 
 from cratepy import limits
-from cratepy.execution.small import ShortFragments, constant_row, rows_touched
-from cratepy.model.expressions import Call, Column, Literal, Parameter
-from cratepy.model.relations import Filter, Item, Join, Project, Relation, SetOperation, TableFunction, Values
+from cratepy.execution.small import constant_row, is_short, rows_touched
+from cratepy.model.expressions import Call, Literal, Parameter
+from cratepy.model.relations import Item, Join, Project, Relation, SetOperation, TableFunction, Values
 from cratepy.model.types import BIGINT, BOOLEAN, TEXT
 from tests.execution.fakes import COLUMN, scan, statement
 
@@ -33,24 +33,9 @@ def test_operators_bound_their_rows(relation: Relation, inputs: list[int], rows:
 
 
 def test_many_rows_or_a_big_join_are_not_short() -> None:
-    short = ShortFragments()
-    assert short.is_short(scan(), [limits.SMALL_FRAGMENT_ROWS_MAX])
-    assert not short.is_short(scan(), [limits.SMALL_FRAGMENT_ROWS_MAX + 1])
-    assert not short.is_short(Join("inner", scan(), scan(), None), [1_000, 1_000])
-
-
-@pytest.mark.parametrize(
-    "relation",
-    [
-        Filter(scan(), SLEEP),
-        Project(Values(rows=((),), columns=()), (Item(3, "s", SLEEP),)),
-        Project(scan(), (Item(3, "s", Call("op_or", (Column(1, "a", BOOLEAN), SLEEP), BOOLEAN)),)),
-    ],
-)
-def test_whatever_sleeps_is_not_short(relation: Relation) -> None:
-    short = ShortFragments()
-    assert not short.is_short(relation, [1])
-    assert not short.is_short(relation, [1]), "also when it is asked again"
+    assert is_short(scan(), [limits.SMALL_FRAGMENT_ROWS_MAX])
+    assert not is_short(scan(), [limits.SMALL_FRAGMENT_ROWS_MAX + 1])
+    assert not is_short(Join("inner", scan(), scan(), None), [1_000, 1_000])
 
 
 def test_a_row_of_constants_needs_no_engine() -> None:
