@@ -117,6 +117,7 @@ class Leadership:
         self._failures: dict[str, int] = {}
         self._applied: dict[str, int] = {}
         self._lagging: dict[str, int] = {}
+        self._committed: tuple[int, int] | None = None
         self.publication: Publication | None = None
         #: Set when this node cannot be master any longer; the coordinator then steps down.
         self.has_failed = False
@@ -237,10 +238,13 @@ class Leadership:
     def on_published(self, source: str, answer: Published) -> None:
         """A follower has accepted."""
         publication = self.publication
-        if publication is None or publication.at != (answer.term, answer.version):
-            return
-        self._count_vote(answer, source)
-        self._on_accepted(source, publication)
+        if publication is not None and publication.at == (answer.term, answer.version):
+            self._count_vote(answer, source)
+            self._on_accepted(source, publication)
+        elif self._committed == (answer.term, answer.version):
+            # Slower than the grace: nobody waits for it, but it must learn that its state is committed.
+            self._count_vote(answer, source)
+            self._outbox.send(source, Commit(answer.term, answer.version))
 
     def _on_accepted(self, source: str, publication: Publication) -> None:
         term, version = publication.at
@@ -255,6 +259,7 @@ class Leadership:
     def _commit(self, publication: Publication) -> None:
         term, version = publication.at
         publication.is_committed = True
+        self._committed = publication.at
         # Followers apply while this node does; theirs is the longer way.
         for node_id in sorted(publication.accepted - {self._me.id}):
             self._outbox.send(node_id, Commit(term, version))

@@ -93,6 +93,8 @@ class SimulatedCluster:
         self.loss = 0.0
         self.repeat = 0.0
         self.delay_s = (0.0005, 0.005)
+        #: Longest time of a durable write, where it is not the usual one.
+        self.write_s: dict[str, float] = {}
         self.answers: dict[int, str] = {}
         self.messages = self.crashes = self.elections = 0
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -180,8 +182,14 @@ class SimulatedCluster:
                     self.schedule(delay_s, self._fire, node_id, node, TimerFired(name, generation))
                 case Persist(term, state):
                     node.is_writing = True
+                    longest_s = self.write_s.get(node_id, 0.01)
                     self.schedule(
-                        self.random.uniform(0.0001, 0.01), self._written, node_id, node, (term, state), effects
+                        self.random.uniform(longest_s / 100, longest_s),
+                        self._written,
+                        node_id,
+                        node,
+                        (term, state),
+                        effects,
                     )
                     return
                 case Apply(state):

@@ -134,6 +134,18 @@ def test_a_silent_follower_delays_one_publication_by_the_grace_only() -> None:
     assert silent not in cluster.accepted(leader).nodes
 
 
+def test_a_follower_with_a_slow_disk_learns_late_that_its_state_is_committed() -> None:
+    for seed in range(20):
+        cluster = SimulatedCluster(seed=seed, nodes=3).formed()
+        leader = cluster.leaders[0]
+        slow = next(n for n in cluster.ids if n != leader)
+        cluster.write_s[slow] = 2.0
+        ticket = cluster.submit(leader)
+        cluster.run(cluster.now + 4)
+        assert cluster.answers[ticket] == "ok"
+        assert cluster.checker.applied[slow] == cluster.checker.applied[leader], seed
+
+
 def test_a_cluster_that_was_never_bootstrapped_elects_nobody() -> None:
     cluster = SimulatedCluster(seed=6, nodes=3)
     for node_id in cluster.ids:
