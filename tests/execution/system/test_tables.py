@@ -65,8 +65,8 @@ LOCAL = LocalView(
     jobs=lambda: [JOB],
     jobs_log=lambda: [JobLogEntry(job=JOB, ended_ms=5, error=None, duration_ms=4.0, rowcount=1)],
     operations=lambda: [OperationEntry(id="0", job_id="j", name="collect", started_ms=1, used_bytes=0)],
-    operations_log=lambda: [],
-    shards=lambda: [],
+    operations_log=list,
+    shards=list,
     sessions=lambda: [
         SessionEntry(
             id=2,
