@@ -82,7 +82,11 @@ KNOWN_WITHOUT_EFFECT: Final = (
 
 
 def load_config(
-    overrides: Sequence[str] = (), *, file: Path | None = None, data: Path | None = None, environment: Mapping[str, str] | None = None
+    overrides: Sequence[str] = (),
+    *,
+    file: Path | None = None,
+    data: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> NodeConfig:
     """The configuration from a file and ``key=value`` overrides. Raises ConfigError naming the setting."""
     given: dict[str, Any] = {}

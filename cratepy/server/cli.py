@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
         help="run one node in the foreground",
         description="Run one node in the foreground. A single node needs no option at all; its data goes to ./data.",
     )
-    start.add_argument("-C", dest="settings", metavar="key=value", action="append", default=[], help="a setting; may be repeated")
+    start.add_argument(
+        "-C", dest="settings", metavar="key=value", action="append", default=[], help="a setting; may be repeated"
+    )
     start.add_argument("--data", type=Path, metavar="DIR", help="data directory (setting path.data; default ./data)")
     start.add_argument("--config", type=Path, metavar="FILE", help="settings file (crate.yml)")
     start.add_argument("--verbose", action="store_true", help="log at level DEBUG")
