@@ -238,7 +238,7 @@ class Changer:
             items = await one_by_one(self.update, plan, context, parameter_rows)
             return _with_missing(plan, items, context, parameter_rows)
         ids, candidates = self._keys(plan, context, parameter_rows)
-        given = list(zip(*parameter_rows, strict=False))
+        given = [[row[i] for row in parameter_rows] for i in range(min(map(len, parameter_rows)))]
         errors: dict[int, CrateError] = {}
         assigned = []
         for item in plan.assignments:

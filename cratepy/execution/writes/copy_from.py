@@ -32,7 +32,15 @@ from cratepy.execution.writes.copy_files import (
     find_files,
     read_blocks,
 )
-from cratepy.execution.writes.copy_parse import ParsedBlock, csv_header, parse_csv, parse_json, parse_parquet
+from cratepy.execution.writes.copy_parse import (
+    CsvMemory,
+    ParsedBlock,
+    csv_header,
+    json_decoder,
+    parse_csv,
+    parse_json,
+    parse_parquet,
+)
 from cratepy.execution.writes.copy_progress import CopyProgress, FileSummary
 from cratepy.execution.writes.growth import definition_of
 from cratepy.execution.writes.layout import TableLayout, make_layout
@@ -119,7 +127,9 @@ class _CopyRun:
         self._wanted = plan.targets or tuple(column.name for column in layout.columns)
         self._positional = plan.targets or tuple(c.name for c in layout.columns if c.name not in generated)
         self._defaults = {item.name: item.expression for item in plan.insert.defaults}
+        self._decoder = json_decoder(self._wanted)
         self._names: tuple[str, ...] = ()
+        self._csv = CsvMemory()
 
     async def copy_file(self, file: SourceFile) -> None:
         """All blocks of one file; its summary is in the progress afterwards."""
@@ -176,8 +186,8 @@ class _CopyRun:
         if not isinstance(data, bytes):
             return parse_parquet(data, wanted, layout, block.first_line)
         if file.format == "csv":
-            return parse_csv(data, self._names, wanted, layout, block.first_line, self._options)
-        return parse_json(data, wanted, layout, block.first_line)
+            return parse_csv(data, self._names, wanted, layout, block.first_line, self._options, self._csv)
+        return parse_json(data, wanted, layout, block.first_line, self._decoder)
 
     async def _write(self, parsed: ParsedBlock) -> BlockOutcome:
         columns = [

@@ -190,7 +190,7 @@ class Inserter:
         if plan.columns_data is not None:
             return [list(values) * items for values in plan.columns_data], len(plan.columns_data[0])
         assert plan.rows is not None
-        given = list(zip(*parameter_rows, strict=False))
+        given = [[row[i] for row in parameter_rows] for i in range(min(map(len, parameter_rows)))]
         width = len(plan.rows)
         if width == 1:
             return self._bulk_row(plan, plan.rows[0], given, items, layout, context), 1
@@ -208,7 +208,7 @@ class Inserter:
         self,
         plan: InsertPlan,
         row: tuple[Expression, ...],
-        given: list[tuple[Any, ...]],
+        given: list[list[Any]],
         count: int,
         layout: TableLayout,
         context: StatementContext,
@@ -221,7 +221,7 @@ class Inserter:
                 case Literal():
                     columns.append([expression.value] * count)
                 case Parameter() if holds_objects(data_type):
-                    columns.append(list(given[expression.index]))
+                    columns.append(given[expression.index])
                 case Parameter():
                     columns.append(column_of_raw_values(given[expression.index], data_type, errors))
                 case _:
@@ -235,7 +235,7 @@ class Inserter:
     def _computed(
         self,
         expression: Expression,
-        given: list[tuple[Any, ...]],
+        given: list[list[Any]],
         count: int,
         context: StatementContext,
         errors: dict[int, CrateError],

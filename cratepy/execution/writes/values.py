@@ -185,7 +185,7 @@ def text_column(array: pa.Array, data_type: DataType) -> pa.Array | None:
         if kind == "text":
             return array
         if data_type.is_timestamp:
-            return _timestamps(array)
+            return _timestamps(array, data_type)
         if data_type.is_integer or kind in ("real", "double precision"):
             # Arrow refuses blanks, signs and words that it does not know; then each value is looked at.
             return array.cast(stored_type(data_type))
@@ -194,11 +194,13 @@ def text_column(array: pa.Array, data_type: DataType) -> pa.Array | None:
     return None
 
 
-def _timestamps(array: pa.Array) -> pa.Array:
+def _timestamps(array: pa.Array, data_type: DataType) -> pa.Array:
     try:
         return array.cast(pa.timestamp("ms"))
     except pa.ArrowInvalid:
-        # With an offset or Z; local time and offset cannot be mixed in one cast.
+        if data_type.kind != "timestamp with time zone":
+            # Without time zone an offset is dropped, not applied; each value is looked at.
+            raise
         return array.cast(pa.timestamp("ms", tz="UTC")).cast(pa.timestamp("ms"))
 
 
