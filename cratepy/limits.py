@@ -137,6 +137,8 @@ FILE_THREADS_MAX: Final = 4
 RESULT_BATCHES_AHEAD: Final = 2
 #: Bytes of a batch on a data stream, above which it is cut further (far below TRANSPORT_FRAME_BYTES_MAX).
 STREAM_BATCH_BYTES: Final = 8 * MIB
+#: A batch with more bytes than this is compacted for another node on a worker thread.
+COMPACT_INLINE_BYTES_MAX: Final = 128 * KIB
 #: Bytes an exchange input may have in its file.
 EXCHANGE_FILE_BYTES_MAX: Final = 64 * 1024 * MIB
 #: A fragment that can touch at most this many rows is run in one go on a worker thread instead of as a stream.
@@ -228,6 +230,8 @@ SHARDS_PER_NODE_MAX: Final = 1_000
 DISCOVERY_PEERS_MAX: Final = 1_000
 #: Events waiting for the coordination core of a node; more means that it is stuck.
 COORDINATION_QUEUE_MAX: Final = 20_000
+#: Coordination messages kept of a node that this one is still connecting to.
+COORDINATION_HELD_MAX: Final = 64
 #: A command is refused when no master has been known for that long.
 NO_MASTER_PATIENCE_S: Final = 1.0
 #: How long a node that stops tries to tell the master.

@@ -21,7 +21,9 @@ from typing import Protocol, TypeVar, assert_never
 import pyarrow as pa
 import trio
 
-from cratepy.execution.batches import compact, slices
+from cratepy import limits
+from cratepy.execution.batches import batch_bytes, compact, slices
+from cratepy.execution.cpu import Workers
 from cratepy.execution.spill import BatchBuffer
 from cratepy.model.plan import Broadcast, Gather, HashPartition, Output
 
@@ -65,11 +67,12 @@ def stream_key(run_id: str, *, phase: int, sender: str) -> str:
 class Outbox:
     """The open streams of one phase on one node. Made by :func:`outbox`."""
 
-    def __init__(self, output: Output, senders: Sequence[Sender], are_local: Sequence[bool]) -> None:
+    def __init__(self, output: Output, senders: Sequence[Sender], are_local: Sequence[bool], workers: Workers) -> None:
         assert not isinstance(output, Gather) or len(senders) == 1, "a gather has one receiver"
         self._output = output
         self._senders: list[Sender | None] = list(senders)
         self._are_local = are_local
+        self._workers = workers
 
     async def send(self, partition: int, batch: pa.RecordBatch) -> None:
         """Send the rows where they belong, when there is room. Raises NobodyListens, PeerUnavailable."""
@@ -88,8 +91,13 @@ class Outbox:
                 if self._are_local[target]:
                     await self._send(target, piece)
                 else:
-                    compacted = compact(piece) if compacted is None else compacted
+                    compacted = await self._compacted(piece) if compacted is None else compacted
                     await self._send(target, compacted)
+
+    async def _compacted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if batch_bytes(batch) <= limits.COMPACT_INLINE_BYTES_MAX:
+            return compact(batch)
+        return await self._workers.compute(compact, batch)
 
     async def _send(self, target: int, batch: pa.RecordBatch) -> None:
         sender = self._senders[target]
@@ -112,6 +120,7 @@ class Outbox:
 async def outbox(
     streams: Streams,
     output: Output,
+    workers: Workers,
     *,
     node_id: str,
     receivers: Sequence[str],
@@ -127,7 +136,7 @@ async def outbox(
     try:
         for receiver in receivers:
             senders.append(await streams.open_stream(receiver, key))  # noqa: PERF401 - each must be ended if the next fails
-        box = Outbox(output, senders, [receiver == node_id for receiver in receivers])
+        box = Outbox(output, senders, [receiver == node_id for receiver in receivers], workers)
         yield box
     except NobodyListens:
         return

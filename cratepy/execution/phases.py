@@ -131,6 +131,7 @@ async def _run_phase(phase: Phase, run: Run, parts: NodeParts, deliver: Deliver 
         async with outbox(
             parts.streams,
             phase.output,
+            parts.workers,
             node_id=parts.node_id,
             receivers=run.phase(phase.output.phase).nodes,
             key=stream_key(run.id, phase=phase.id, sender=parts.node_id),
