@@ -108,8 +108,8 @@ class Driver:
         self._events: deque[Event | Arrived] = deque()
         self._wakeup = trio.Event()
         self._timers: list[tuple[float, int, str]] = []
-        #: Join messages of nodes this one has no connection to yet: a member must be reachable both ways.
-        self._held: dict[str, Arrived] = {}
+        #: Packets of nodes this one has no connection to yet: it could not answer, so they wait until it can.
+        self._held: dict[str, list[Arrived]] = {}
         # One publication goes to many nodes: it is computed once.
         self._packed: tuple[Publish, PublishDiff] | None = None
         packet_type: Any = Packet
@@ -140,10 +140,15 @@ class Driver:
                 )
                 return
             self._learn(packet.node)
-            if not self._transport.connected(source):
-                self._held[source] = arrived
-                return
-        self.post(arrived)
+        elif isinstance(packet, Publish) and source in packet.state.nodes:
+            self._learn(packet.state.nodes[source])
+        if self._transport.connected(source):
+            self.post(arrived)
+            return
+        held = self._held.setdefault(source, [])
+        if len(held) < limits.COORDINATION_HELD_MAX:
+            held.append(arrived)
+        self._transport.retry_now()
 
     def _is_living_twin(self, node: NodeInfo) -> bool:
         known = self._core.kernel.accepted.nodes.get(node.id)
@@ -155,8 +160,7 @@ class Driver:
 
     def _on_connect(self, node_id: str) -> None:
         self.post(Connected(node_id))
-        held = self._held.pop(node_id, None)
-        if held is not None:
+        for held in self._held.pop(node_id, ()):
             self.post(held)
 
     def _on_disconnect(self, node_id: str) -> None:

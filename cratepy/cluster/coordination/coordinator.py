@@ -403,6 +403,9 @@ class Coordinator:
     def _count_late_vote(self, answer: Published, source: str) -> None:
         """A vote that came with an acceptance; one that is missing went elsewhere, and needs another election to come."""
         if answer.join is not None and answer.join.vote.term == self.kernel.term:
+            if self._leadership is not None and self.kernel.accepted.nodes.get(source) != answer.join.node:
+                # It has started anew since it was a member: its shards are not open any more.
+                self._leadership.enqueue(NodeJoin(answer.join.node))
             try:
                 self.kernel.join(source, answer.join.vote)
             except Rejected:
