@@ -29,7 +29,7 @@ from cratepy.model.schema import TableDefinition
 from cratepy.model.types import DataType
 
 #: Below this many rows a Python loop is faster than the array operations.
-_VECTOR_ROWS_MIN: Final = 64
+_VECTOR_ROWS_MIN: Final = 2_000
 
 
 # --- texts of key values ---------------------------------------------------------------------------------------------

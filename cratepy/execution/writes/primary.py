@@ -65,18 +65,28 @@ class PrimaryWriter:
         return copy
 
     async def write(self, copy: Shard, batch: WriteBatch) -> WriteResult:
-        """Write a batch: on the loop if it is small, else on a worker thread. It is not durable yet."""
-        is_small = len(batch.ids) <= limits.WRITE_INLINE_ROWS
+        """Write a batch; it is not durable yet. Raises CrateError or StaleRouting."""
+        (result,) = await self.write_all([(copy, batch)])
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    async def write_all(
+        self, batches: Sequence[tuple[Shard, WriteBatch]]
+    ) -> list[WriteResult | CrateError | StaleRouting]:
+        """Write batches to several shards: on the loop if they are small, else on a worker thread."""
+        rows = sum(len(batch.ids) for _, batch in batches)
+        is_small = rows <= limits.WRITE_INLINE_ROWS
         # The sum over all shards is not worth its time for every single row.
         self._unchecked_writes += 1
         if not is_small or self._unchecked_writes >= _CHECK_EVERY_WRITES:
             self._unchecked_writes = 0
             if self._store.buffered_bytes > limits.WRITE_BUFFER_BYTES_MAX:
-                await self._wait_for_buffer(copy)
+                await self._wait_for_buffer(batches[0][0])
         if is_small:
-            return copy.write(batch)
+            return _write_each(batches)
         # A write that has begun is not abandoned: its outcome would be unknown.
-        return await trio.to_thread.run_sync(copy.write, batch, limiter=self._threads)
+        return await trio.to_thread.run_sync(_write_each, batches, limiter=self._threads)
 
     async def wait_durable(self, written: Sequence[tuple[Shard, int]]) -> None:
         """Return when all these (shard, translog position) are on disk; raises ShardFailed if one will never be.
@@ -180,6 +190,17 @@ class PrimaryWriter:
                 )
             await trio.to_thread.run_sync(copy.refresh, limiter=self._threads)
             await trio.sleep(limits.WRITE_BUFFER_POLL_S)
+
+
+def _write_each(batches: Sequence[tuple[Shard, WriteBatch]]) -> list[WriteResult | CrateError | StaleRouting]:
+    """One shard after the other; an error is the outcome of its own shard only."""
+    results: list[WriteResult | CrateError | StaleRouting] = []
+    for copy, batch in batches:
+        try:
+            results.append(copy.write(batch))
+        except (CrateError, StaleRouting) as error:
+            results.append(error)
+    return results
 
 
 class _Barrier:

@@ -106,31 +106,34 @@ class WriteRouter:
         report = WriteReport()
         if wants_versions:
             report.versions = [None] * len(writes.ids)
-        parts = _split(writes)
-        local: list[tuple[_Part, Shard, WriteResult, int]] = []
+        local: list[tuple[_Part, Shard, int]] = []
         remote: list[_Part] = []
         state = self._cluster.state
-        for part in parts:
+        for part in _split(writes):
             copy, term = self._local_copy(state, writes.definition, part.shard)
             if copy is None:
                 remote.append(part)
-                continue
-            try:
-                result = await self._primary.write(copy, _batch(part.writes, term))
-            except StaleRouting:
-                remote.append(part)
-            except CrateError as error:
-                _fail(report, part, error)
             else:
-                local.append((part, copy, result, term))
+                local.append((part, copy, term))
+        written: list[tuple[_Part, Shard, WriteResult, int]] = []
+        if local:
+            results = await self._primary.write_all([(copy, _batch(part.writes, term)) for part, copy, term in local])
+            for (part, copy, term), result in zip(local, results, strict=True):
+                match result:
+                    case WriteResult():
+                        written.append((part, copy, result, term))
+                    case StaleRouting():
+                        remote.append(part)
+                    case CrateError():
+                        _fail(report, part, result)
         if remote:
             in_flight = trio.Semaphore(limits.WRITE_BATCHES_IN_FLIGHT_MAX)
             async with trio.open_nursery() as nursery:
                 for part in remote:
                     nursery.start_soon(self._write_part, part, report, in_flight)
-                await self._finish_local(local, report)
+                await self._finish_local(written, report)
         else:
-            await self._finish_local(local, report)
+            await self._finish_local(written, report)
         return report
 
     async def write_one(self, layout: TableLayout, kind: Kind, id: str, rows: pa.RecordBatch) -> str | None:
