@@ -47,7 +47,7 @@ def compile_text(
     catalog = CatalogView(state, session.search_path)
     compiled: list[CompiledStatement] = []
     for parsed in parse(text):
-        analysis = analyze(parsed, catalog, parameter_types=parameter_types, session=session, fold=fold)
+        analysis = analyze(parsed, catalog, parameter_types=parameter_types, session=session, fold=fold, new_id=new_id)
         planned = plan_statement(analysis.statement, around)
         compiled.append(
             CompiledStatement(
