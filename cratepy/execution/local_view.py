@@ -73,7 +73,22 @@ class SessionEntry:
     started_ms: int
     last_statement: str
     is_ssl: bool
+    last_job_id: str | None = None
     settings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobProgress:
+    """How far a COPY FROM is."""
+
+    bytes_done: int
+    bytes_total: int
+    rows: int
+
+
+def no_progress(job_id: str) -> JobProgress | None:
+    """For jobs that do not tell, which are most."""
+    return None
 
 
 def no_entries() -> tuple[()]:
@@ -94,6 +109,8 @@ class LocalView:
     #: The open shards of this node; ``shard.stats()`` gives their figures, ``state`` their routing.
     shards: Callable[[], Sequence[Shard]]
     sessions: Callable[[], Sequence[SessionEntry]] = no_entries
+    #: Job id → progress, for statements that tell.
+    progress: Callable[[str], JobProgress | None] = no_progress
 
     @property
     def node(self) -> NodeInfo | None:

@@ -23,7 +23,7 @@ from cratepy.errors import CrateError, RequestTimeout, ShardUnavailable, StaleRo
 from cratepy.execution.cpu import Workers
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.jobs import Job, JobRegistry
-from cratepy.execution.local_view import LocalView, SessionEntry, no_entries
+from cratepy.execution.local_view import JobProgress, LocalView, SessionEntry, no_entries
 from cratepy.execution.lookups import LookupService
 from cratepy.execution.phases import NodeParts, client_error
 from cratepy.execution.queries import QueryRunner
@@ -210,7 +210,14 @@ class ExecutionService:
             operations_log=self._jobs.operations_log,
             shards=self._store.shards,
             sessions=self.sessions,
+            progress=self._progress,
         )
+
+    def _progress(self, job_id: str) -> JobProgress | None:
+        copy = self._writes.copy_progress(job_id)
+        if copy is None:
+            return None
+        return JobProgress(bytes_done=copy.bytes_done, bytes_total=copy.bytes_total, rows=copy.rows_written)
 
     # --- one statement -----------------------------------------------------------------------------------------------
 

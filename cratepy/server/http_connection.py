@@ -180,7 +180,15 @@ class HttpConnection:
 
     def _session_of(self, request: Request, user: str) -> Session:
         if self._session is None or self._session.user != user:
-            self._session = Session(self._services, user=user, aborts_transactions=False)
+            if self._session is not None:
+                self._services.sessions.remove(self._session.id)
+            self._session = Session(
+                self._services,
+                user=user,
+                aborts_transactions=False,
+                protocol="http",
+                client_address=self._client.peer_address,
+            )
             schema = request.headers.get("default-schema")
             if schema:
                 # latin-1 on the wire as RFC 9110 has it, UTF-8 in what clients send.

@@ -114,7 +114,7 @@ def _listen(setting: str, host: str, ports: PortRange) -> socket.socket:
 
 def _cluster_options(config: NodeConfig, node_name: str, ports: ClientPorts) -> ClusterOptions:
     publish_host = config.network_publish_host or config.network_host
-    if publish_host == "0.0.0.0":  # noqa: S104  (an address to listen on is none to be reached at)
+    if publish_host == "0.0.0.0":
         publish_host = socket.gethostbyname(socket.gethostname())
     return ClusterOptions(
         data_path=config.path_data,
@@ -184,6 +184,7 @@ class _Node:
             compiler=compiler,
             constant_values=constant_values,
         )
+        self._execution.sessions = services.sessions.entries
         log.info("starting ...")
         host = self._config.network_host
         await nursery.start(HttpServer(services, node_name=self._node_name).serve, [self._ports.http])

@@ -112,7 +112,7 @@ class PostgresServer:
             return None
         if self.counts.open > self._connections_max:
             raise TooManyRequests("sorry, too many clients already")
-        session = open_session(message, self._services, self._authenticate)
+        session = open_session(message, self._services, self._authenticate, client_address=client.peer_address)
         key = self._new_key()
         greet(client, message, session, key)
         await client.flush()

@@ -52,7 +52,9 @@ async def read_startup(client: ClientSocket, decoder: FrontendDecoder) -> Startu
                 assert_never(message)
 
 
-def open_session(message: StartupMessage, services: SessionServices, authenticate: Authenticate) -> Session:
+def open_session(
+    message: StartupMessage, services: SessionServices, authenticate: Authenticate, *, client_address: str = ""
+) -> Session:
     """The session the client asked for. Raises Unauthorized, NotJoined, and errors of its settings."""
     parameters = dict(message.parameters)
     user = parameters.pop("user", "")
@@ -61,7 +63,7 @@ def open_session(message: StartupMessage, services: SessionServices, authenticat
     user = authenticate(user, None)
     if not services.cluster.is_joined:
         raise NotJoined("node has not joined the cluster yet")
-    session = Session(services, user=user, aborts_transactions=True)
+    session = Session(services, user=user, aborts_transactions=True, client_address=client_address)
     database = parameters.pop("database", "")
     # CrateDB takes the database for the default schema. ``crate`` is what current_database() says and what psql asks
     # for when it is told nothing: it stands for the catalog, not for a schema of that name.

@@ -9,7 +9,7 @@ refuses ROLLBACK, which breaks most PostgreSQL drivers). The parse cache is in `
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from cratepy import limits
@@ -50,6 +50,7 @@ from cratepy.model.types import TEXT, DataType
 from cratepy.server.compiling import ClusterView, Compiler
 from cratepy.server.cursors import Cursor
 from cratepy.server.session_settings import SessionSettings
+from cratepy.server.sessions import SessionRegistry
 from cratepy.server.splitting import split_statements
 from cratepy.sql.session_view import SessionView
 
@@ -93,14 +94,28 @@ class SessionServices:
     execution: Execution
     compiler: Compiler
     constant_values: ConstantValues | None = None
+    sessions: SessionRegistry = field(default_factory=SessionRegistry)
 
 
 class Session:
     """See the module. ``aborts_transactions``: an error inside BEGIN … COMMIT blocks until ROLLBACK (PostgreSQL)."""
 
-    def __init__(self, services: SessionServices, *, user: str, aborts_transactions: bool) -> None:
+    def __init__(
+        self,
+        services: SessionServices,
+        *,
+        user: str,
+        aborts_transactions: bool,
+        protocol: str = "psql",
+        client_address: str = "",
+    ) -> None:
         self.services = services
         self.user = user
+        self.protocol = protocol
+        self.client_address = client_address
+        self.started_ms = services.clock.wall_ms()
+        self.last_statement = ""
+        self.last_job_id: str | None = None
         self.settings = SessionSettings()
         #: ``I`` idle, ``T`` in a transaction block, ``E`` in a failed one.
         self.transaction_status = "I"
@@ -114,6 +129,7 @@ class Session:
         self._view = SessionView(user=user)
         self._view_key: tuple[Any, ...] = ()
         self._context_settings: dict[str, SettingValue] = {}
+        self.id = services.sessions.add(self)
 
     def on_deallocate(self, deallocate: Callable[[str | None], bool]) -> None:
         """Say who holds prepared statements; called with a name or None for all."""
@@ -198,9 +214,11 @@ class Session:
         self._derive()
         services = self.services
         job_id = services.clock.new_id()
-        self.running_job_id = job_id
+        self.running_job_id = self.last_job_id = job_id
+        self.last_statement = compiled.text
         return StatementContext(
             job_id=job_id,
+            session_id=self.id,
             handler_id=services.cluster.node_id,
             user=self.user,
             text=compiled.text,
@@ -232,6 +250,7 @@ class Session:
         if self.running_job_id is not None:
             self.services.execution.cancel(self.running_job_id, JobKilled("Job killed. client disconnected"))
             self.running_job_id = None
+        self.services.sessions.remove(self.id)
         await self._close_cursors()
 
     def columns_of(self, compiled: CompiledStatement) -> tuple[OutputColumn, ...] | None:

@@ -76,11 +76,21 @@ class ClientGone(Exception):
     """The client closed its connection: an expected end, caught by the connection's loop."""
 
 
+def _peer_address(client: socket.socket) -> str:
+    """The client's address; empty if it is gone already."""
+    try:
+        name = client.getpeername()
+    except OSError:
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""
+
+
 class ClientSocket:
     """One client's socket. Writes are gathered until :meth:`flush`; :attr:`pending_bytes` says how much waits."""
 
     def __init__(self, client: socket.socket) -> None:
         self._socket = client
+        self.peer_address = _peer_address(client)
         self._parts: list[bytes | memoryview] = []
         self.pending_bytes = 0
 

@@ -22,6 +22,7 @@ from cratepy.model.oids import (
     system_relation_oids,
 )
 from cratepy.model.schema import TableDefinition
+from cratepy.model.session_settings import SETTINGS
 from cratepy.model.system_tables import system_tables
 from cratepy.model.types import DataType, facts, type_oid
 
@@ -392,6 +393,20 @@ def _pg_tablespace(view: SystemView) -> Iterable[Row]:
     return ({"oid": 1663, "spcname": "pg_default", "spcowner": SUPERUSER_OID},)
 
 
+def _pg_settings(view: SystemView) -> Iterator[Row]:
+    """The settings of the session that asks, as SHOW ALL gives them."""
+    for definition in SETTINGS:
+        given = view.context.settings.get(definition.name, definition.default)
+        yield {
+            "name": definition.name,
+            "setting": definition.default if given is None else str(given),
+            "short_desc": definition.description,
+            "vartype": definition.type,
+            "boot_val": definition.default,
+            "reset_val": definition.default,
+        }
+
+
 def _pg_language(view: SystemView) -> Iterable[Row]:
     return ({"oid": 14, "lanname": "sql", "lanowner": SUPERUSER_OID, "lanispl": False, "lanpltrusted": True},)
 
@@ -422,6 +437,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "pg_language": _pg_language,
     "pg_namespace": _pg_namespace,
     "pg_roles": _roles,
+    "pg_settings": _pg_settings,
     "pg_authid": _roles,
     "pg_tables": _pg_tables,
     "pg_tablespace": _pg_tablespace,

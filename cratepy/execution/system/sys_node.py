@@ -214,8 +214,16 @@ def _jobs(view: SystemView) -> Iterator[Row]:
             "stmt": job.statement,
             "started": job.started_ms,
             "session_id": job.session_id,
+            "progress": _progress(view.local, job.id),
             "node": _node_reference(view.local),
         }
+
+
+def _progress(local: LocalView, job_id: str) -> dict[str, Any] | None:
+    progress = local.progress(job_id)
+    if progress is None:
+        return None
+    return {"bytes": progress.bytes_done, "bytes_total": progress.bytes_total, "rows": progress.rows}
 
 
 def _jobs_log(view: SystemView) -> Iterator[Row]:
@@ -298,6 +306,7 @@ def _sessions(view: SystemView) -> Iterable[Row]:
             "ssl": session.is_ssl,
             "time_created": session.started_ms,
             "last_statement": session.last_statement,
+            "last_job_id": session.last_job_id,
             "settings": dict(session.settings),
         }
 
