@@ -178,7 +178,7 @@ WRITE_BUFFER_POLL_S: Final = 0.02
 #: Nesting of objects in a value; CrateDB's ``mapping.depth.limit``.
 OBJECT_DEPTH_MAX: Final = 100
 #: Bytes of a file that COPY FROM reads and parses at once, and parsed blocks waiting to be written.
-COPY_BLOCK_BYTES: Final = 1 * MIB
+COPY_BLOCK_BYTES: Final = 4 * MIB
 COPY_BLOCKS_AHEAD: Final = 4
 #: Bytes of one line of a file for COPY FROM.
 COPY_LINE_BYTES_MAX: Final = 64 * MIB

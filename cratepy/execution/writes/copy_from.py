@@ -36,7 +36,7 @@ from cratepy.execution.writes.copy_parse import (
     CsvMemory,
     ParsedBlock,
     csv_header,
-    json_decoder,
+    json_memory,
     parse_csv,
     parse_json,
     parse_parquet,
@@ -127,7 +127,9 @@ class _CopyRun:
         self._wanted = plan.targets or tuple(column.name for column in layout.columns)
         self._positional = plan.targets or tuple(c.name for c in layout.columns if c.name not in generated)
         self._defaults = {item.name: item.expression for item in plan.insert.defaults}
-        self._decoder = json_decoder(self._wanted)
+        computed = generated | {item.name for item in plan.insert.defaults}
+        needs_absent = not computed.isdisjoint(self._wanted)
+        self._json = json_memory(self._wanted, layout, needs_absent=needs_absent)
         self._names: tuple[str, ...] = ()
         self._csv = CsvMemory()
 
@@ -187,7 +189,7 @@ class _CopyRun:
             return parse_parquet(data, wanted, layout, block.first_line)
         if file.format == "csv":
             return parse_csv(data, self._names, wanted, layout, block.first_line, self._options, self._csv)
-        return parse_json(data, wanted, layout, block.first_line, self._decoder)
+        return parse_json(data, wanted, layout, block.first_line, self._json)
 
     async def _write(self, parsed: ParsedBlock) -> BlockOutcome:
         columns = [

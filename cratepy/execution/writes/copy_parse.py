@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.json as pajson
 
 from cratepy.errors import BadRequest, ColumnUnknown, CrateError
 from cratepy.execution.writes.copy_files import CopyOptions, text_of
@@ -228,10 +229,65 @@ def json_decoder(wanted: Sequence[str]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(row_type)
 
 
+@dataclass(slots=True)
+class JsonMemory:
+    """How the rows of a file are parsed: by Arrow with these schemas, in the order to try, or by ``decoder``.
+
+    There are no schemas if a column needs a look at each value, or if it matters whether a row names a column.
+    """
+
+    decoder: msgspec.json.Decoder[Any]
+    schemas: list[pa.Schema]
+
+
+def json_memory(wanted: Sequence[str], layout: TableLayout, *, needs_absent: bool) -> JsonMemory:
+    """For a file with the wanted columns; ``needs_absent`` if some of them have defaults or are generated."""
+    types = [layout.column(name).type for name in wanted]
+    schemas = []
+    if not needs_absent and all(data_type.kind in _PARSED for data_type in types):
+        for stamps in (pa.int64(), pa.string()):
+            fields = [stamps if data_type.is_timestamp else stored_type(data_type) for data_type in types]
+            schemas.append(pa.schema(list(zip(wanted, fields, strict=True))))
+    return JsonMemory(json_decoder(wanted), schemas)
+
+
+def _arrow_json(data: bytes, schema: pa.Schema) -> pa.Table | None:
+    """All rows by Arrow's reader, which holds no lock of Python; None if a row does not fit."""
+    try:
+        return pajson.read_json(
+            pa.BufferReader(data),
+            read_options=pajson.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            parse_options=pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
+        )
+    except pa.ArrowInvalid:
+        return None
+
+
 def parse_json(
+    data: bytes, wanted: Sequence[str], layout: TableLayout, first_line: int, memory: JsonMemory
+) -> ParsedBlock:
+    """A block of lines with one object each."""
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    for schema in memory.schemas:
+        table = _arrow_json(data, schema)
+        if table is not None and table.num_rows == lines:
+            memory.schemas = [schema]
+            columns = [_of_json(table.column(name), layout.column(name).type) for name in wanted]
+            return ParsedBlock(lines, tuple(wanted), columns, lambda row: first_line + row)
+    return _parse_objects(data, wanted, layout, first_line, memory.decoder)
+
+
+def _of_json(column: pa.ChunkedArray, data_type: DataType) -> list[Any] | pa.Array:
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks)
+    return array.cast(stored_type(data_type)) if pa.types.is_int64(array.type) else _of_type(array, data_type)
+
+
+def _parse_objects(
     data: bytes, wanted: Sequence[str], layout: TableLayout, first_line: int, decoder: msgspec.json.Decoder[Any]
 ) -> ParsedBlock:
-    """A block of lines with one object each; ``decoder`` is :func:`json_decoder` of the wanted columns."""
+    """Each line an object that names wanted columns only; ``decoder`` is :func:`json_decoder` of them."""
     try:
         rows = decoder.decode_lines(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
