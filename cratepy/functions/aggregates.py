@@ -76,7 +76,9 @@ def _spread_sql(name: str) -> TemplateChooser:
     return choose
 
 
-def _aggregate(name: str, *texts: str, sql: str | TemplateChooser | None = None, aliases: tuple[str, ...] = ()) -> Declaration:
+def _aggregate(
+    name: str, *texts: str, sql: str | TemplateChooser | None = None, aliases: tuple[str, ...] = ()
+) -> Declaration:
     return Declaration(name=name, aliases=aliases, signatures=signatures(*texts), sql=sql, takes_null=True)
 
 
@@ -98,7 +100,13 @@ _PERCENTILE: Final = tuple(
         f"{kind},double[],double -> double[]",
     )
 )
-_SUMS: Final = ("interval -> interval", "real -> real", "double -> double", *(f"{n} -> bigint" for n in _INTEGERS), "numeric -> numeric")
+_SUMS: Final = (
+    "interval -> interval",
+    "real -> real",
+    "double -> double",
+    *(f"{n} -> bigint" for n in _INTEGERS),
+    "numeric -> numeric",
+)
 _SPREAD: Final = (*(f"{n} -> double" for n in _MEASURED), "numeric -> numeric")
 
 DECLARATIONS: Final[tuple[Declaration, ...]] = (
@@ -141,5 +149,9 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         _aggregate(f"_merge_{name}", "bigint,double,double -> double")
         for name in ("variance", "var_samp", "stddev_pop", "stddev_samp")
     ),
-    _aggregate("_sum_exact", *(f"{n} -> numeric" for n in (*_INTEGERS, "numeric")), sql="sum(CAST({0} AS DECIMAL(38,0))){filter}"),
+    _aggregate(
+        "_sum_exact",
+        *(f"{n} -> numeric" for n in (*_INTEGERS, "numeric")),
+        sql="sum(CAST({0} AS DECIMAL(38,0))){filter}",
+    ),
 )

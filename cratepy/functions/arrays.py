@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cratepy.errors import BadRequest, SQLParseError, UnsupportedFeature
-from cratepy.functions.operators import array_depth, decimal_quotient
+from cratepy.functions.arithmetic import decimal_quotient
+from cratepy.functions.operators import array_depth
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.functions.values import checked_integer, decimal_of, numeric_text, order_key
 from cratepy.model.types import DataType
@@ -144,9 +145,7 @@ def _present(array: list[Any]) -> list[Any]:
 
 def _extreme_row(choose: Callable[..., Any]) -> Callable[[tuple[DataType, ...], DataType], Callable[..., Any]]:
     def make(_arguments: tuple[DataType, ...], result: DataType) -> Callable[..., Any]:
-        return lambda array: choose(
-            _present(array), key=lambda item: order_key(item, result), default=None
-        )
+        return lambda array: choose(_present(array), key=lambda item: order_key(item, result), default=None)
 
     return make
 
@@ -216,13 +215,22 @@ def _null_is_empty(array: list[Any] | None) -> list[Any]:
 
 
 DECLARATIONS: Final[tuple[Declaration, ...]] = (
-    Declaration(name="_array", signatures=signatures("E... -> E[]", "-> undefined[]"), row=lambda *items: list(items), takes_null=True),
+    Declaration(
+        name="_array",
+        signatures=signatures("E... -> E[]", "-> undefined[]"),
+        row=lambda *items: list(items),
+        takes_null=True,
+    ),
     _array("array_append", "E[],E -> E[]", lambda _a, _r: lambda array, item: [*_null_is_empty(array), item]),
     _array("array_prepend", "E,E[] -> E[]", lambda _a, _r: lambda item, array: [item, *_null_is_empty(array)]),
     _array(
         "array_cat",
         "E[],E[] -> E[]",
-        lambda _a, _r: lambda left, right: [*_null_is_empty(left), *_null_is_empty(right)],
+        lambda _a, _r: (
+            lambda left, right: (
+                None if left is None and right is None else [*_null_is_empty(left), *_null_is_empty(right)]
+            )
+        ),
     ),
     _array("array_unique", ("E[] -> E[]", "E[],E[] -> E[]"), _unique_row),
     _array("array_difference", "E[],E[] -> E[]", _difference_row),

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import msgspec
 
-from cratepy.errors import RelationUnknown, ValueConversionError
+from cratepy.errors import CrateError, RelationUnknown, ValueConversionError
 from cratepy.functions import parsing, shapes
-from cratepy.functions.catalog_names import system_relation_oid, type_oid_of_name
+from cratepy.functions.catalog_names import format_type, system_relation_name, system_relation_oid, type_oid_of_name
 from cratepy.functions.intervals import interval_text
 from cratepy.functions.parsing import Unparsable
 from cratepy.functions.texts_of_numbers import float_text
@@ -50,6 +50,19 @@ def convert(value: Any, source: DataType, target: DataType, *, is_implicit: bool
         raise conversion_error(value, source, target) from error
 
 
+def tried(value: Any, source: DataType, target: DataType) -> Any:
+    """The value as the target type, NULL if it is none; elements of an array are tried one by one."""
+    if isinstance(value, list) and source.kind == "array" and target.kind == "array":
+        assert source.element is not None
+        assert target.element is not None
+        inner, element = source.element, target.element
+        return [tried(item, inner, element) for item in value]
+    try:
+        return convert(value, source, target)
+    except CrateError:
+        return None
+
+
 def conversion_error(value: Any, source: DataType, target: DataType) -> ValueConversionError:
     shown = value if isinstance(value, str) else text_of(value, source)
     return ValueConversionError(f"Cannot cast value `{shown}` to type `{target.name}`")
@@ -60,7 +73,10 @@ def _convert(value: Any, source: DataType, target: DataType, *, is_implicit: boo
     if kind == "array":
         return _to_array(value, source, target, is_implicit=is_implicit)
     if kind in _TEXTS:
-        return fitted_text(text_of(value, source), target, is_implicit=is_implicit)
+        text = text_of(value, source)
+        # The blanks that fill up a character(n) are no part of its text.
+        text = text.rstrip(" ") if source.kind == "character" else text
+        return fitted_text(text, target, is_implicit=is_implicit)
     if kind in _OBJECTS or kind == "json":
         return _to_document(value, source, target)
     return _SCALAR[kind](value, source, target)
@@ -92,6 +108,10 @@ def text_of(value: Any, source: DataType) -> str:
         return float_text(value, is_single=kind == "real")
     if kind == "interval":
         return interval_text(value)
+    if kind == "regtype":
+        return str(format_type(value, None))
+    if kind == "regclass":
+        return system_relation_name(value) or str(value)
     if isinstance(value, dict | list):
         return json_text(value)
     return str(value)
@@ -211,9 +231,7 @@ def _to_ip(value: Any, source: DataType, _target: DataType) -> str:
 def _to_bit(value: Any, source: DataType, target: DataType) -> str:
     text = str(value)
     if source.kind != "bit":
-        if text[:2] in ("B'", "b'") and text.endswith("'"):
-            text = text[2:-1]
-        if set(text) - {"0", "1"}:
+        if not text or set(text) - {"0", "1"}:
             raise Unparsable(text)
     length = target.length or 1
     return text[:length].ljust(length, "0")
@@ -270,8 +288,8 @@ def _plain(parse: Callable[[str], Any]) -> Callable[[Any, DataType, DataType], A
 
 _SCALAR: Final[dict[str, Callable[[Any, DataType, DataType], Any]]] = {
     "boolean": _to_boolean,
-    **{kind: _to_integer for kind in _INTEGERS},
-    **{kind: _to_float for kind in _FLOATS},
+    **dict.fromkeys(_INTEGERS, _to_integer),
+    **dict.fromkeys(_FLOATS, _to_float),
     "numeric": _to_numeric,
     "timestamp with time zone": _to_timestamp,
     "timestamp without time zone": _to_timestamp,

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from cratepy.errors import CardinalityViolation, SQLParseError
 from cratepy.functions import intervals
+from cratepy.functions.arithmetic import decimal_quotient
 from cratepy.functions.casts import text_of
 from cratepy.functions.intervals import DAY_MS
-from cratepy.functions.operators import decimal_quotient
 from cratepy.functions.values import DECIMAL_CONTEXT, decimal_of, numeric_text, order_key
 from cratepy.model.types import DataType
 
@@ -121,7 +121,9 @@ def _average(types: Types, result: DataType) -> Collector:
         if not present:
             return None
         if result.kind == "numeric":
-            return numeric_text(decimal_quotient(sum(map(decimal_of, present), decimal_of(0)), decimal_of(len(present))))
+            return numeric_text(
+                decimal_quotient(sum(map(decimal_of, present), decimal_of(0)), decimal_of(len(present)))
+            )
         assert result.kind == "interval"
         total = sum(value[0] * 30 * DAY_MS + value[1] * DAY_MS + value[2] for value in present)
         return intervals.normalized(0, 0, int(total / len(present)))

@@ -58,7 +58,9 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         name="nullif",
         signatures=signatures("E,E -> E"),
         row_of=_nullif_row,
-        sql=lambda arguments, _result: "nullif({0}, {1})" if arguments[0].kind in ("integer", "bigint", "text") else None,
+        sql=lambda arguments, _result: (
+            "nullif({0}, {1})" if arguments[0].kind in ("integer", "bigint", "text") else None
+        ),
         takes_null=True,
         doc="NULL if both arguments are equal, else the first",
     ),

@@ -21,11 +21,12 @@ _FROM_TEXT: Final = (
     | _TEXTS
     | _TIMES
     | {"boolean", "ip", "uuid", "json", "object", "geo_point", "geo_shape", "bit", "regclass", "regproc", "regtype"}
+    | {"time with time zone"}
 )
 
 _IMPLICIT: Final[dict[str, frozenset[str]]] = {
     **{kind: _NUMBERS | _TEXTS | _TIMES | {"boolean", "ip"} for kind in _NUMBERS},
-    **{kind: _FROM_TEXT for kind in _TEXTS},
+    **dict.fromkeys(_TEXTS, _FROM_TEXT),
     **{kind: _TIMES | _TEXTS | {"bigint", "double precision"} for kind in _TIMES},
     "boolean": _TEXTS,
     "ip": _TEXTS,
@@ -40,8 +41,8 @@ _IMPLICIT: Final[dict[str, frozenset[str]]] = {
 }
 
 _EXPLICIT: Final[dict[str, frozenset[str]]] = {
-    "text": frozenset({"interval", "time with time zone", "float_vector"}),
-    "character": frozenset({"interval", "time with time zone"}),
+    "text": frozenset({"interval", "float_vector"}),
+    "character": frozenset({"interval"}),
     "object": _TEXTS,
     "json": _TEXTS,
     "uuid": _TEXTS,

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from cratepy.errors import SQLParseError
 from cratepy.functions import intervals
+from cratepy.functions.arrow_kernels import truncated_timestamps
 from cratepy.functions.intervals import DAY_MS, civil_from_days, days_from_civil
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.functions.values import checked_integer
@@ -32,7 +33,6 @@ def iso_week(days: int) -> tuple[int, int]:
     thursday = days - (days + _EPOCH_WEEKDAY) % 7 + 3
     year = civil_from_days(thursday)[0]
     return year, (thursday - days_from_civil(year, 1, 1)) // 7 + 1
-
 
 
 def _date_field(compute: Callable[[int, int, int, int], int]) -> Callable[[int], int]:
@@ -74,14 +74,10 @@ def _part(value: int, by: int, modulus: int) -> int:
 
 
 _FROM_INTERVAL: Final[dict[str, Callable[[list[int]], int]]] = {
-    "century": lambda value: _truncated(value[0], 1200),
     "year": lambda value: _truncated(value[0], 12),
     "quarter": lambda value: _part(value[0], 1, 12) // 3,
     "month": lambda value: _part(value[0], 1, 12),
-    "week": lambda value: _truncated(value[1], 7),
     "day": lambda value: value[1],
-    "day_of_week": lambda value: 0,
-    "day_of_year": lambda value: 0,
     "hour": lambda value: _truncated(value[2], 3_600_000),
     "minute": lambda value: _part(value[2], 60_000, 60),
     "second": lambda value: _part(value[2], 1_000, 60),
@@ -120,6 +116,9 @@ def _extract_sql(field: str) -> Callable[[tuple[DataType, ...], DataType], str |
         return f"arrow_cast(date_part('{part}', {{0}}), 'Int32')"
 
     return choose
+
+
+_NOT_OF_INTERVALS: Final = frozenset({"century", "week", "day_of_week", "day_of_year"})
 
 
 def _epoch_row(arguments: tuple[DataType, ...], _result: DataType) -> Callable[..., Any]:
@@ -161,6 +160,10 @@ def _date_trunc(unit: str, *arguments: Any) -> int:
     return from_local(truncate(to_local(timestamp, zone)), zone)
 
 
+def _date_trunc_arrow(arguments: tuple[DataType, ...], _result: DataType) -> Callable[..., Any] | None:
+    return truncated_timestamps if len(arguments) == 2 else None
+
+
 def _date_bin(step: list[int], timestamp: int, origin: int) -> int:
     months, days, milliseconds = step
     if months:
@@ -175,6 +178,8 @@ def _date_bin(step: list[int], timestamp: int, origin: int) -> int:
 
 _OFFSET: Final = re.compile(r"(?:UTC|GMT|UT)?([+-])(\d{1,2})(?::?(\d{2}))?")
 _ZONES_CACHED: Final = 512
+#: Names the zone database has for fixed offsets and Java has not.
+_UNKNOWN_ZONES: Final = frozenset({"EST", "MST", "HST"})
 
 
 @functools.lru_cache(maxsize=_ZONES_CACHED)
@@ -187,7 +192,7 @@ def time_zone(name: str, message: str) -> datetime.tzinfo:
         minutes = int(match[2]) * 60 + int(match[3] or 0)
         if minutes <= 18 * 60:
             return datetime.timezone(datetime.timedelta(minutes=-minutes if match[1] == "-" else minutes))
-    if "/" in name and ".." not in name:
+    if name not in _UNKNOWN_ZONES and ".." not in name and name != name.lower():
         try:
             return zoneinfo.ZoneInfo(name)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
@@ -255,10 +260,11 @@ def _age(context: Any, left: int, right: int | None = None) -> list[int]:
 
 
 def _extract(field: str) -> Declaration:
+    interval = () if field in _NOT_OF_INTERVALS else ("interval -> integer",)
     return Declaration(
         name=f"extract_{field}",
         aliases=_ALIASES.get(field, ()),
-        signatures=signatures(*_TIMESTAMP_FIELDS, "interval -> integer"),
+        signatures=signatures(*_TIMESTAMP_FIELDS, *interval),
         row_of=_extract_row(field),
         sql=_extract_sql(field),
         doc=f"the {field.replace('_', ' ')} of a timestamp or interval",
@@ -279,7 +285,13 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         row_of=_epoch_row,
         doc="seconds since 1970, or the length in seconds",
     ),
-    Declaration(name="date_trunc", signatures=signatures(*_TRUNCATED), row=_date_trunc, doc="the start of a unit"),
+    Declaration(
+        name="date_trunc",
+        signatures=signatures(*_TRUNCATED),
+        row=_date_trunc,
+        arrow=_date_trunc_arrow,
+        doc="the start of a unit",
+    ),
     Declaration(
         name="date_bin",
         signatures=signatures(

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
-from cratepy.errors import SQLParseError
+from cratepy.errors import RowOverflow, SQLParseError
 
 _DIGITS: Final = 34
 _GUARD_DIGITS: Final = 12
-_WORK: Final = decimal.Context(prec=_DIGITS + _GUARD_DIGITS, rounding=decimal.ROUND_HALF_EVEN, Emax=200_000, Emin=-200_000)
+_WORK: Final = decimal.Context(
+    prec=_DIGITS + _GUARD_DIGITS, rounding=decimal.ROUND_HALF_EVEN, Emax=200_000, Emin=-200_000
+)
 _FINAL: Final = decimal.Context(prec=_DIGITS, rounding=decimal.ROUND_HALF_UP, Emax=200_000, Emin=-200_000)
 #: Terms of a series; each adds at least half a digit after argument reduction.
 _TERMS_MAX: Final = 400
@@ -126,7 +128,13 @@ def _sqrt(value: Decimal) -> Decimal:
 
 
 def _rounded(function: Callable[..., Decimal]) -> Callable[..., Decimal]:
-    return lambda *values: _FINAL.plus(function(*values))
+    def rounded(*values: Decimal) -> Decimal:
+        try:
+            return _FINAL.plus(function(*values))
+        except decimal.Overflow as error:
+            raise RowOverflow("Overflow") from error
+
+    return rounded
 
 
 DECIMAL_FUNCTIONS: Final[dict[str, Callable[..., Decimal]]] = {

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, assert_never
 
 from cratepy.errors import CrateError
-from cratepy.functions.casts import convert
+from cratepy.functions.casts import convert, tried
 from cratepy.functions.operators import any_of, compared
 from cratepy.functions.registry import declaration_of
 from cratepy.functions.signatures import Declaration
@@ -74,9 +74,9 @@ def _cast(expression: Cast, row: Row, context: StatementContext) -> Any:
         return convert(value, source, expression.type, is_implicit=expression.is_implicit)
     try:
         value = value_of(expression.argument, row, context)
-        return convert(value, source, expression.type)
     except CrateError:
         return None
+    return tried(value, source, expression.type)
 
 
 def _call(expression: Call, row: Row, context: StatementContext) -> Any:
@@ -84,8 +84,12 @@ def _call(expression: Call, row: Row, context: StatementContext) -> Any:
     if function == "op_and" or function == "op_or":
         return _logic(expression, row, context, stops_at=function == "op_or")
     if function == "coalesce":
-        values = (value_of(argument, row, context) for argument in expression.arguments)
-        return next((value for value in values if value is not None), None)
+        found = (value_of(argument, row, context) for argument in expression.arguments)
+        return next((value for value in found if value is not None), None)
+    if function == "if":
+        condition, *values = expression.arguments
+        chosen = values[:1] if value_of(condition, row, context) is True else values[1:]
+        return value_of(chosen[0], row, context) if chosen else None
     declaration = declaration_of(function)
     arguments = [value_of(argument, row, context) for argument in expression.arguments]
     if not declaration.takes_null and None in arguments:

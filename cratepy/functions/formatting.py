@@ -189,7 +189,9 @@ _POSTGRES: Final[dict[str, Callable[[Moment], str]]] = {
     "OF": lambda _m: "",
 }
 _TEMPLATE: Final = re.compile(
-    '"((?:[^"\\\\]|\\\\.)*)"|(' + "|".join(re.escape(word) for word in sorted(_POSTGRES, key=len, reverse=True)) + ")(TH|th)?"
+    '"((?:[^"\\\\]|\\\\.)*)"|('
+    + "|".join(re.escape(word) for word in sorted(_POSTGRES, key=len, reverse=True))
+    + ")(TH|th)?"
 )
 
 

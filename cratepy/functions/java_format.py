@@ -145,7 +145,7 @@ def _floating(value: Any, data_type: DataType, conversion: str, flags: str, prec
 
 
 def _date_part(value: Any, data_type: DataType, letter: str) -> str:
-    if not data_type.is_timestamp and data_type.kind != "date" or letter not in _DATES:
+    if (not data_type.is_timestamp and data_type.kind != "date") or letter not in _DATES:
         return _mismatch(f"t{letter}", data_type)
     days, time = divmod(value, DAY_MS)
     seconds = time // 1000

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from cratepy.clock import SystemClock
 from cratepy.errors import RowDivisionByZero, RowOverflow, SQLParseError
-from cratepy.functions.arrow_kernels import checked_arithmetic
+from cratepy.functions.arrow_kernels import checked_arithmetic, rounded_floats
 from cratepy.functions.decimals import DECIMAL_FUNCTIONS
 from cratepy.functions.signatures import Declaration, signatures
+from cratepy.functions.texts_of_numbers import float_text
 from cratepy.functions.values import checked_integer, decimal_of, numeric_text
 from cratepy.model.types import DataType
 
@@ -61,10 +62,24 @@ def _rounding_row(
 def _rounding_sql(name: str) -> Callable[[tuple[DataType, ...], DataType], str | None]:
     def choose(arguments: tuple[DataType, ...], result: DataType) -> str | None:
         if len(arguments) == 1 and arguments[0].is_integer:
-            return "{0}" if arguments[0] == result else f"arrow_cast({{0}}, '{'Int32' if result.kind == 'integer' else 'Int64'}')"
+            return (
+                "{0}"
+                if arguments[0] == result
+                else f"arrow_cast({{0}}, '{'Int32' if result.kind == 'integer' else 'Int64'}')"
+            )
         return None
 
     return choose
+
+
+def _rounding_arrow(
+    how: str,
+) -> Callable[[tuple[DataType, ...], DataType], Callable[..., Any] | None]:
+    def make(arguments: tuple[DataType, ...], result: DataType) -> Callable[..., Any] | None:
+        is_float = len(arguments) == 1 and arguments[0].kind in _FLOATS and result.is_integer
+        return rounded_floats(how, result) if is_float else None
+
+    return make
 
 
 def _round_numeric(value: str, digits: int) -> str:
@@ -75,9 +90,15 @@ def _round_numeric(value: str, digits: int) -> str:
     return numeric_text(rounded)
 
 
+#: More digits than a double has after the point, more than it has before it.
+_DOUBLE_DIGITS_MAX: Final = 330
+
+
 def _trunc_digits(value: float, digits: int) -> float:
-    if math.isnan(value) or math.isinf(value):
+    if math.isnan(value) or math.isinf(value) or digits > _DOUBLE_DIGITS_MAX:
         return value
+    if digits < -_DOUBLE_DIGITS_MAX:
+        return 0.0
     exponent = decimal.Decimal(1).scaleb(-digits)
     wide = decimal.Context(prec=400, Emax=200_000, Emin=-200_000)
     return float(decimal.Decimal(repr(value)).quantize(exponent, rounding=decimal.ROUND_DOWN, context=wide))
@@ -101,10 +122,12 @@ def _logarithm(value: float, base: float | None = None) -> float:
         result = math.log10(value) if value > 0 else _bad_logarithm(value)
     else:
         below = _natural(base)
+        if math.isinf(below) and base == 0:
+            raise SQLParseError(f"{shown}: given arguments would result in: '-Infinity'")
         if below == 0:
             raise RowDivisionByZero(f"{shown}: given 'base' would result in a division by zero.")
         result = _natural(value) / below
-    if math.isnan(result) and not math.isnan(value) or math.isinf(result) and not math.isinf(value):
+    if (math.isnan(result) and not math.isnan(value)) or (math.isinf(result) and not math.isinf(value)):
         raise SQLParseError(f"{shown}: given arguments would result in: '{_java(result)}'")
     return result
 
@@ -123,7 +146,7 @@ def _java(value: float) -> str:
 
 def _ln(value: float) -> float:
     result = _natural(value)
-    if math.isnan(result) and not math.isnan(value) or math.isinf(result) and not math.isinf(value):
+    if (math.isnan(result) and not math.isnan(value)) or (math.isinf(result) and not math.isinf(value)):
         raise SQLParseError(f"ln(x): given arguments would result in: '{_java(result)}'")
     return result
 
@@ -146,6 +169,17 @@ def _quiet(function: Callable[..., float]) -> Callable[..., float]:
             return math.inf
 
     return quiet
+
+
+def _in_unit_range(function: Callable[[float], float]) -> Callable[[float], float]:
+    def checked(value: float) -> float:
+        if abs(value) > 1:
+            raise SQLParseError(
+                f"input value {float_text(value)} is out of range. Values must be in range of [-1.0, 1.0]"
+            )
+        return function(value)
+
+    return checked
 
 
 def _cot(value: float) -> float:
@@ -193,7 +227,9 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         name="sign",
         signatures=signatures("numeric -> numeric", "double -> double"),
         row_of=lambda _arguments, result: (
-            (lambda value: str((decimal_of(value) > 0) - (decimal_of(value) < 0))) if result.kind == "numeric" else _sign
+            (lambda value: str((decimal_of(value) > 0) - (decimal_of(value) < 0)))
+            if result.kind == "numeric"
+            else _sign
         ),
         doc="-1, 0 or 1",
     ),
@@ -203,18 +239,21 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         signatures=signatures(*_ROUNDED, "numeric -> numeric"),
         row_of=_rounding_row(math.ceil, decimal.ROUND_CEILING),
         sql=_rounding_sql("ceil"),
+        arrow=_rounding_arrow("ceil"),
     ),
     Declaration(
         name="floor",
         signatures=signatures(*_ROUNDED, "numeric -> numeric"),
         row_of=_rounding_row(math.floor, decimal.ROUND_FLOOR),
         sql=_rounding_sql("floor"),
+        arrow=_rounding_arrow("floor"),
     ),
     Declaration(
         name="round",
         signatures=signatures(*_ROUNDED, "numeric -> numeric", "numeric,integer -> numeric"),
         row_of=_rounding_row(_half_up, decimal.ROUND_HALF_UP),
         sql=_rounding_sql("round"),
+        arrow=_rounding_arrow("round"),
         doc="to the nearest integer, halves up",
     ),
     Declaration(
@@ -222,20 +261,25 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         signatures=signatures(*_ROUNDED, "double,integer -> double"),
         row_of=_rounding_row(math.trunc, decimal.ROUND_DOWN),
         sql=_rounding_sql("trunc"),
+        arrow=_rounding_arrow("trunc"),
         doc="towards zero",
     ),
     Declaration(
         name="sqrt",
         signatures=signatures("double -> double", "numeric -> numeric"),
         row_of=lambda _arguments, result: (
-            (lambda value: numeric_text(DECIMAL_FUNCTIONS["sqrt"](decimal_of(value)))) if result.kind == "numeric" else _sqrt
+            (lambda value: numeric_text(DECIMAL_FUNCTIONS["sqrt"](decimal_of(value))))
+            if result.kind == "numeric"
+            else _sqrt
         ),
     ),
     Declaration(
         name="ln",
         signatures=signatures("double -> double", "numeric -> numeric"),
         row_of=lambda _arguments, result: (
-            (lambda value: numeric_text(DECIMAL_FUNCTIONS["ln"](decimal_of(value)))) if result.kind == "numeric" else _ln
+            (lambda value: numeric_text(DECIMAL_FUNCTIONS["ln"](decimal_of(value))))
+            if result.kind == "numeric"
+            else _ln
         ),
     ),
     Declaration(
@@ -253,8 +297,8 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _function("cos", math.cos),
     _function("tan", math.tan),
     _function("cot", _cot),
-    _function("asin", math.asin),
-    _function("acos", math.acos),
+    _function("asin", _in_unit_range(math.asin)),
+    _function("acos", _in_unit_range(math.acos)),
     _function("atan", math.atan),
     _function("degrees", math.degrees),
     _function("radians", math.radians),
@@ -266,7 +310,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     Declaration(
         name="_narrowed_sum",
         signatures=signatures("numeric -> bigint"),
-        row=lambda value: checked_integer(int(value), "bigint"),
+        row=lambda value: checked_integer(int(decimal_of(value)), "bigint"),
         sql="arrow_cast({0}, 'Int64')",
     ),
     Declaration(name="pi", signatures=signatures("-> double"), row=lambda: math.pi),

@@ -49,7 +49,10 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         name="subscript",
         aliases=("subscript_obj",),
         signatures=signatures(
-            "E[],integer -> E", "object[],text -> undefined[]", "object,text -> undefined", "undefined,text -> undefined"
+            "E[],integer -> E",
+            "object[],text -> undefined[]",
+            "object,text -> undefined",
+            "undefined,text -> undefined",
         ),
         row_of=_subscript_row,
         doc="an element of an array or a part of an object",

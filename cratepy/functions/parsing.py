@@ -91,7 +91,7 @@ def parse_uuid(text: str) -> str:
 
 _TIMESTAMP: Final = re.compile(
     r"(?P<year>[+-]?\d{4,9})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"
-    r"(?:[T ](?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d{1,9}))?)?)?)?"
+    r"(?:[T ](?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d{1,9}))?)?)?"
     r"\s?(?P<zone>Z|z|[+-]\d{1,2}(?::?\d{2})?(?::?\d{2})?)?"
 )
 _TIME: Final = re.compile(
@@ -191,7 +191,7 @@ def parse_interval(text: str) -> list[int]:
         return _iso_interval(period)
     if text != text.strip() or not text:
         raise Unparsable(text)
-    words = _NUMBER_AND_UNIT.sub(r"\1 \2", text).split()
+    words = [part for word in text.split() for part in _unit_apart(word)]
     if words[-1] == "ago":
         words = words[:-1]
     total = [0, 0, 0]
@@ -201,6 +201,12 @@ def parse_interval(text: str) -> list[int]:
         total = [a + b for a, b in zip(total, parts, strict=True)]
         position += used
     return intervals.normalized(*total)
+
+
+def _unit_apart(word: str) -> list[str]:
+    """``1h`` is ``1 h``; ``1e3`` is a number."""
+    match = None if _NUMBER.fullmatch(word) else _NUMBER_AND_UNIT.fullmatch(word)
+    return [word] if match is None else [match[1], match[2]]
 
 
 def _interval_part(words: list[str], position: int, text: str) -> tuple[int, tuple[int, int, int]]:
@@ -294,6 +300,7 @@ def _array_items(text: str, position: int) -> tuple[int, list[Any]]:
     if text.startswith("}", position):
         return position + 1, items
     while True:
+        item: Any
         if text.startswith("{", position):
             position, item = _array_items(text, position)
         elif (quoted := _QUOTED_ITEM.match(text, position)) is not None:

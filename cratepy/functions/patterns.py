@@ -82,7 +82,7 @@ def compiled(pattern: str, flags: str = "") -> re.Pattern[str]:
 
 
 def _matches(text: str, pattern: str) -> bool:
-    return compiled(pattern).fullmatch(text) is not None
+    return compiled(pattern, "s").fullmatch(text) is not None
 
 
 def _matches_ignoring_case(text: str, pattern: str) -> bool:

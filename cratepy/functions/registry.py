@@ -17,6 +17,7 @@ import msgspec
 from cratepy.errors import FunctionUnknown
 from cratepy.functions import (
     aggregates,
+    arithmetic,
     arrays,
     bits,
     conditional,
@@ -51,6 +52,7 @@ __all__ = [
 ]
 
 SCALARS: Final[tuple[Declaration, ...]] = (
+    *arithmetic.DECLARATIONS,
     *operators.DECLARATIONS,
     *conditional.DECLARATIONS,
     *bits.DECLARATIONS,

@@ -20,7 +20,8 @@ _TYPES: Final = {
     "MULTILINESTRING": ("MultiLineString", 2),
     "MULTIPOLYGON": ("MultiPolygon", 3),
 }
-_DEPTHS: Final = {name: depth for name, depth in _TYPES.values()}
+_DEPTHS: Final[dict[str, int]] = dict(_TYPES.values())
+_RING_POINTS_MIN: Final = 4
 _TOKEN: Final = re.compile(r"\s*([A-Za-z]+|[(),]|[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 
 
@@ -43,8 +44,25 @@ def checked_shape(value: Any) -> dict[str, Any]:
     name = names.get(kind.lower())
     if name is None:
         raise Unparsable(kind)
-    coordinates = _floats(value.get("coordinates"), _DEPTHS[name])
-    return {**value, "coordinates": coordinates}
+    return _closed({**value, "coordinates": _floats(value.get("coordinates"), _DEPTHS[name])}, name)
+
+
+def _closed(shape: dict[str, Any], name: str) -> dict[str, Any]:
+    """The shape if the rings of its polygons are closed and all its points are on the earth."""
+    polygons = {"Polygon": [shape["coordinates"]], "MultiPolygon": shape["coordinates"]}.get(name, [])
+    for ring in (ring for polygon in polygons for ring in polygon):
+        if len(ring) < _RING_POINTS_MIN or ring[0] != ring[-1]:
+            raise Unparsable("a ring must be closed")
+    for longitude, latitude in _points(shape["coordinates"]):
+        if not -180 <= longitude <= 180 or not -90 <= latitude <= 90:
+            raise Unparsable("a point must be on the earth")
+    return shape
+
+
+def _points(coordinates: Any) -> list[list[float]]:
+    if coordinates and isinstance(coordinates[0], float):
+        return [coordinates]
+    return [point for part in coordinates for point in _points(part)]
 
 
 def _floats(value: Any, depth: int) -> Any:
@@ -81,7 +99,7 @@ def _shape(tokens: list[str], position: int, text: str) -> tuple[dict[str, Any],
         point, position = _point(tokens, position, text)
         return {"coordinates": point, "type": name}, _expect(tokens, position, ")", text)
     coordinates, position = _list(tokens, position + 1, depth, text)
-    return {"coordinates": coordinates, "type": name}, position
+    return _closed({"coordinates": coordinates, "type": name}, name), position
 
 
 def _collection(tokens: list[str], position: int, text: str) -> tuple[dict[str, Any], int]:

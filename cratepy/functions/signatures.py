@@ -29,17 +29,19 @@ from cratepy.model.types import TYPE_FACTS, TYPE_NAMES, DataType, array_of, comm
 TemplateChooser = Callable[[tuple[DataType, ...], DataType], str | None]
 #: Chooses a row function by the types of the arguments and of the result.
 RowMaker = Callable[[tuple[DataType, ...], DataType], Callable[..., Any]]
-#: Chooses an Arrow kernel in the same way; None: none for these types.
+#: Chooses an Arrow kernel in the same way; None: none for these types. A kernel that gives None leaves its batch to the
+#: row function.
 ArrowMaker = Callable[[tuple[DataType, ...], DataType], Callable[..., Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Parameters and result. The last ``variadic`` parameters repeat, one or more times."""
+    """Parameters and result. The last ``variadic`` parameters repeat, one or more times; ``is_strict`` forbids casts."""
 
     parameters: tuple[DataType, ...]
     result: DataType
     variadic: int = 0
+    is_strict: bool = False
 
     def __str__(self) -> str:
         return "(" + ", ".join(_shown(parameter) for parameter in self.parameters) + ")"
@@ -74,18 +76,18 @@ class Binding:
     result: DataType
 
 
-def signatures(*texts: str) -> tuple[Signature, ...]:
+def signatures(*texts: str, is_strict: bool = False) -> tuple[Signature, ...]:
     """Signatures from texts such as ``"text,integer -> text"``, ``"E... -> E"``, ``"E[],E -> E[]"``."""
-    return tuple(_signature(text) for text in texts)
+    return tuple(_signature(text, is_strict) for text in texts)
 
 
 @functools.cache
-def _signature(text: str) -> Signature:
+def _signature(text: str, is_strict: bool) -> Signature:
     left, _, right = text.partition("->")
     parts = [part.strip() for part in left.split(",") if part.strip()]
     variadic = sum(part.endswith("...") for part in parts)
     parameters = tuple(_parse_type(part.removesuffix("...")) for part in parts)
-    return Signature(parameters, _parse_type(right.strip()), variadic)
+    return Signature(parameters, _parse_type(right.strip()), variadic, is_strict)
 
 
 def _parse_type(text: str) -> DataType:
@@ -110,20 +112,45 @@ COERCIONS: Final = ("exact", "precedence", "any")
 
 
 def bind(candidates: Sequence[Signature], arguments: Sequence[DataType]) -> Binding | None:
-    """The best overload for the arguments, or None if none takes them."""
-    for coercion in COERCIONS:
-        bound = [binding for s in candidates if (binding := _bind_one(s, arguments, coercion)) is not None]
-        if bound:
-            return min(bound, key=_specificity)
+    """The best overload for the arguments, or None if none takes them.
+
+    A NULL literal among two is taken to be of the other's type, as long as there is such an overload.
+    """
+    preferred: Sequence[Signature] = ()
+    if len(arguments) == 2 and any(argument.kind == "undefined" for argument in arguments):
+        preferred = [s for s in candidates if len(s.parameters) == 2 and s.parameters[0] == s.parameters[1]]
+    for choice in (preferred, candidates):
+        for coercion in COERCIONS:
+            bound = [binding for s in choice if (binding := _bind_one(s, arguments, coercion)) is not None]
+            if bound:
+                return min(bound, key=lambda binding: _specificity(binding, arguments))
     return None
 
 
-def _specificity(binding: Binding) -> int:
-    return sum(_precedence(parameter) for parameter in binding.parameters)
+def _specificity(binding: Binding, arguments: Sequence[DataType]) -> tuple[int, int]:
+    """Fewer arguments of another kind first, then lower parameters."""
+    casts = sum(p.kind != a.kind for p, a in zip(binding.parameters, arguments, strict=True))
+    return casts, sum(_precedence(parameter) for parameter in binding.parameters)
 
 
 def _precedence(data_type: DataType) -> int:
+    if data_type.kind == "array":
+        assert data_type.element is not None
+        return TYPE_FACTS["array"].precedence + _precedence(data_type.element)
     return TYPE_FACTS[data_type.kind].precedence
+
+
+_TIMES: Final = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
+
+
+def _is_refused(parameters: Sequence[DataType], arguments: Sequence[DataType], coercion: str) -> bool:
+    """Casts that would surprise: a number to a timestamp beside an interval, anything to a single character."""
+    if len(parameters) == 2 and any(parameter.kind == "interval" for parameter in parameters):
+        pairs = zip(parameters, arguments, strict=True)
+        return any(p.kind in _TIMES and a.kind not in _TIMES and a.kind != "undefined" for p, a in pairs)
+    if coercion == "any" and any(parameter.kind == "character" for parameter in parameters):
+        return not any(argument.kind in ("character", "undefined") for argument in arguments)
+    return False
 
 
 def _expanded(signature: Signature, count: int) -> tuple[DataType, ...] | None:
@@ -140,7 +167,11 @@ def _expanded(signature: Signature, count: int) -> tuple[DataType, ...] | None:
 
 def _bind_one(signature: Signature, arguments: Sequence[DataType], coercion: str) -> Binding | None:
     parameters = _expanded(signature, len(arguments))
-    if parameters is None:
+    if parameters is None or _is_refused(parameters, arguments, coercion):
+        return None
+    if signature.is_strict and any(
+        p.kind != a.kind and a.kind != "undefined" for p, a in zip(parameters, arguments, strict=True)
+    ):
         return None
     variables: dict[str, DataType] = {}
     for parameter, argument in zip(parameters, arguments, strict=True):
@@ -161,7 +192,9 @@ def _keep_lengths(
 ) -> tuple[DataType, ...]:
     """An argument of the parameter's kind stays as it is: ``numeric(5,2)`` for ``numeric`` needs no cast."""
     return tuple(
-        argument if argument.kind == parameter.kind and parameter.kind != "array" and not _has_variable(d) else parameter
+        argument
+        if argument.kind == parameter.kind and parameter.kind != "array" and not _has_variable(d)
+        else parameter
         for parameter, d, argument in zip(bound, declared, arguments, strict=True)
     )
 

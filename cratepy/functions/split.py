@@ -130,5 +130,7 @@ def _spread(aggregate: Aggregate, new_id: Callable[[], int]) -> Split | None:
     mean = _item(new_id, "avg", _partial(aggregate, "avg", (value,), DOUBLE))
     variance = _item(new_id, "variance", _partial(aggregate, "variance", (value,), DOUBLE))
     parts = (count, mean, variance)
-    merged = _item(new_id, aggregate.function, Aggregate(f"_merge_{aggregate.function}", tuple(map(_column, parts)), DOUBLE))
+    merged = _item(
+        new_id, aggregate.function, Aggregate(f"_merge_{aggregate.function}", tuple(map(_column, parts)), DOUBLE)
+    )
     return Split(parts, (merged,), _column(merged))

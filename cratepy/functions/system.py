@@ -15,7 +15,6 @@ from typing import Any, Final
 import cratepy
 from cratepy.clock import SystemClock
 from cratepy.errors import SettingUnknown, SQLParseError
-
 from cratepy.functions.catalog_names import format_type, system_relation_oid, type_name, type_oid_of_name
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA
@@ -50,7 +49,7 @@ def _current_setting(context: Any, name: str, missing_ok: bool = False) -> str |
     if name in context.settings:
         return str(context.settings[name])
     if name == "search_path":
-        return ", ".join(context.search_path)
+        return ", ".join(schema for schema in context.search_path if schema != "pg_catalog")
     if name in DEFINITIONS:
         return DEFINITIONS[name].default
     if name in SILENT_SETTINGS:
@@ -73,9 +72,7 @@ def _has_privilege(kind: str) -> Callable[..., bool]:
 
 
 _PRIVILEGE_TYPES: Final = tuple(
-    f"{who}{what},text -> boolean"
-    for who in ("", "text,", "integer,")
-    for what in ("text", "integer")
+    f"{who}{what},text -> boolean" for who in ("", "text,", "integer,") for what in ("text", "integer")
 )
 
 
@@ -100,12 +97,20 @@ def _to_regtype(name: str) -> int | None:
     return type_oid_of_name(name)
 
 
+def _no_wait(seconds: float) -> None:
+    """The engine waits where it can be stopped, before a fragment starts; row by row nothing is waited for."""
+    if seconds < 0:
+        raise SQLParseError("timeout value is negative")
+
+
 def _text_id() -> str:
     """20 characters of base64url: 15 random bytes."""
     return base64.urlsafe_b64encode(uuid.UUID(_CLOCK.new_id()).bytes[:15]).decode()
 
 
-def _info(name: str, types: str, row: Callable[..., Any], *, aliases: tuple[str, ...] = (), doc: str = "") -> Declaration:
+def _info(
+    name: str, types: str, row: Callable[..., Any], *, aliases: tuple[str, ...] = (), doc: str = ""
+) -> Declaration:
     """A function of the statement's context."""
     return Declaration(
         name=name,
@@ -142,7 +147,11 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         _info(f"has_{kind}_privilege", "; ".join(_PRIVILEGE_TYPES), _has_privilege(kind))
         for kind in ("schema", "database", "table", "function")
     ),
-    _plain("pg_get_userbyid", "integer -> text", lambda oid: "crate" if oid in (0, _SUPERUSER_OID) else f"unknown (OID={oid})"),
+    _plain(
+        "pg_get_userbyid",
+        "integer -> text",
+        lambda oid: "crate" if oid in (0, _SUPERUSER_OID) else f"unknown (OID={oid})",
+    ),
     _plain("pg_encoding_to_char", "integer -> text", lambda number: _ENCODINGS.get(number)),
     _plain("pg_get_expr", "text,integer -> text; text,integer,boolean -> text", lambda text, *_rest: text),
     _plain("pg_get_partkeydef", "integer -> text", _null),
@@ -174,13 +183,11 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     Declaration(
         name="pg_sleep",
         signatures=signatures("double -> boolean"),
-        row=_null,
+        row=_no_wait,
         is_deterministic=False,
         doc="waits; the executor does the waiting before the statement runs",
     ),
-    Declaration(
-        name="gen_random_text_uuid", signatures=signatures("-> text"), row=_text_id, is_deterministic=False
-    ),
+    Declaration(name="gen_random_text_uuid", signatures=signatures("-> text"), row=_text_id, is_deterministic=False),
     Declaration(
         name="gen_random_uuid",
         signatures=signatures("-> uuid"),

@@ -73,7 +73,9 @@ def _series(values: Sequence[Any], types: tuple[DataType, ...]) -> Iterator[Row]
     start, stop = values[0], values[1]
     if types[0].kind != "bigint" and types[0].kind != "integer":
         if len(values) < 3:
-            raise SQLParseError("generate_series(start, stop) has type `timestamp` for start, but requires long/int values for start and stop, or if used with timestamps, it requires a third argument for the step (interval)")
+            raise SQLParseError(
+                "generate_series(start, stop) has type `timestamp` for start, but requires long/int values for start and stop, or if used with timestamps, it requires a third argument for the step (interval)"
+            )
         yield from _timestamp_series(start, stop, values[2])
         return
     step = values[2] if len(values) > 2 else 1

@@ -79,7 +79,7 @@ def _repeat(text: str, count: int) -> str:
 
 def _replace(text: str, old: str, new: str) -> str:
     if not old:
-        return text if not text else new + new.join(text) + new
+        return text
     if len(new) > len(old) and text.count(old) * len(new) > _RESULT_CHARS_MAX:
         raise SQLParseError(f"result of replace exceeds the limit of {_RESULT_CHARS_MAX} characters")
     return text.replace(old, new)
@@ -102,7 +102,13 @@ def _trim(text: str, characters: str = _TRIMMED, mode: str = "BOTH") -> str:
 
 
 def _initcap(text: str) -> str:
-    return _WORD.sub(lambda word: word.group()[0].upper() + word.group()[1:].lower(), text)
+    return _WORD.sub(lambda word: _upper_one(word.group()[0]) + word.group()[1:].lower(), text)
+
+
+def _upper_one(character: str) -> str:
+    """One character for one: a ligature stays as it is."""
+    upper = character.upper()
+    return upper if len(upper) == 1 else character
 
 
 def _split_part(text: str, delimiter: str, index: int) -> str:
@@ -244,35 +250,44 @@ def _text(
     return Declaration(name=name, aliases=aliases, signatures=signatures(*texts), row=row, sql=sql, doc=doc)
 
 
-_VIEW: Final = "arrow_cast({}, 'Utf8View')"
-
-
 def _as_view(sql: str) -> str:
     """The engine's string functions give either kind of text; a column has one."""
-    return _VIEW.format(sql)
+    return f"arrow_cast({sql}, 'Utf8View')"
+
+
+def _substring_sql(arguments: tuple[DataType, ...], _result: DataType) -> str | None:
+    if arguments[1].kind == "text":
+        return None
+    length = ", {2}" if len(arguments) == 3 else ""
+    return _as_view(f"substr({{0}}, CASE WHEN {{1}} < 1 THEN 1 ELSE {{1}} END{length})")
 
 
 DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _text("char_length", "text -> integer", len, sql="CAST(character_length({0}) AS INT)", aliases=("length",)),
-    _text("octet_length", "text -> integer", lambda text: len(text.encode("utf-8"))),
+    _text(
+        "octet_length", "text -> integer", lambda text: len(text.encode("utf-8")), sql="CAST(octet_length({0}) AS INT)"
+    ),
     _text("bit_length", "text -> integer", lambda text: 8 * len(text.encode("utf-8"))),
     _text("lower", "text -> text", str.lower, sql=_as_view("lower({0})")),
     _text("upper", "text -> text", str.upper, sql=_as_view("upper({0})")),
     _text("initcap", "text -> text", _initcap),
     _text("reverse", "text -> text", lambda text: text[::-1], sql=_as_view("reverse({0})")),
-    _text("ascii", "text -> integer", lambda text: ord(text[0]) if text else 0),
+    _text("ascii", "text -> integer", lambda text: ord(text[0]) if text else 0, sql="CAST(ascii({0}) AS INT)"),
     _text("chr", "integer -> text", _chr),
     Declaration(
         name="substring",
         aliases=("substr",),
         signatures=signatures("text,integer -> text", "text,integer,integer -> text", "text,text -> text"),
         row_of=_substring_row,
+        sql=_substring_sql,
         doc="characters from a position, or the part that matches a pattern",
     ),
-    _text("left", "text,integer -> text", _left),
-    _text("right", "text,integer -> text", _right),
+    _text("left", "text,integer -> text", _left, sql=_as_view("left({0}, {1})")),
+    _text("right", "text,integer -> text", _right, sql=_as_view("right({0}, {1})")),
     _text(
-        "lpad", ("text,integer -> text", "text,integer,text -> text"), lambda t, n, fill=" ": _pad(t, n, fill, left=True)
+        "lpad",
+        ("text,integer -> text", "text,integer,text -> text"),
+        lambda t, n, fill=" ": _pad(t, n, fill, left=True),
     ),
     _text(
         "rpad",
@@ -280,14 +295,33 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         lambda t, n, fill=" ": _pad(t, n, fill, left=False),
     ),
     _text("repeat", "text,integer -> text", _repeat),
-    _text("replace", "text,text,text -> text", _replace),
-    _text("translate", "text,text,text -> text", _translate),
-    _text("trim", ("text -> text", "text,text,text -> text"), _trim),
-    _text("btrim", ("text -> text", "text,text -> text"), _trim),
-    _text("ltrim", ("text -> text", "text,text -> text"), lambda text, c=_TRIMMED: _trim(text, c, "LEADING")),
-    _text("rtrim", ("text -> text", "text,text -> text"), lambda text, c=_TRIMMED: _trim(text, c, "TRAILING")),
-    _text("strpos", "text,text -> integer", lambda text, part: text.find(part) + 1),
-    _text("position", "text,text -> integer", lambda part, text: text.find(part) + 1),
+    _text(
+        "replace",
+        "text,text,text -> text",
+        _replace,
+        sql=_as_view("CASE WHEN {1} = '' AND {2} IS NOT NULL THEN {0} ELSE replace({0}, {1}, {2}) END"),
+    ),
+    _text("translate", "text,text,text -> text", _translate, sql=_as_view("translate({0}, {1}, {2})")),
+    _text("trim", ("text -> text", "text,text -> text", "text,text,text -> text"), _trim),
+    _text("btrim", ("text -> text", "text,text -> text"), _trim, sql=_as_view("btrim({args})")),
+    _text(
+        "ltrim",
+        ("text -> text", "text,text -> text"),
+        lambda text, c=_TRIMMED: _trim(text, c, "LEADING"),
+        sql=_as_view("ltrim({args})"),
+    ),
+    _text(
+        "rtrim",
+        ("text -> text", "text,text -> text"),
+        lambda text, c=_TRIMMED: _trim(text, c, "TRAILING"),
+        sql=_as_view("rtrim({args})"),
+    ),
+    _text(
+        "strpos", "text,text -> integer", lambda text, part: text.find(part) + 1, sql="CAST(strpos({0}, {1}) AS INT)"
+    ),
+    _text(
+        "position", "text,text -> integer", lambda part, text: text.find(part) + 1, sql="CAST(strpos({1}, {0}) AS INT)"
+    ),
     _text("starts_with", "text,text -> boolean", str.startswith, sql="starts_with({0}, {1})"),
     _text("split_part", "text,text,integer -> text", _split_part),
     Declaration(
@@ -298,7 +332,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     ),
     _text("quote_ident", "text -> text", quote_identifier),
     _text("parse_ident", ("text -> text[]", "text,boolean -> text[]"), _parse_ident),
-    _text("md5", "text -> text", lambda text: hashlib.md5(text.encode()).hexdigest()),
+    _text("md5", "text -> text", lambda text: hashlib.md5(text.encode()).hexdigest(), sql=_as_view("md5({0})")),
     _text("sha1", "text -> text", lambda text: hashlib.sha1(text.encode()).hexdigest()),
     _text("encode", "text,text -> text", _encode),
     _text("decode", "text,text -> text", _decode),
@@ -306,13 +340,12 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         name="concat",
         signatures=signatures("text,text -> text", "text... -> text", "E[],E[] -> E[]", "object,object -> object"),
         row_of=_concat_row,
+        sql=lambda _arguments, result: _as_view("concat({args})") if result.kind == "text" else None,
         takes_null=True,
         doc="arguments one after the other; NULL counts as empty",
     ),
     Declaration(name="concat_ws", signatures=signatures("text... -> text"), row=_concat_ws, takes_null=True),
-    Declaration(
-        name="format", signatures=signatures("text,V... -> text"), row_of=_format_row, takes_null=True
-    ),
+    Declaration(name="format", signatures=signatures("text,V... -> text"), row_of=_format_row, takes_null=True),
     Declaration(
         name="array_to_string",
         signatures=signatures("E[],text -> text", "E[],text,text -> text"),

@@ -65,7 +65,9 @@ def float32(value: float) -> float:
     if math.isnan(value) or math.isinf(value):
         return value
     if abs(value) > FLOAT32_MAX:
-        return math.copysign(math.inf, value) if abs(value) > 3.4028235677973366e38 else math.copysign(FLOAT32_MAX, value)
+        return (
+            math.copysign(math.inf, value) if abs(value) > 3.4028235677973366e38 else math.copysign(FLOAT32_MAX, value)
+        )
     return float(_pack_float32(value))
 
 

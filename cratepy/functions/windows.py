@@ -20,10 +20,6 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     Declaration(name="first_value", signatures=signatures("E -> E"), sql="first_value({0})"),
     Declaration(name="last_value", signatures=signatures("E -> E"), sql="last_value({0})"),
     Declaration(name="nth_value", signatures=signatures("E,integer -> E"), sql="nth_value({0}, {1})"),
-    Declaration(
-        name="lag", signatures=signatures("E -> E", "E,integer -> E", "E,integer,E -> E"), sql="lag({args})"
-    ),
-    Declaration(
-        name="lead", signatures=signatures("E -> E", "E,integer -> E", "E,integer,E -> E"), sql="lead({args})"
-    ),
+    Declaration(name="lag", signatures=signatures("E -> E", "E,integer -> E", "E,integer,E -> E"), sql="lag({args})"),
+    Declaration(name="lead", signatures=signatures("E -> E", "E,integer -> E", "E,integer,E -> E"), sql="lead({args})"),
 )

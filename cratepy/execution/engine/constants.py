@@ -21,10 +21,11 @@ from cratepy.errors import (
 )
 from cratepy.execution.engine.substitution import mapped
 from cratepy.functions.casts import convert
-from cratepy.functions.evaluate import NO_COLUMNS, children, has_columns, is_deterministic, value_of
+from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_deterministic, value_of
 from cratepy.functions.texts_of_literals import literal_text
 from cratepy.model.expressions import Call, Case, Cast, Expression, Literal, Parameter
 from cratepy.model.plan import StatementContext
+from cratepy.model.types import DataType
 
 #: Folding needs no statement: what depends on one is not folded.
 _NO_STATEMENT: Final = StatementContext(job_id="", handler_id="", user="", text="", now_ms=0)
@@ -53,51 +54,49 @@ def fold(expressions: Sequence[Expression]) -> list[Expression]:
 
 
 def folded(expression: Expression) -> Expression:
-    if isinstance(expression, Literal) or not isinstance(expression, Call | Cast | Case) and not children(expression):
+    is_lazy = isinstance(expression, Case) or (isinstance(expression, Call) and expression.function in _LAZY)
+    fold_part = _tried if is_lazy else folded
+    expression = mapped(expression, lambda part: None if part is expression else fold_part(part))
+    if isinstance(expression, Literal) or has_columns(expression) or not is_deterministic(expression):
         return expression
-    if not has_columns(expression) and is_deterministic(expression):
-        return _literal(expression)
-    if isinstance(expression, Case) or (isinstance(expression, Call) and expression.function in _LAZY):
-        return mapped(expression, lambda part: None if part is expression else _tried(part))
-    return mapped(expression, lambda part: None if part is expression else folded(part))
+    try:
+        if isinstance(expression, Cast) and isinstance(expression.argument, Literal) and not expression.is_try:
+            return Literal(_cast_literal(expression, expression.argument), expression.type)
+        return Literal(value_of(expression, NO_COLUMNS, _NO_STATEMENT), expression.type)
+    except CrateError as error:
+        raise constant_error(error) from error
 
 
+#: What may leave some of its arguments unevaluated.
 _LAZY: Final = frozenset({"coalesce", "op_and", "op_or", "if"})
 
 
 def _tried(expression: Expression) -> Expression:
+    """A part that may never be evaluated; a literal of the wrong form is refused all the same."""
+    if isinstance(expression, Cast) and expression.is_implicit and isinstance(expression.argument, Literal):
+        return folded(expression)
     try:
         return folded(expression)
     except CrateError:
         return expression
 
 
-def _literal(expression: Expression) -> Literal:
-    try:
-        if isinstance(expression, Cast) and isinstance(expression.argument, Literal) and not expression.is_try:
-            return Literal(_cast_literal(expression, expression.argument), expression.type)
-        if isinstance(expression, Cast) and not expression.is_try:
-            inner = _literal(expression.argument)
-            return Literal(_cast_literal(expression, inner), expression.type)
-        if isinstance(expression, Call) and expression.function not in _LAZY:
-            arguments = tuple(_literal(argument) for argument in expression.arguments)
-            call = Call(expression.function, arguments, expression.type)
-            return Literal(value_of(call, NO_COLUMNS, _NO_STATEMENT), expression.type)
-        return Literal(value_of(expression, NO_COLUMNS, _NO_STATEMENT), expression.type)
-    except CrateError as error:
-        raise constant_error(error) from error
-
-
 def _cast_literal(expression: Cast, argument: Literal) -> Any:
     try:
         return convert(argument.value, argument.type, expression.type, is_implicit=expression.is_implicit)
     except ValueConversionError as error:
-        if not str(error).startswith("Cannot cast value"):
+        if not error.message.startswith("Cannot cast value") or expression.type.kind == "object":
             raise
         shown = literal_text(argument.value, argument.type)
-        raise ConversionError(
-            f"Cannot cast `{shown}` of type `{argument.type.name}` to type `{expression.type.name}`"
-        ) from error
+        source = _type_name(argument.type)
+        raise ConversionError(f"Cannot cast `{shown}` of type `{source}` to type `{expression.type.name}`") from error
+
+
+def _type_name(data_type: DataType) -> str:
+    """Texts with a length are called ``text(n)`` here, as CrateDB does."""
+    if data_type.kind in ("text", "character") and data_type.length is not None:
+        return f"text({data_type.length})"
+    return data_type.name
 
 
 def constant_error(error: CrateError) -> CrateError:

@@ -22,7 +22,7 @@ from cratepy.errors import CrateError
 from cratepy.execution.engine import failures
 from cratepy.execution.engine.decorrelate import without_subqueries
 from cratepy.execution.engine.expressions import Text
-from cratepy.execution.engine.inputs import ROW_MARKER, EngineInput, FragmentInput, Series, bind
+from cratepy.execution.engine.inputs import ROW_MARKER, FragmentInput, Series, bind
 from cratepy.execution.engine.kernels import Notes, encoded
 from cratepy.execution.engine.loop import LoopThread
 from cratepy.execution.engine.render import Renderer
@@ -30,7 +30,7 @@ from cratepy.execution.engine.stopping import JoinGuard
 from cratepy.execution.engine.stream import FragmentStream
 from cratepy.functions.evaluate import children, value_of
 from cratepy.model.arrow import arrow_schema, arrow_type, from_arrow
-from cratepy.model.expressions import Call, Case, Cast, Column, Expression, InList
+from cratepy.model.expressions import Column, Expression
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import ExchangeInput, Item, OutputColumn, Project, Relation, output_columns
 
@@ -106,16 +106,13 @@ class Engine:
                 return lambda: start(merges=True)
             return None
 
-        def stop() -> None:
-            notes.is_stopped = True
-
         ids = [column.id for column in output_columns(relation)]
         return FragmentStream(
             loop=self._loop_thread(),
             start=start,
             restart=restart,
             translate=lambda error: self._translated(error, notes, context),
-            stop=stop,
+            stop=notes.stop,
             partition_keys=tuple(ids.index(key) for key in partition_by),
             partition_count=partition_count,
         )
@@ -130,7 +127,7 @@ class Engine:
                 self._collected, relation, inputs, context, notes, abandon_on_cancel=True
             )
         except trio.Cancelled:
-            notes.is_stopped = True
+            notes.stop()
             raise
 
     def _collected(
@@ -301,9 +298,7 @@ def _computed(items: tuple[Item, ...], batch: pa.RecordBatch, context: Statement
     columns = _referenced(items)
     values = {i: from_arrow(batch.column(f"c{i}"), column.type) for i, column in columns.items()}
     rows = [{i: column[number] for i, column in values.items()} for number in range(batch.num_rows)]
-    return [
-        encoded([value_of(item.expression, row, context) for row in rows], item.expression.type) for item in items
-    ]
+    return [encoded([value_of(item.expression, row, context) for row in rows], item.expression.type) for item in items]
 
 
 def _referenced(items: Sequence[Item]) -> dict[int, OutputColumn]:

@@ -19,12 +19,12 @@ import pyarrow as pa
 from datafusion import ScalarUDF
 
 from cratepy.errors import CircuitBreaking, CrateError
-
 from cratepy.execution.engine.casting import arrow_cast, arrow_name, native_cast
-from cratepy.execution.engine.kernels import Notes, arrow_types, as_udf, encoded, row_kernel
-from cratepy.functions.casts import convert
+from cratepy.execution.engine.kernels import Notes, arrow_types, as_udf, encoded, fallback_kernel, row_kernel
+from cratepy.functions.casts import convert, tried
 from cratepy.functions.collectors import collector
 from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_volatile, row_function, value_of
+from cratepy.functions.patterns import like_pattern
 from cratepy.functions.registry import aggregate_of, declaration_of, table_function_of, window_of
 from cratepy.model.arrow import arrow_type
 from cratepy.model.expressions import (
@@ -69,7 +69,13 @@ class Text:
         return f"${name}"
 
     def kernel(
-        self, key: Any, make: Callable[[], Callable[..., Any]], arguments: Sequence[Any], result: Any, *, is_volatile: bool = False
+        self,
+        key: Any,
+        make: Callable[[], Callable[..., Any]],
+        arguments: Sequence[Any],
+        result: Any,
+        *,
+        is_volatile: bool = False,
     ) -> str:
         """The name of a kernel; equal keys share one."""
         name = self._known_kernels.get(key)
@@ -103,7 +109,8 @@ def render(expression: Expression, text: Text) -> str:
             return _call(expression, text)
         case Case():
             branches = " ".join(
-                f"WHEN {render(branch.condition, text)} THEN {render(branch.value, text)}" for branch in expression.branches
+                f"WHEN {render(branch.condition, text)} THEN {render(branch.value, text)}"
+                for branch in expression.branches
             )
             return f"CASE {branches} ELSE {render(expression.default, text)} END"
         case InList():
@@ -131,7 +138,7 @@ def literal(value: Any, data_type: DataType, text: Text) -> str:
         return arrow_cast("NULL", data_type)
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
-    if data_type.kind == "bigint" and -(2**63) < value:
+    if data_type.kind == "bigint" and value > -(2**63):
         return f"CAST({value} AS BIGINT)"
     if data_type.kind == "integer":
         return f"CAST({value} AS INT)"
@@ -152,14 +159,8 @@ def _cast(expression: Cast, text: Text) -> str:
     def convert_value(value: Any) -> Any:
         return convert(value, source, target, is_implicit=expression.is_implicit)
 
-    def try_value(value: Any) -> Any:
-        try:
-            return convert(value, source, target)
-        except CrateError:
-            return None
-
     def make() -> Callable[..., Any]:
-        compute = try_value if expression.is_try else convert_value
+        compute = (lambda value: tried(value, source, target)) if expression.is_try else convert_value
         slow = row_kernel(compute, (source,), target, takes_null=False)
         return _fast_cast(source, target, slow)
 
@@ -185,30 +186,55 @@ def _fast_cast(source: DataType, target: DataType, slow: Callable[..., Any]) -> 
 
 
 def _call(expression: Call, text: Text) -> str:
+    if expression.function == "pg_sleep" and not has_columns(expression):
+        return _waited(expression, text)
     declaration = declaration_of(expression.function)
     types = tuple(argument.type for argument in expression.arguments)
     result = expression.type
     template = declaration.sql if isinstance(declaration.sql, str | None) else declaration.sql(types, result)
     arguments = [render(argument, text) for argument in expression.arguments]
+    if template is not None and expression.function in _PATTERNS and not _is_good_pattern(expression, text):
+        template = None
     if template is not None:
         return template.format(*arguments, args=", ".join(arguments))
     return _kernel_call(expression.function, types, result, arguments, text)
+
+
+_PATTERNS: Final = frozenset({"op_like", "op_ilike"})
+
+
+def _is_good_pattern(expression: Call, text: Text) -> bool:
+    """Whether the pattern is known and well-formed; the engine's LIKE takes any pattern."""
+    if has_columns(expression.arguments[1]):
+        return False
+    pattern = value_of(expression.arguments[1], NO_COLUMNS, text.context)
+    if pattern is not None:
+        like_pattern(pattern, "\\", ignores_case=False)
+    return True
+
+
+def _waited(expression: Call, text: Text) -> str:
+    """pg_sleep waits while the fragment is prepared: there it blocks a worker thread of ours, none of the engine's."""
+    seconds = value_of(expression.arguments[0], NO_COLUMNS, text.context)
+    if seconds is not None:
+        value_of(expression, NO_COLUMNS, text.context)
+        text.notes.wait(seconds)
+    return arrow_cast("NULL", expression.type)
 
 
 def _kernel_call(name: str, types: tuple[DataType, ...], result: DataType, arguments: list[str], text: Text) -> str:
     declaration = declaration_of(name)
 
     def make() -> Callable[..., Any]:
-        kernel = declaration.arrow(types, result) if declaration.arrow is not None else None
-        if kernel is not None:
-            return kernel
+        fast = declaration.arrow(types, result) if declaration.arrow is not None else None
         compute = row_function(name, types, result)
         if declaration.takes_context:
             bound = compute
             compute = lambda *values: bound(text.context, *values)  # noqa: E731
         if not types:
             return lambda counter: encoded([compute() for _ in range(len(counter))], result)
-        return row_kernel(compute, types, result, takes_null=declaration.takes_null)
+        slow = row_kernel(compute, types, result, takes_null=declaration.takes_null)
+        return slow if fast is None else fallback_kernel(fast, slow)
 
     is_changing = not declaration.is_deterministic and not declaration.takes_context
     inputs = arrow_types(types) if types else [pa.float64()]
@@ -296,7 +322,9 @@ def _collected(
     lists = [DataType("array", element=data_type) for data_type in types]
 
     def make() -> Callable[..., Any]:
-        return row_kernel(lambda *groups: compute(*(group or [] for group in groups)), lists, expression.type, takes_null=True)
+        return row_kernel(
+            lambda *groups: compute(*(group or [] for group in groups)), lists, expression.type, takes_null=True
+        )
 
     key = ("aggregate", expression.function, types, expression.type)
     name = text.kernel(key, make, arrow_types(lists), arrow_type(expression.type))

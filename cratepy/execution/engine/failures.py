@@ -19,6 +19,7 @@ from cratepy.errors import (
     JobKilled,
     RowDivisionByZero,
     RowOverflow,
+    SQLParseError,
 )
 
 _log = logging.getLogger(__name__)
@@ -26,9 +27,18 @@ _log = logging.getLogger(__name__)
 _PATTERNS: Final[tuple[tuple[re.Pattern[str], type[CrateError], str], ...]] = (
     (re.compile("Divide by zero"), RowDivisionByZero, "/ by zero"),
     (re.compile("to type Int32"), RowOverflow, "integer overflow"),
-    (re.compile("Arithmetic ?[oO]verflow|Overflow happened|out of range Int64|to type Int64"), RowOverflow, "long overflow"),
-    (re.compile("too large to store in a Decimal|is too small to store|Decimal.*overflow", re.I), RowOverflow, "numeric overflow"),
+    (
+        re.compile("Arithmetic ?[oO]verflow|Overflow happened|out of range Int64|to type Int64"),
+        RowOverflow,
+        "long overflow",
+    ),
+    (
+        re.compile("too large to store in a Decimal|is too small to store|Decimal.*overflow", re.I),
+        RowOverflow,
+        "numeric overflow",
+    ),
     (re.compile("[oO]verflow"), RowOverflow, "long overflow"),
+    (re.compile("negative (substring length|count)"), SQLParseError, "negative substring length not allowed"),
     (re.compile("more than one row"), CardinalityViolation, "Subquery returned more than 1 row when it shouldn't."),
 )
 _EXHAUSTED: Final = re.compile("Resources exhausted|Failed to allocate|Memory Exhausted", re.I)

@@ -8,6 +8,7 @@ whether the job is still wanted, which is one of the ways a running fragment is 
 from __future__ import annotations
 
 import decimal
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -24,12 +25,24 @@ _ROUNDING: Final = decimal.Context(prec=76, rounding=decimal.ROUND_HALF_UP)
 class Notes:
     """What a fragment's kernels and its owner tell each other: the first error, and whether to stop."""
 
-    __slots__ = ("error", "is_retried", "is_stopped")
+    __slots__ = ("_stop", "error", "is_retried")
 
     def __init__(self) -> None:
         self.error: CrateError | None = None
-        self.is_stopped = False
         self.is_retried = False
+        self._stop = threading.Event()
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait on a worker thread, not longer than the fragment is wanted. Raises Stopped."""
+        if self._stop.wait(seconds):
+            raise Stopped
 
 
 class Stopped(Exception):
@@ -78,6 +91,16 @@ def row_kernel(
         else:
             values = [None if None in row else compute(*row) for row in zip(*columns, strict=True)]
         return encoded(values, result)
+
+    return kernel
+
+
+def fallback_kernel(fast: Callable[..., Any], slow: Callable[..., Any]) -> Callable[..., Any]:
+    """The fast kernel, and the slow one for batches it leaves alone."""
+
+    def kernel(*arrays: Any) -> Any:
+        found = fast(*arrays)
+        return slow(*arrays) if found is None else found
 
     return kernel
 

@@ -74,13 +74,13 @@ def _objects(array: Any) -> np.ndarray[Any, Any]:
     if pa.types.is_decimal(array.type):
         values = (digest(_decimal_bytes(value)) for value in array.to_pylist())
     else:
-        values = (digest(repr(value)) for value in array.to_pylist())
+        values = (digest(repr(value).encode()) for value in array.to_pylist())
     return np.fromiter(values, dtype=np.uint64, count=len(array))
 
 
-def _decimal_bytes(value: Any) -> str:
+def _decimal_bytes(value: Any) -> bytes:
     """One text for equal numbers of different scale."""
-    return "" if value is None else format(value.normalize() + 0, "f")
+    return b"" if value is None else format(value.normalize() + 0, "f").encode()
 
 
 def partitioned(batch: pa.RecordBatch, keys: tuple[int, ...], count: int) -> list[tuple[int, pa.RecordBatch]]:
@@ -89,7 +89,7 @@ def partitioned(batch: pa.RecordBatch, keys: tuple[int, ...], count: int) -> lis
         return [(0, batch)] if batch.num_rows else []
     targets = (hashes(batch, keys) % np.uint64(count)).astype(np.int64)
     order = np.argsort(targets, kind="stable")
-    bounds = np.searchsorted(targets[order], np.arange(count + 1))
+    bounds: Any = np.searchsorted(targets[order], np.arange(count + 1))
     found: list[tuple[int, pa.RecordBatch]] = []
     for target in range(count):
         start, end = int(bounds[target]), int(bounds[target + 1])

@@ -125,7 +125,6 @@ class FragmentStream:
         self._room = asyncio.Event()
         try:
             async for batch in stream:
-
                 if self._is_left:
                     return
                 self._ready.extend(partitioned(batch, self._keys, self._count))

@@ -115,7 +115,9 @@ FRAGMENTS: dict[str, Relation] = {
     ),
     "sort of a cross join": Sort(CROSS, (SortKey(column(3)),)),
     "window over a cross join": counted(
-        WindowCalculation(CROSS, (Item(92, "w", Window("row_number", (), BIGINT, (column(2),), (SortKey(column(3)),))),))
+        WindowCalculation(
+            CROSS, (Item(92, "w", Window("row_number", (), BIGINT, (column(2),), (SortKey(column(3)),))),)
+        )
     ),
     "series": counted(SERIES),
     "filtered series": Filter(SERIES, call("op_<", Column(50, "g", BIGINT), Literal(0, BIGINT))),
@@ -137,7 +139,14 @@ FRAGMENTS: dict[str, Relation] = {
                     RIGHT,
                     call(
                         "op_=",
-                        Call("op_%", (Call("op_+", (column(3), OuterColumn(1, "x", BIGINT)), BIGINT), Literal(1_000_003, BIGINT)), BIGINT),
+                        Call(
+                            "op_%",
+                            (
+                                Call("op_+", (column(3), OuterColumn(1, "x", BIGINT)), BIGINT),
+                                Literal(1_000_003, BIGINT),
+                            ),
+                            BIGINT,
+                        ),
                         Literal(1_000_002, BIGINT),
                     ),
                 ),
@@ -148,7 +157,10 @@ FRAGMENTS: dict[str, Relation] = {
         )
     ),
     "numbers through a row kernel": counted(
-        Filter(SERIES, call("op_>", Call("ln", (Call("sqrt", (Column(50, "g", DOUBLE),), DOUBLE),), DOUBLE), Literal(1e9, DOUBLE)))
+        Filter(
+            SERIES,
+            call("op_>", Call("ln", (Call("sqrt", (Column(50, "g", DOUBLE),), DOUBLE),), DOUBLE), Literal(1e9, DOUBLE)),
+        )
     ),
 }
 
