@@ -71,7 +71,6 @@ def _rows(text: str, start: int) -> tree.LiteralRows | None:
     values: list[object] = []
     kinds: list[str] = []
     width = 0
-    position = start
     is_row_start = True
     add, add_kind = values.append, kinds.append
     while True:
@@ -100,12 +99,15 @@ def _rows(text: str, start: int) -> tree.LiteralRows | None:
                 width = len(values)
             elif len(values) % width:
                 return None
-            position = found.end()
-            if position >= len(text):
+            if found.end() >= len(text):
                 break
             if "," not in closing:
                 return None
     if len(values) % width:
         return None
     columns = tuple(values[index::width] for index in range(width))
-    return tree.LiteralRows(columns, tuple(frozenset(kinds[index::width]) - {"z"} for index in range(width)))
+    kinds_of = tuple(frozenset(kinds[index::width]) - {"z"} for index in range(width))
+    if any({"n", "s"} <= kinds_of_one for kinds_of_one in kinds_of):
+        # Such a number is kept as text and could not be told from a string.
+        return None
+    return tree.LiteralRows(columns, kinds_of)

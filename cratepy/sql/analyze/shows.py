@@ -1,0 +1,170 @@
+"""SHOW TABLES / SCHEMAS / COLUMNS as queries over information_schema, SHOW CREATE TABLE as one ready row, SHOW setting as a plan."""
+
+from __future__ import annotations
+
+from cratepy.errors import OperationOnInaccessibleRelation
+from cratepy.model.expressions import Literal
+from cratepy.model.names import SYSTEM_SCHEMAS
+from cratepy.model.plan import ShowPlan
+from cratepy.model.relations import OutputColumn, Values
+from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition
+from cratepy.model.types import TEXT, DataType
+from cratepy.sql.analyze.context import Context
+from cratepy.sql.analyze.queries import analyze_query
+from cratepy.sql.analyze.statements import AnalyzedDirect, AnalyzedQuery, AnalyzedStatement
+from cratepy.sql.parse import tree
+from cratepy.sql.parse.tree import Node
+
+
+def show(context: Context, node: tree.ShowStatement) -> AnalyzedStatement:
+    match node.kind:
+        case "tables":
+            return _query(context, "tables", ("table_name",), _tables_where(context, node), node)
+        case "schemas":
+            return _query(context, "schemata", ("schema_name",), [], node)
+        case "columns":
+            return _columns(context, node)
+        case "create_table":
+            return _create_table(context, node)
+        case "all":
+            names = ("name", "setting", "description")
+            return _direct(context, ShowPlan(name=None), names)
+        case _:
+            name = node.name[0]
+            return _direct(context, ShowPlan(name=name), (name.lower(),))
+
+
+def _direct(context: Context, plan: ShowPlan, names: tuple[str, ...]) -> AnalyzedDirect:
+    columns = tuple(OutputColumn(context.next_id(), name, TEXT) for name in names)
+    return AnalyzedDirect(plan=plan, columns=columns, tag="SHOW")
+
+
+def _equals(name: str, value: str) -> Node:
+    return tree.Binary("=", tree.Name((name,)), tree.StringWord(value))
+
+
+def _tables_where(context: Context, node: tree.ShowStatement) -> list[Node]:
+    conditions: list[Node] = [_equals("table_type", "BASE TABLE")]
+    if node.schema is not None:
+        conditions.append(_equals("table_schema", node.schema))
+    else:
+        hidden = tuple(tree.StringWord(schema) for schema in sorted(SYSTEM_SCHEMAS))
+        conditions.append(tree.InItems(tree.Name(("table_schema",)), hidden, True))
+    return conditions
+
+
+def _columns(context: Context, node: tree.ShowStatement) -> AnalyzedStatement:
+    name = node.name[-1]
+    schema = node.schema if node.schema is not None else node.name[-2] if len(node.name) > 1 else None
+    if schema is None:
+        found = context.catalog.find(node.name)
+        schema = found.name.schema if found is not None else context.catalog.current_schema
+    conditions = [_equals("table_schema", schema), _equals("table_name", name)]
+    return _query(context, "columns", ("column_name", "data_type"), conditions, node)
+
+
+def _query(
+    context: Context, table: str, columns: tuple[str, ...], conditions: list[Node], node: tree.ShowStatement
+) -> AnalyzedQuery:
+    """``SELECT columns FROM information_schema.table WHERE … ORDER BY the first``."""
+    if node.like is not None:
+        conditions.append(tree.Like(tree.Name((columns[0],)), tree.StringWord(node.like), None, False, False))
+    if node.where is not None:
+        conditions.append(node.where)
+    where: Node | None = None
+    if conditions:
+        where = conditions[0] if len(conditions) == 1 else tree.Logic("and", tuple(conditions))
+    select = tree.Select(
+        tuple(tree.SelectItem(tree.Name((column,))) for column in columns),
+        is_distinct=len(columns) == 1,
+        tables=(tree.TableName(("information_schema", table)),),
+        where=where,
+    )
+    query = tree.Query(select, order_by=(tree.SortItem(tree.Name((columns[0],))),))
+    result = analyze_query(context, query, parent=None, with_names={})
+    return AnalyzedQuery(relation=result.relation, columns=result.columns)
+
+
+# --- SHOW CREATE TABLE -----------------------------------------------------------------------------------------------
+
+
+def _create_table(context: Context, node: tree.ShowStatement) -> AnalyzedStatement:
+    found = context.catalog.relation(node.name)
+    if not isinstance(found, TableDefinition):
+        raise OperationOnInaccessibleRelation(
+            f'The relation "{found.name}" doesn\'t support or allow SHOW CREATE operations'
+        )
+    column = OutputColumn(context.next_id(), f"SHOW CREATE TABLE {found.name}", TEXT)
+    values = Values(rows=((Literal(create_table_text(found), TEXT),),), columns=(column,))
+    return AnalyzedQuery(relation=values, columns=(column,))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def create_table_text(table: TableDefinition) -> str:
+    """The statement that would make the table, as CrateDB formats it."""
+    elements = [_column_text(column) for column in table.columns]
+    if table.primary_key:
+        name = f"CONSTRAINT {_quoted(table.primary_key_name)} " if table.primary_key_name else ""
+        elements.append(f"{name}PRIMARY KEY ({', '.join(_quoted(column) for column in table.primary_key)})")
+    elements += [f"CONSTRAINT {check.name} CHECK({check.sql})" for check in table.checks]
+    inner = ",\n".join(f"   {element}" for element in elements)
+    clustered = f"CLUSTERED BY ({_quoted(table.clustered_by)})" if table.clustered_by else "CLUSTERED"
+    settings: dict[str, SettingValue] = {
+        **table.settings,
+        "column_policy": table.column_policy,
+        "number_of_replicas": table.replicas,
+    }
+    lines = ",\n".join(f"   {_setting_name(name)} = {_setting_text(settings[name])}" for name in sorted(settings))
+    name = f"{_quoted(table.name.schema)}.{_quoted(table.name.name)}"
+    return (
+        f"CREATE TABLE IF NOT EXISTS {name} (\n{inner}\n)\n"
+        f"{clustered} INTO {table.shards} SHARDS\nWITH (\n{lines}\n)"
+    )
+
+
+def _setting_name(name: str) -> str:
+    return f'"{name}"' if "." in name else name
+
+
+def _setting_text(value: SettingValue) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def _column_text(column: ColumnDefinition) -> str:
+    text = f"{_quoted(column.name)} {type_text(column.type, 1)}"
+    if column.default_sql is not None:
+        text += f" DEFAULT {column.default_sql}"
+    if column.generated_sql is not None:
+        text += f" GENERATED ALWAYS AS {column.generated_sql}"
+    if not column.is_nullable:
+        text += " NOT NULL"
+    if column.index == "off":
+        text += " INDEX OFF"
+    elif column.index == "fulltext":
+        text += f" INDEX USING FULLTEXT WITH (\n      analyzer = '{column.analyzer}'\n   )"
+    if not column.has_columnstore:
+        text += " STORAGE WITH (\n      columnstore = false\n   )"
+    return text
+
+
+def type_text(kind: DataType, depth: int) -> str:
+    """A type as DDL, indented for its place."""
+    if kind.kind == "array":
+        assert kind.element is not None
+        return f"ARRAY({type_text(kind.element, depth)})"
+    if kind.kind == "object":
+        text = f"OBJECT({(kind.policy or 'dynamic').upper()})"
+        if not kind.fields:
+            return text
+        pad = "   " * (depth + 1)
+        parts = ",\n".join(f"{pad}{_quoted(field.name)} {type_text(field.type, depth + 1)}" for field in kind.fields)
+        return f"{text} AS (\n{parts}\n{'   ' * depth})"
+    if kind.kind == "numeric" and kind.precision is not None:
+        scale = "" if kind.scale is None else f", {kind.scale}"
+        return f"NUMERIC({kind.precision}{scale})"
+    return kind.name.upper()

@@ -1,0 +1,421 @@
+"""CREATE TABLE: the elements as written become a TableDefinition; CREATE TABLE AS takes its columns from a query."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+import msgspec
+
+from cratepy.errors import (
+    ColumnUnknown,
+    ColumnValidation,
+    InvalidColumnName,
+    InvalidRelationName,
+    RelationAlreadyExists,
+    SQLParseError,
+    UnsupportedFeature,
+)
+from cratepy.limits import IDENTIFIER_BYTES_MAX, TABLE_COLUMNS_MAX, TABLE_SHARDS_MAX
+from cratepy.model.commands import CreateTable
+from cratepy.model.expressions import Column
+from cratepy.model.names import SYSTEM_SCHEMAS, RelationName
+from cratepy.model.plan import CommandPlan, InsertPlan
+from cratepy.model.schema import SYSTEM_COLUMNS, CheckConstraint, ColumnDefinition, SettingValue, TableDefinition
+from cratepy.model.types import BOOLEAN, UNDEFINED, DataType
+from cratepy.sql.analyze.context import Context
+from cratepy.sql.analyze.expressions import ExpressionAnalyzer
+from cratepy.sql.analyze.queries import analyze_query
+from cratepy.sql.analyze.schema_text import first_name_offset, stored_text, table_scope
+from cratepy.sql.analyze.scope import Scope
+from cratepy.sql.analyze.settings import constant, table_settings
+from cratepy.sql.analyze.statements import AnalyzedCreateTableAs, AnalyzedInsert, AnalyzedQuery
+from cratepy.sql.analyze.typing import cast_to, data_type
+from cratepy.sql.analyze.walk import nodes
+from cratepy.sql.parse import tree
+
+_FORBIDDEN: Final = frozenset('\\/*?"<>| ,#')
+_NOT_STORED: Final = frozenset(
+    {"interval", "time with time zone", "json", "regclass", "regproc", "regtype", "oidvector", "record"}
+)
+_NO_KEY: Final = frozenset({"object", "geo_point", "geo_shape"})
+_SUBSCRIPT: Final = re.compile(r"\['.*'\]|\[\d+\]")
+
+
+def check_name(name: RelationName) -> None:
+    """Whether a relation of that name may be made. Raises InvalidRelationName, SQLParseError."""
+    if name.schema in SYSTEM_SCHEMAS:
+        raise SQLParseError(f"Cannot create relation in read-only schema: {name.schema}")
+    for part in (name.schema, name.name):
+        if set(part) & _FORBIDDEN:
+            raise InvalidRelationName(
+                f"Relation name '{part}' is invalid. Must not contain the following characters "
+                '[>, |, ,, /, \\,  , ", <, *, ?]'
+            )
+        if "." in part:
+            raise InvalidRelationName(f"Relation name '{name}' is invalid. Name can't contain '.'")
+        if not part:
+            raise InvalidRelationName(f"Relation name '{name}' is invalid. Name cannot be empty")
+    if name.name.startswith("_"):
+        raise InvalidRelationName(f"Relation name '{name}' is invalid. Must not start with '_'")
+    if len(str(name).encode()) > IDENTIFIER_BYTES_MAX:
+        raise InvalidRelationName(
+            f"Relation name '{name}' is invalid. Full name must be no longer than {IDENTIFIER_BYTES_MAX} bytes"
+        )
+
+
+def columns_max(settings: dict[str, SettingValue]) -> int:
+    given = settings.get("mapping.total_fields.limit", TABLE_COLUMNS_MAX)
+    return int(given) if isinstance(given, int) else TABLE_COLUMNS_MAX
+
+
+def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
+    """The command of a CREATE TABLE."""
+    name = context.catalog.new_name(node.name)
+    check_name(name)
+    if context.catalog.find((name.schema, name.name)) is not None and not node.if_not_exists:
+        raise RelationAlreadyExists(f"Relation '{name}' already exists.")
+    if node.partitioned_by:
+        raise UnsupportedFeature("PARTITIONED BY is not supported")
+    if node.indexes:
+        raise UnsupportedFeature("Named index definitions (INDEX name USING …) are not supported")
+    settings = table_settings(context, node.settings)
+    if len(node.columns) > columns_max(settings):
+        raise SQLParseError(f"Limit of total columns [{columns_max(settings)}] in table [{name}] exceeded")
+    seen: set[str] = set()
+    for written in node.columns:
+        if written.name in seen:
+            raise SQLParseError(f'column "{written.name}" specified more than once')
+        seen.add(written.name)
+    columns = tuple(column_definition(context, c, oid, name) for oid, c in enumerate(node.columns, 1))
+    key, key_name = _primary_key(node, columns)
+    columns = tuple(
+        msgspec.structs.replace(column, is_nullable=False) if column.name in key else column for column in columns
+    )
+    definition = TableDefinition(
+        name=name,
+        uuid=context.new_uuid(),
+        oid=0,
+        columns=columns,
+        primary_key=key,
+        primary_key_name=key_name,
+        clustered_by=_clustered_by(node, columns, key),
+    )
+    definition = _with_generated(context, definition, node)
+    definition = msgspec.structs.replace(definition, checks=_checks(context, definition, node))
+    definition = _with_layout(context, definition, node, settings)
+    return CommandPlan(command=CreateTable(definition=definition, if_not_exists=node.if_not_exists))
+
+
+# --- columns ---------------------------------------------------------------------------------------------------------
+
+
+def written_type(written: tree.ColumnDef) -> DataType:
+    """The type of a column that may be stored. Raises SQLParseError, UnsupportedFeature."""
+    if written.type is None:
+        raise SQLParseError(
+            f"Column [{written.name}]: data type needs to be provided or column should be defined as a generated "
+            "expression"
+        )
+    result = data_type(written.type)
+    _check_parts(written.type)
+    check_storable(result)
+    return result
+
+
+def _check_parts(written: tree.TypeName) -> None:
+    for part in written.columns or ():
+        if part.default or part.generated or part.is_nullable is False or part.is_primary_key or part.checks:
+            raise UnsupportedFeature(f"Constraints on parts of object columns are not supported: {part.name}")
+        if part.type is not None:
+            _check_parts(part.type)
+
+
+def check_storable(kind: DataType) -> None:
+    """Whether values of the type can be stored."""
+    inner = kind
+    while inner.kind == "array":
+        assert inner.element is not None
+        inner = inner.element
+    if inner.kind in _NOT_STORED:
+        raise UnsupportedFeature(f"Type `{inner.name}` does not support storage")
+    if inner.kind == "undefined":
+        raise UnsupportedFeature(f"Type `{kind.name.upper()}` does not support storage using an index")
+    if inner.kind == "numeric":
+        if inner.precision is None:
+            raise UnsupportedFeature("NUMERIC storage is only supported if precision and scale are specified")
+        if inner.precision > 38:
+            raise UnsupportedFeature(
+                f"Precision for NUMERIC({inner.precision}) is too large. Only up to 38 can be stored"
+            )
+    for field in inner.fields:
+        if field.type.kind != "undefined":
+            check_storable(field.type)
+
+
+def column_definition(
+    context: Context, written: tree.ColumnDef, oid: int, table: RelationName
+) -> ColumnDefinition:
+    """A column without its generated expression (that needs the other columns)."""
+    _check_column_name(written.name)
+    if written.is_nullable is True and written.is_primary_key:
+        raise SQLParseError(f'Column "{written.name}" is declared as PRIMARY KEY, therefore, cannot be declared NULL')
+    if written.generated is not None and written.type is None:
+        kind = UNDEFINED
+    else:
+        kind = written_type(written)
+    index = _index(written, kind)
+    default_sql = None
+    if written.default is not None:
+        default_sql = _default(context, written, kind)
+    analyzer = None
+    if index == "fulltext":
+        options = {name: constant(context, value) for name, value in written.index_options}
+        analyzer = str(options.get("analyzer", "standard"))
+    has_columnstore = True
+    for option, value in written.storage:
+        if option != "columnstore":
+            raise SQLParseError(f"Invalid STORAGE WITH option `{option}` for column `{written.name}`")
+        has_columnstore = bool(constant(context, value))
+    return ColumnDefinition(
+        oid=oid,
+        name=written.name,
+        type=kind,
+        is_nullable=written.is_nullable is not False,
+        default_sql=default_sql,
+        index=index,
+        analyzer=analyzer,
+        has_columnstore=has_columnstore,
+    )
+
+
+def _check_column_name(name: str) -> None:
+    if "." in name:
+        raise InvalidColumnName(f'"{name}" contains a dot')
+    if _SUBSCRIPT.search(name):
+        raise InvalidColumnName(f'"{name}" conflicts with subscript pattern, square brackets are not allowed')
+    if name in SYSTEM_COLUMNS:
+        raise InvalidColumnName(f'"{name}" conflicts with system column')
+    if len(name.encode()) > IDENTIFIER_BYTES_MAX:
+        raise InvalidColumnName(f'"{name}" is longer than {IDENTIFIER_BYTES_MAX} bytes')
+
+
+def _index(written: tree.ColumnDef, kind: DataType) -> str:
+    if written.index is None:
+        return "plain"
+    if written.index == "off":
+        if kind.kind == "object":
+            raise SQLParseError(f'INDEX constraint cannot be used on columns of type "object": `{written.name}`')
+        return "off"
+    if written.index == "fulltext":
+        if kind.kind != "text" or kind.length is not None:
+            raise SQLParseError(
+                f"Can't use an Analyzer on column {written.name} because analyzers are only allowed on columns of type "
+                '"text" of the unbound length limit.'
+            )
+        return "fulltext"
+    return "plain"
+
+
+def _default(context: Context, written: tree.ColumnDef, kind: DataType) -> str:
+    assert written.default is not None
+    node, text = written.default
+    if kind.kind == "object":
+        raise SQLParseError(f"Default values are not allowed for object columns: {written.name}")
+    a = ExpressionAnalyzer(context, Scope(), place="DEFAULT")
+    try:
+        expression = a.analyze(node)
+    except ColumnUnknown as error:
+        column = error.message.removeprefix("Column ").removesuffix(" unknown")
+        raise UnsupportedFeature(
+            f"Cannot reference columns in DEFAULT expression of `{written.name}`. "
+            f"Maybe you wanted to use a string literal with single quotes instead: '{column}'"
+        ) from error
+    cast_to(context, expression, kind)
+    return stored_text(node, text, 0)
+
+
+def _with_generated(context: Context, definition: TableDefinition, node: tree.CreateTableNode) -> TableDefinition:
+    """Type and check the generated columns over the others."""
+    columns = list(definition.columns)
+    generated = {written.name for written in node.columns if written.generated is not None}
+    scope, _ = table_scope(context, definition)
+    names = {column.oid: column.name for column in columns}
+    for index, written in enumerate(node.columns):
+        if written.generated is None:
+            continue
+        tree_node, text = written.generated
+        a = ExpressionAnalyzer(context, scope, place="a generated column")
+        expression = a.analyze(tree_node)
+        for part in nodes(expression):
+            if isinstance(part, Column) and names.get(part.id) in generated:
+                raise ColumnValidation(
+                    f"Validation failed for {written.name}: Generated column cannot be based on generated column "
+                    f"`{part.name}`"
+                )
+        kind = columns[index].type
+        if kind.kind == "undefined":
+            kind = expression.type
+            check_storable(kind)
+        else:
+            cast_to(context, expression, kind)
+        sql = stored_text(tree_node, text, first_name_offset(tree_node, text))
+        columns[index] = msgspec.structs.replace(columns[index], type=kind, generated_sql=sql)
+    return msgspec.structs.replace(definition, columns=tuple(columns))
+
+
+def _checks(
+    context: Context, definition: TableDefinition, node: tree.CreateTableNode
+) -> tuple[CheckConstraint, ...]:
+    found: list[CheckConstraint] = []
+    scope, _ = table_scope(context, definition)
+    written = [(column.name, *check) for column in node.columns for check in column.checks]
+    written += [(None, *check) for check in node.checks]
+    for column, name, tree_node, text in written:
+        a = ExpressionAnalyzer(context, scope, place="CHECK")
+        expression = a.analyze(tree_node)
+        if expression.type != BOOLEAN:
+            expression = cast_to(context, expression, BOOLEAN)
+        for part in nodes(expression):
+            if column is not None and isinstance(part, Column) and part.name != column:
+                raise UnsupportedFeature(
+                    f"CHECK constraint on column `{column}` cannot refer to column `{part.name}`. "
+                    "Use full path to refer to a sub-column or a table check constraint instead"
+                )
+        sql = stored_text(tree_node, text, first_name_offset(tree_node, text))
+        found.append(CheckConstraint(name or _check_name(definition.name, column, sql), sql))
+    names = [check.name for check in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise SQLParseError(f"a check constraint of the same name is already declared [{name}]")
+    return tuple(found)
+
+
+def _check_name(table: RelationName, column: str | None, sql: str) -> str:
+    digest = hashlib.sha256(f"{table}/{column}/{sql}".encode()).hexdigest()[:12]
+    middle = "" if column is None else f"_{column}"
+    return f"{table.schema}_{table.name}{middle}_check_{digest}"
+
+
+# --- key, routing, shards --------------------------------------------------------------------------------------------
+
+
+def _column_of(node: tree.Node) -> str:
+    if isinstance(node, tree.Name) and len(node.parts) == 1:
+        return node.parts[0]
+    raise UnsupportedFeature("Parts of object columns are not supported in PRIMARY KEY and CLUSTERED BY")
+
+
+def _primary_key(
+    node: tree.CreateTableNode, columns: tuple[ColumnDefinition, ...]
+) -> tuple[tuple[str, ...], str | None]:
+    key = [column.name for column in node.columns if column.is_primary_key]
+    names = [column.primary_key_name for column in node.columns if column.primary_key_name]
+    if node.primary_key is not None:
+        for written in node.primary_key:
+            name = _column_of(written)
+            if name in key:
+                raise SQLParseError(f"Columns `{name}` appears twice in primary key constraint")
+            key.append(name)
+        if node.primary_key_name:
+            names.append(node.primary_key_name)
+    types = {column.name: column.type for column in columns}
+    for name in key:
+        kind = types.get(name)
+        if kind is None:
+            raise ColumnUnknown(f"Column {name} unknown")
+        if kind.kind == "array":
+            raise UnsupportedFeature(f'Cannot use column "{name}" with type "{kind.name}" as primary key')
+        if kind.kind in _NO_KEY:
+            raise UnsupportedFeature(f'Cannot use columns of type "{kind.kind}" as primary key')
+    return tuple(key), names[0] if names else None
+
+
+def _clustered_by(
+    node: tree.CreateTableNode, columns: tuple[ColumnDefinition, ...], key: tuple[str, ...]
+) -> str | None:
+    if node.clustered_by is None:
+        return key[0] if len(key) == 1 else None
+    name = _column_of(node.clustered_by)
+    if name == "_id":
+        return None
+    if name not in {column.name for column in columns}:
+        raise ColumnUnknown(f"Column {name} unknown")
+    if key and name not in key:
+        raise SQLParseError(f"Clustered by column `{name}` must be part of primary keys: [{', '.join(key)}]")
+    return name
+
+
+def routing_shards_of(shards: int) -> int:
+    """Room to double the number of shards up to 1,024, as in CrateDB."""
+    bits = (shards - 1).bit_length()
+    return shards << max(1, 10 - bits)
+
+
+def _with_layout(
+    context: Context, definition: TableDefinition, node: tree.CreateTableNode, settings: dict[str, SettingValue]
+) -> TableDefinition:
+    data_nodes = sum(1 for info in context.catalog.state.nodes.values() if info.is_data)
+    shards = max(4, 2 * data_nodes)
+    if node.shards is not None:
+        shards = _shards(constant(context, node.shards))
+    kept = dict(settings)
+    if "number_of_shards" in kept:
+        raise SQLParseError('Invalid property "number_of_shards" passed to [ALTER | CREATE] TABLE statement')
+    routing = kept.pop("number_of_routing_shards", None)
+    routing_shards = routing_shards_of(shards) if routing is None else int(routing)
+    if routing_shards < shards or routing_shards % shards:
+        raise SQLParseError(
+            f"the number of source shards [{shards}] must be a factor of [{routing_shards}] (number_of_routing_shards)"
+        )
+    replicas = str(kept.pop("number_of_replicas", "0-1"))
+    policy = str(kept.pop("column_policy", "strict"))
+    return msgspec.structs.replace(
+        definition,
+        shards=shards,
+        routing_shards=routing_shards,
+        replicas=replicas,
+        column_policy=policy,
+        settings=kept,
+    )
+
+
+def _shards(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise SQLParseError(f"Failed to parse value [{value}] for setting [number_of_shards]")
+    if value < 1:
+        raise SQLParseError("num_shards in CLUSTERED clause must be greater than 0")
+    if value > TABLE_SHARDS_MAX:
+        raise SQLParseError(f"Failed to parse value [{value}] for setting [number_of_shards] must be <= {TABLE_SHARDS_MAX}")
+    return value
+
+
+# --- CREATE TABLE AS -------------------------------------------------------------------------------------------------
+
+
+def create_table_as(context: Context, node: tree.CreateTableNode, query: tree.Query) -> AnalyzedCreateTableAs:
+    """The command and the insert of a CREATE TABLE AS."""
+    name = context.catalog.new_name(node.name)
+    check_name(name)
+    if context.catalog.find((name.schema, name.name)) is not None and not node.if_not_exists:
+        raise RelationAlreadyExists(f"Relation '{name}' already exists.")
+    result = analyze_query(context, query, parent=None, with_names={})
+    columns: list[ColumnDefinition] = []
+    for oid, column in enumerate(result.columns, 1):
+        if any(known.name == column.name for known in columns):
+            raise SQLParseError(f'column "{column.name}" specified more than once')
+        _check_column_name(column.name)
+        kind = column.type if column.type.kind != "numeric" or column.type.precision else DataType("numeric", precision=38, scale=18)
+        check_storable(kind)
+        columns.append(ColumnDefinition(oid=oid, name=column.name, type=kind))
+    definition = TableDefinition(name=name, uuid=context.new_uuid(), oid=0, columns=tuple(columns))
+    definition = _with_layout(context, definition, node, {})
+    plan = InsertPlan(
+        table_uuid=definition.uuid, table=name, targets=tuple(column.name for column in definition.columns)
+    )
+    source = AnalyzedQuery(relation=result.relation, columns=result.columns, tables=tuple(context.tables))
+    return AnalyzedCreateTableAs(
+        command=CreateTable(definition=definition, if_not_exists=node.if_not_exists),
+        insert=AnalyzedInsert(plan=plan, query=source, columns=None),
+    )

@@ -1,0 +1,201 @@
+"""Types of written names, and implicit casts: an expression and a wanted type in, an expression of that type out.
+
+A literal is converted on the spot, an untyped parameter takes the type, anything else gets a Cast. What cannot be cast
+raises CrateDB's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from cratepy.errors import ConversionError, CrateError, SQLParseError
+from cratepy.functions.casts import convert, text_of
+from cratepy.functions.registry import can_cast
+from cratepy.functions.values import INTEGER_RANGES
+from cratepy.model.expressions import Cast, Column, Expression, Literal, Parameter
+from cratepy.model.types import (
+    INTEGER_KINDS,
+    TYPE_NAMES,
+    UNDEFINED,
+    DataType,
+    Field,
+    array_of,
+    common_type,
+    object_of,
+)
+from cratepy.sql.analyze.context import Context
+from cratepy.sql.parse.tree import ColumnDef, TypeName
+
+_WITH_LENGTH: Final = frozenset({"text", "character", "bit", "float_vector"})
+
+
+def data_type(written: TypeName) -> DataType:
+    """The type a name stands for. Raises SQLParseError."""
+    result = _scalar_type(written)
+    for _ in range(written.depth):
+        result = array_of(result)
+    return result
+
+
+def _scalar_type(written: TypeName) -> DataType:
+    name = written.name if not written.is_quoted else f'"{written.name}"'
+    known = TYPE_NAMES.get(name) or TYPE_NAMES.get(written.name)
+    if known is None or written.name == "undefined":
+        raise SQLParseError(f"Cannot find data type: {written.name}")
+    arguments = written.arguments
+    if known.kind == "object":
+        fields = tuple(Field(column.name, _part_type(column)) for column in written.columns or ())
+        return object_of(fields, written.policy or "dynamic")
+    if not arguments:
+        return known
+    if known.kind in _WITH_LENGTH:
+        return _with_length(known, arguments)
+    if known.kind == "numeric":
+        if len(arguments) > 2 or arguments[0] < 1:
+            raise SQLParseError(f"Invalid precision or scale of numeric: {arguments}")
+        scale = arguments[1] if len(arguments) == 2 else None
+        if scale is not None and scale > arguments[0]:
+            raise SQLParseError(f"Precision must be between 1 and {arguments[0]}")
+        return DataType("numeric", precision=arguments[0], scale=scale)
+    if known.is_timestamp or known.kind in ("time with time zone", "interval"):
+        return known
+    raise SQLParseError(f"The '{written.name}' type doesn't support type parameters.")
+
+
+def _with_length(known: DataType, arguments: tuple[int, ...]) -> DataType:
+    length = arguments[0]
+    if length < 1:
+        raise SQLParseError(f"The {known.kind} type length must be at least 1, received: {length}")
+    if known.kind == "float_vector" and length > 2048:
+        raise SQLParseError("Float vector type's length cannot exceed 2048")
+    return DataType(known.kind, length=length)
+
+
+def _part_type(column: ColumnDef) -> DataType:
+    if column.type is None:
+        raise SQLParseError(
+            f"Column [{column.name}]: data type needs to be provided or column should be defined as a generated expression"
+        )
+    return data_type(column.type)
+
+
+# --- implicit casts --------------------------------------------------------------------------------------------------
+
+
+def cast_to(context: Context, expression: Expression, target: DataType) -> Expression:
+    """The expression as ``target``, implicitly. Raises ConversionError, SQLParseError."""
+    source = expression.type
+    if source == target or target.kind == "undefined":
+        return expression
+    if isinstance(expression, Parameter) and source.kind == "undefined":
+        return context.typed_parameter(expression, target)
+    if isinstance(expression, Literal):
+        return _cast_literal(expression, target)
+    if not can_cast(source, target, explicit=False):
+        raise SQLParseError(f"Cannot cast expressions from type `{source.name}` to type `{target.name}`")
+    if _is_wider(source, target):
+        return _relabelled(expression, target)
+    return Cast(expression, target, is_implicit=True)
+
+
+def _is_wider(source: DataType, target: DataType) -> bool:
+    """Whether every value of the source is a value of the target as it is (``varchar(3)`` as ``text``)."""
+    return source.kind == target.kind == "text" and target.length is None
+
+
+def _relabelled(expression: Expression, target: DataType) -> Expression:
+    return msgspec.structs.replace(expression, type=target) if isinstance(expression, Column) else expression
+
+
+def _cast_literal(literal: Literal, target: DataType) -> Expression:
+    if literal.value is None:
+        return Literal(None, target)
+    if not can_cast(literal.type, target, explicit=literal.type.kind == "text"):
+        raise _no_conversion(literal, target)
+    try:
+        value = convert(literal.value, literal.type, target, is_implicit=True)
+    except CrateError as error:
+        if "too long" in error.message or "length" in error.message:
+            raise SQLParseError(error.message) from error
+        raise _no_conversion(literal, target) from error
+    return Literal(value, target)
+
+
+def _no_conversion(literal: Literal, target: DataType) -> ConversionError:
+    value = literal.value
+    if isinstance(value, str):
+        shown = f"'{value}'"
+    else:
+        shown = text_of(value, literal.type) if not isinstance(value, bool) else str(value).lower()
+    return ConversionError(f"Cannot cast `{shown}` of type `{literal.type.name}` to type `{target.name}`")
+
+
+def common(types: Sequence[DataType]) -> DataType:
+    """The type that all of them are cast to."""
+    result = UNDEFINED
+    for one in types:
+        result = common_type(result, one)
+    return result
+
+
+def same_types(context: Context, expressions: Sequence[Expression]) -> tuple[Expression, ...]:
+    """The expressions, all cast to their common type."""
+    target = common([expression.type for expression in expressions])
+    if target.kind == "undefined":
+        return tuple(expressions)
+    if any(not isinstance(expression, Literal | Parameter) for expression in expressions):
+        target = _fit_columns(expressions, target)
+    return tuple(cast_to(context, expression, target) for expression in expressions)
+
+
+def comparable(context: Context, left: Expression, right: Expression) -> tuple[Expression, Expression]:
+    """Both sides of a comparison with one type.
+
+    A whole number beside an integer column takes the column's type if it fits, so that the column stays bare: an index
+    or a primary key can only be used on a bare column.
+    """
+    if left.type == right.type:
+        return left, right
+    narrowed = _narrowed(left, right)
+    if narrowed is not None:
+        return left, narrowed
+    narrowed = _narrowed(right, left)
+    if narrowed is not None:
+        return narrowed, right
+    target = common_type(left.type, right.type)
+    return cast_to(context, left, target), cast_to(context, right, target)
+
+
+def _narrowed(operand: Expression, literal: Expression) -> Literal | None:
+    kind = operand.type.kind
+    if not isinstance(literal, Literal) or isinstance(operand, Literal) or kind not in INTEGER_KINDS:
+        return None
+    value = literal.value
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value in (_INFINITE, -_INFINITE):
+        return None
+    low, high = INTEGER_RANGES[kind]
+    if literal.type.is_numeric and value == int(value) and low <= value <= high:
+        return Literal(int(value), operand.type)
+    return None
+
+
+_INFINITE: Final = float("inf")
+
+
+def _fit_columns(expressions: Sequence[Expression], target: DataType) -> DataType:
+    """The type of the only expression that is no constant, if all constants fit it (``id IN (1, 2)`` of a smallint)."""
+    others = {e.type.kind: e.type for e in expressions if not isinstance(e, Literal | Parameter)}
+    if len(others) != 1:
+        return target
+    (single,) = others.values()
+    if single.kind not in INTEGER_KINDS or single == target:
+        return target
+    probe = next(e for e in expressions if e.type == single)
+    for expression in expressions:
+        if isinstance(expression, Literal) and expression.value is not None and expression.type != single:
+            if _narrowed(probe, expression) is None:
+                return target
+    return single
