@@ -14,9 +14,7 @@ from cratepy.model.expressions import Call, Expression
 from cratepy.model.relations import Limit, Relation
 from cratepy.sql.plan.walk import expressions_of, nodes, operators
 
-VOLATILE_FUNCTIONS: Final = frozenset(
-    {"random", "gen_random_text_uuid", "gen_random_uuid", "uuidv7", "pg_sleep", "clock_timestamp", "nextval"}
-)
+VOLATILE_FUNCTIONS: Final = frozenset({"random", "gen_random_text_uuid", "gen_random_uuid", "pg_sleep", "set_config"})
 
 
 def is_volatile(expression: Expression) -> bool:
