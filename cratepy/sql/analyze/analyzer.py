@@ -28,7 +28,6 @@ from cratepy.sql.parse.tree import ParsedStatement
 from cratepy.sql.session_view import SessionView
 
 
-
 def analyze(
     parsed: ParsedStatement,
     catalog: CatalogView,
@@ -51,9 +50,7 @@ def analyze(
         raise StatementTooComplex("Statement is nested too deeply") from None
     types = [kind if kind is not None else TEXT for kind in context.parameter_types]
     types += [TEXT] * (parsed.parameters - len(types))
-    return Analysis(
-        statement=statement, parameter_types=tuple(types), tag=tag, is_cacheable=context.is_cacheable
-    )
+    return Analysis(statement=statement, parameter_types=tuple(types), tag=tag, is_cacheable=context.is_cacheable)
 
 
 def _statement(context: Context, node: tree.Statement, parsed: ParsedStatement) -> tuple[AnalyzedStatement, str]:
@@ -126,5 +123,3 @@ def _explain(context: Context, node: tree.ExplainStatement, parsed: ParsedStatem
         is_analyze=node.is_analyze,
         shows_costs=node.shows_costs,
     )
-
-

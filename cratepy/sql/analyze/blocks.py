@@ -117,7 +117,7 @@ def _where(context: Context, scope: Scope, select: tree.Select) -> tuple[Express
     if select.where is None:
         return None
     a = ExpressionAnalyzer(context, scope, place="WHERE")
-    return a.boolean(select.where), a.applies
+    return a.condition(select.where), a.applies
 
 
 def _select_list(block: Block, select: tree.Select, windows: dict[str, tree.WindowDef]) -> None:
@@ -205,7 +205,7 @@ def _having(block: Block, select: tree.Select, windows: dict[str, tree.WindowDef
     a = ExpressionAnalyzer(
         block.context, block.source.scope, place="HAVING", allows=frozenset({"aggregate"}), windows=windows
     )
-    block.having = a.boolean(select.having)
+    block.having = a.condition(select.having)
     _collect(block, a)
     if a.has_aggregate and not block.is_grouped and not block.has_aggregate:
         block.is_grouped = True
@@ -226,9 +226,7 @@ def _order_by(block: Block, order_by: tuple[tree.SortItem, ...], windows: dict[s
         if output is not None:
             block.sort.append((output.expression, item))
             continue
-        a = ExpressionAnalyzer(
-            block.context, block.source.scope, place="ORDER BY", allows=_EVERYTHING, windows=windows
-        )
+        a = ExpressionAnalyzer(block.context, block.source.scope, place="ORDER BY", allows=_EVERYTHING, windows=windows)
         block.sort.append((a.analyze(item.expression), item))
         _collect(block, a)
         if a.has_aggregate:
@@ -380,12 +378,12 @@ def _distinct(
     result = Aggregation(result, passed, ())
     keys: list[SortKey] = []
     for expression, written in block.sort:
-        column = by_key.get(key_of(expression))
-        if column is None:
+        found = by_key.get(key_of(expression))
+        if found is None:
             raise SQLParseError(
                 f"ORDER BY '{printed(written.expression)}' must appear in the select list of SELECT DISTINCT"
             )
-        keys.append(sort_key(column, written))
+        keys.append(sort_key(found, written))
     return Result(Sort(result, tuple(keys)) if keys else result, columns)
 
 
@@ -421,5 +419,3 @@ def _with_sets(block: Block, relation: Relation) -> Relation:
         relation = ProjectSet(relation, tuple(ready))
         waiting = [item for item in waiting if item not in ready]
     return relation
-
-

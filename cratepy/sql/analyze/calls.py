@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from cratepy.errors import FunctionUnknown, SQLParseError, UnsupportedFeature
 from cratepy.functions import registry
 from cratepy.model.expressions import Aggregate, Call, Column, Expression, Frame, FrameBound, Literal, SortKey, Window
 from cratepy.model.relations import Item
-from cratepy.model.types import TEXT, DataType, Field
+from cratepy.model.types import TIMESTAMPTZ, DataType, Field
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.naming import output_name, printed
 from cratepy.sql.analyze.typing import cast_to
@@ -52,10 +54,8 @@ def _extract(a: ExpressionAnalyzer, field: str, operand: tree.Node, node: tree.F
     if not registry.is_scalar(name):
         raise SQLParseError(f"'{field}' is not a valid EXTRACT field")
     value = a.analyze(operand)
-    if value.type.kind == "text" and not isinstance(value, Literal):
-        value = cast_to(a.context, value, DataType("timestamp with time zone"))
-    elif value.type.kind == "text":
-        value = cast_to(a.context, value, DataType("timestamp with time zone"))
+    if value.type.kind in ("text", "undefined"):
+        value = cast_to(a.context, value, TIMESTAMPTZ)
     return a.call(name, [value], node)
 
 
@@ -103,8 +103,9 @@ def _chosen_aggregate(
     types = [argument.type for argument in arguments]
     try:
         return registry.resolve_aggregate(name, types, is_distinct=node.is_distinct)
-    except FunctionUnknown:
-        return registry.resolve_aggregate(name, types, is_distinct=node.is_distinct, shown=printed(node))
+    except FunctionUnknown as error:
+        shown = msgspec.structs.replace(node, is_distinct=False, is_star=False, order_by=(), filter=None)
+        raise a.unknown_function(error, types, shown) from None
 
 
 def _sort_key(a: ExpressionAnalyzer, item: tree.SortItem) -> SortKey:
@@ -122,9 +123,7 @@ def _window(a: ExpressionAnalyzer, name: str, node: tree.Function, over: tree.Wi
     if not is_window and not is_aggregate:
         if not registry.is_scalar(name) and not registry.is_table_function(name):
             raise FunctionUnknown(f"Unknown function: {printed(node)}")
-        raise SQLParseError(
-            f"OVER clause was specified, but {name} is neither a window nor an aggregate function."
-        )
+        raise SQLParseError(f"OVER clause was specified, but {name} is neither a window nor an aggregate function.")
     if node.is_distinct:
         raise UnsupportedFeature(f"DISTINCT is not supported in window functions: {printed(node)}")
     if node.ignores_nulls and node.name[-1] not in _NULLS_FLAG:
@@ -134,7 +133,7 @@ def _window(a: ExpressionAnalyzer, name: str, node: tree.Function, over: tree.Wi
     # Aggregates may stand inside: the window runs over the groups.
     inner = ExpressionAnalyzer(a.context, a.scope, place="a window function", allows=a.allows - {"window", "set"})
     arguments = [inner.analyze(argument) for argument in node.arguments]
-    chosen = _chosen_window(name, arguments, node)
+    chosen = _chosen_window(a, name, arguments, node)
     full = _completed(a.windows, over)
     order_by = tuple(_sort_key(inner, item) for item in full.order_by)
     for key, item in zip(order_by, full.order_by, strict=True):
@@ -159,19 +158,19 @@ def _window(a: ExpressionAnalyzer, name: str, node: tree.Function, over: tree.Wi
     )
 
 
-def _chosen_window(name: str, arguments: list[Expression], node: tree.Function) -> registry.Resolution:
+def _chosen_window(
+    a: ExpressionAnalyzer, name: str, arguments: list[Expression], node: tree.Function
+) -> registry.Resolution:
     types = [argument.type for argument in arguments]
     try:
         return registry.resolve_window(name, types)
-    except FunctionUnknown:
-        return registry.resolve_window(name, types, shown=printed(node))
+    except FunctionUnknown as error:
+        raise a.unknown_function(error, types, node) from None
 
 
 def _check_key(expression: Expression, written: tree.Node, clause: str) -> None:
     if expression.type.kind in ("array", "object", "geo_shape", "geo_point"):
-        raise UnsupportedFeature(
-            f"Cannot {clause} '{printed(written)}': invalid return type '{expression.type.name}'."
-        )
+        raise UnsupportedFeature(f"Cannot {clause} '{printed(written)}': invalid return type '{expression.type.name}'.")
 
 
 def _completed(windows: dict[str, tree.WindowDef], over: tree.WindowDef) -> tree.WindowDef:
@@ -227,8 +226,8 @@ def _set(a: ExpressionAnalyzer, name: str, node: tree.Function) -> Expression:
     types = [argument.type for argument in arguments]
     try:
         chosen = registry.resolve(name, types)
-    except FunctionUnknown:
-        chosen = registry.resolve(name, types, shown=printed(node))
+    except FunctionUnknown as error:
+        raise a.unknown_function(error, types, node) from None
     result = chosen.result_type
     if result.kind == "record":
         columns = registry.resolve_table_function(name, types).columns
@@ -238,7 +237,3 @@ def _set(a: ExpressionAnalyzer, name: str, node: tree.Function) -> Expression:
     label = output_name(node)
     a.sets.append(Item(column_id, label, Call(chosen.function, cast, result)))
     return Column(column_id, label, result)
-
-
-def text_literal(value: str) -> Literal:
-    return Literal(value, TEXT)

@@ -11,7 +11,6 @@ from typing import assert_never
 import msgspec
 
 from cratepy.errors import (
-    BadRequest,
     DependentObjects,
     OperationOnInaccessibleRelation,
     RelationAlreadyExists,
@@ -26,7 +25,6 @@ from cratepy.model.commands import (
     AlterTableSettings,
     Command,
     CreateSchema,
-    CreateTable,
     CreateView,
     DropSchema,
     DropTable,
@@ -128,7 +126,9 @@ def _create_view(context: Context, node: tree.CreateViewNode) -> CreateView:
 
 def _create_schema(context: Context, node: tree.CreateSchemaNode) -> tuple[AnalyzedStatement, str]:
     _, name = split_name(node.name)
-    if name in context.catalog.state.schemas or name in SYSTEM_SCHEMAS or name == DEFAULT_SCHEMA:
+    if name in SYSTEM_SCHEMAS or name == DEFAULT_SCHEMA:
+        raise SQLParseError(f"Schema '{name}' is reserved")
+    if name in context.catalog.state.schemas:
         if node.if_not_exists:
             return _direct(NoOperationPlan(), "CREATE")
         raise SchemaAlreadyExists(f"Schema '{name}' already exists")
@@ -177,13 +177,13 @@ def _drop_schema(context: Context, node: tree.DropNode) -> tuple[AnalyzedStateme
     catalog: CatalogView = context.catalog
     for name in names:
         if name in SYSTEM_SCHEMAS or name == DEFAULT_SCHEMA:
-            raise BadRequest(f"Cannot drop schema '{name}'")
+            raise SQLParseError(f"Cannot drop reserved schema '{name}'")
         if name not in catalog.schemas and not node.if_exists:
             raise SchemaUnknown(f"Schema '{name}' unknown")
         state = catalog.state
         relations = [table.definition.name for table in state.tables.values()] + [v.name for v in state.views.values()]
         if not node.cascade and any(relation.schema == name for relation in relations):
-            raise DependentObjects(f"Cannot drop schema '{name}' because other objects depend on it")
+            raise DependentObjects(f'Cannot drop schema "{name}" because other objects depend on it')
     return _command(DropSchema(names=names, if_exists=node.if_exists, cascade=node.cascade), "DROP")
 
 

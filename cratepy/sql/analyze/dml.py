@@ -7,25 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from cratepy.errors import (
     ColumnUnknown,
     ColumnValidation,
-    CrateError,
     InvalidColumnName,
     NotNullViolation,
     SQLParseError,
     UnsupportedFeature,
     VersioningValidation,
 )
-from cratepy.functions.casts import convert
 from cratepy.model.expressions import Call, Cast, Column, Expression, Literal
-from cratepy.model.names import quote_identifier
 from cratepy.model.plan import ConflictAction, CopyFromPlan, InsertPlan
 from cratepy.model.relations import Filter, Item, OutputColumn, Project, Relation
 from cratepy.model.schema import SYSTEM_COLUMNS, ColumnDefinition, TableDefinition
-from cratepy.model.types import BIGINT, BOOLEAN, DOUBLE, NUMERIC, OBJECT, TEXT, UNDEFINED, DataType, array_of
+from cratepy.model.types import BIGINT, DOUBLE, OBJECT, TEXT, UNDEFINED, DataType, array_of
 from cratepy.sql.analyze import schema_text
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
@@ -34,7 +29,13 @@ from cratepy.sql.analyze.naming import output_name, printed
 from cratepy.sql.analyze.queries import analyze_query
 from cratepy.sql.analyze.scope import DerivedSource, Scope, TableSource
 from cratepy.sql.analyze.settings import constant
-from cratepy.sql.analyze.statements import AnalyzedCopyFrom, AnalyzedDelete, AnalyzedInsert, AnalyzedQuery, AnalyzedUpdate
+from cratepy.sql.analyze.statements import (
+    AnalyzedCopyFrom,
+    AnalyzedDelete,
+    AnalyzedInsert,
+    AnalyzedQuery,
+    AnalyzedUpdate,
+)
 from cratepy.sql.analyze.tables import with_applies
 from cratepy.sql.analyze.typing import cast_to
 from cratepy.sql.analyze.walk import column_ids, nodes
@@ -67,7 +68,7 @@ def insert(context: Context, node: tree.InsertNode) -> AnalyzedInsert:
             _check_width(table, targets, width, None)
             targets, types = targets[:width], types[:width]
             rows = _rows(context, table, targets, types, values)
-        else:
+        if rows is None:
             query = _source_query(context, table, targets, types, node.query)
             targets = targets[: len(query.columns)]
     if rows is not None:
@@ -121,7 +122,7 @@ def _targets(table: TableDefinition, columns: tuple[tree.Node, ...], width: int 
         if name in SYSTEM_COLUMNS:
             raise InvalidColumnName(f'"{name}" Cannot write to system column')
         if name in targets:
-            raise SQLParseError(f"reference '{name}' repeated")
+            raise SQLParseError(f'column "{name}" specified more than once')
         if table.column(name) is None and table.column_policy == "strict":
             raise ColumnUnknown(f"Column {name} unknown")
         targets.append(name)
@@ -140,7 +141,9 @@ def _target_type(table: TableDefinition, name: str) -> DataType:
 def _check_width(table: TableDefinition, targets: tuple[str, ...], width: int, sources: tuple[str, ...] | None) -> None:
     """As many values as targets; without a target list fewer are fine, the first columns are meant."""
     is_all = targets == tuple(column.name for column in table.columns)
-    if width == len(targets) or (is_all and width < len(targets) and sources is None and width > 0 and _fits(table, width)):
+    if width == len(targets) or (
+        is_all and width < len(targets) and sources is None and width > 0 and _fits(table, width)
+    ):
         return
     shown = ", ".join(sources if sources is not None else tuple(f"col{i + 1}" for i in range(width)))
     raise SQLParseError(
@@ -180,7 +183,8 @@ def _rows(
     targets: tuple[str, ...],
     types: list[DataType],
     values: tree.ValuesNode,
-) -> tuple[tuple[Expression, ...], ...]:
+) -> tuple[tuple[Expression, ...], ...] | None:
+    """The rows; None if they hold subqueries, which only a query can have."""
     width = len(values.rows[0])
     if any(len(row) != width for row in values.rows):
         raise SQLParseError("VALUES lists must all be the same length")
@@ -193,9 +197,7 @@ def _rows(
                 for name, kind, node in zip(targets, types, row, strict=True)
             )
         )
-    if a.applies:
-        raise UnsupportedFeature("Subqueries are not supported in INSERT VALUES; use INSERT … SELECT")
-    return tuple(rows)
+    return None if a.applies else tuple(rows)
 
 
 def _value(
@@ -226,7 +228,7 @@ def _value(
     try:
         return cast_to(context, expression, kind)
     except SQLParseError as error:
-        if isinstance(expression, Literal) and expression.type.kind == "array" or "expressions" in error.message:
+        if (isinstance(expression, Literal) and expression.type.kind == "array") or "expressions" in error.message:
             raise SQLParseError(
                 f"Cannot convert VALUES element in row {number} of type `{expression.type.name}` to `{kind.name}` for "
                 f"`{name}`"
@@ -392,9 +394,7 @@ def _assignment(
     return Item(context.next_id(), name, cast)
 
 
-def _assigned(
-    context: Context, table: TableDefinition, target: tree.Node
-) -> tuple[str, DataType, ColumnDefinition]:
+def _assigned(context: Context, table: TableDefinition, target: tree.Node) -> tuple[str, DataType, ColumnDefinition]:
     """Name, type and column of what stands left of ``=``."""
     path: list[tree.Node] = []
     node = target
@@ -414,7 +414,7 @@ def _assigned(
         if isinstance(index, tree.StringWord):
             if kind.kind == "array":
                 raise SQLParseError("Updating fields of object arrays is not supported")
-            if kind.kind != "object":
+            if kind.kind not in ("object", "undefined"):
                 raise ColumnUnknown(f"Column {printed(target)} unknown")
             part = kind.field(index.value)
             if part is None and kind.policy == "strict":
@@ -422,11 +422,10 @@ def _assigned(
             kind = part if part is not None else UNDEFINED
             escaped = index.value.replace("'", "''")
             shown += f"['{escaped}']"
-        elif isinstance(index, tree.NumberWord) and kind.kind == "array":
-            assert kind.element is not None
+        elif isinstance(index, tree.NumberWord) and kind.kind in ("array", "undefined"):
             if int(index.text) < 1:
                 raise UnsupportedFeature("Updating arrays with indexes <= 0 is not supported")
-            kind = kind.element
+            kind = UNDEFINED if kind.element is None else kind.element
             shown += f"[{index.text}]"
         else:
             raise SQLParseError(f"Cannot assign to {printed(target)}")
@@ -515,7 +514,7 @@ def _where(context: Context, scope: Scope, node: tree.Node | None) -> tuple[Expr
     if node is None:
         return None
     a = ExpressionAnalyzer(context, scope, place="WHERE")
-    return a.boolean(node), a.applies
+    return a.condition(node), a.applies
 
 
 def _find(
@@ -545,14 +544,14 @@ def _find(
     for name in _VERSION_COLUMNS:
         found = source.used[name]
         columns.append(OutputColumn(found.id, name, found.type))
-    for scanned in source.used.values():
-        if scanned.name not in _VERSION_COLUMNS and scanned.id in read and scanned.id not in where_only:
-            columns.append(OutputColumn(scanned.id, scanned.name, scanned.type))
+    columns += [
+        OutputColumn(scanned.id, scanned.name, scanned.type)
+        for scanned in source.used.values()
+        if scanned.name not in _VERSION_COLUMNS and scanned.id in read and scanned.id not in where_only
+    ]
     columns += [OutputColumn(apply.id, apply.name, apply.type) for apply in computed]
     items = tuple(Item(c.id, c.name, Column(c.id, c.name, c.type)) for c in columns)
-    return AnalyzedQuery(
-        relation=Project(relation, items), columns=tuple(columns), tables=tuple(context.tables)
-    )
+    return AnalyzedQuery(relation=Project(relation, items), columns=tuple(columns), tables=tuple(context.tables))
 
 
 def _expects_version(where: Expression | None) -> bool:

@@ -12,10 +12,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cratepy.errors import ColumnUnknown, RelationUnknown, SQLParseError, UnsupportedFeature
+from cratepy.errors import (
+    ColumnUnknown,
+    ConversionError,
+    CrateError,
+    FunctionUnknown,
+    RelationUnknown,
+    SQLParseError,
+    UnsupportedFeature,
+)
 from cratepy.functions import registry
 from cratepy.functions.casts import convert, to_json_value
-from cratepy.model.expressions import Branch, Call, Case, Cast, Column, Expression, InList, Literal, OuterColumn
+from cratepy.model.expressions import (
+    Branch,
+    Call,
+    Case,
+    Cast,
+    Column,
+    Expression,
+    InList,
+    Literal,
+    OuterColumn,
+    Parameter,
+)
 from cratepy.model.names import RelationName
 from cratepy.model.oids import relation_oid, system_relation_oids
 from cratepy.model.relations import Item, Relation
@@ -92,19 +111,38 @@ class ExpressionAnalyzer:
             return condition
         return cast_to(self.context, condition, BOOLEAN)
 
+    def condition(self, node: Node) -> Expression:
+        """What stands in WHERE, HAVING and ON: must be a boolean."""
+        condition = self.analyze(node)
+        if condition.type.kind not in ("boolean", "undefined"):
+            raise SQLParseError(f"Expected query value to be of type `Boolean`, but got: {self.shown(node)}")
+        return cast_to(self.context, condition, BOOLEAN)
+
     def call(self, name: str, arguments: list[Expression], node: Node) -> Expression:
         """The scalar of that name with its arguments cast to the chosen signature."""
         types = [argument.type for argument in arguments]
         try:
             chosen = registry.resolve(name, types)
-        except UnsupportedFeature:
-            # Once more with the call as the error shows it, which is not cheap.
-            chosen = registry.resolve(name, types, shown=printed(node))
+        except FunctionUnknown as error:
+            raise self.unknown_function(error, types, node) from None
         cast = tuple(
             argument if argument.type == wanted else cast_to(self.context, argument, wanted)
             for argument, wanted in zip(arguments, chosen.argument_types, strict=True)
         )
         return Call(chosen.function, cast, chosen.result_type)
+
+    def unknown_function(self, error: FunctionUnknown, types: list[DataType], node: Node) -> FunctionUnknown:
+        """The error with the call as it was written, which is not cheap to print."""
+        shown = self.shown(node)
+        if error.message.startswith("Unknown"):
+            return FunctionUnknown(f"Unknown function: {shown}")
+        valid = error.message.rpartition(" Valid types: ")[2]
+        given = f" with ({', '.join(kind.name for kind in types)})" if types else ""
+        return FunctionUnknown(f"Invalid arguments in: {shown}{given}. Valid types: {valid}")
+
+    def shown(self, node: Node) -> str:
+        """The expression as error messages print it."""
+        return printed(node, self.scope.qualified)
 
 
 # --- constants and names ---------------------------------------------------------------------------------------------
@@ -159,11 +197,7 @@ def _interval(_a: ExpressionAnalyzer, node: tree.IntervalWord) -> Expression:
 def _converted_interval(text: str) -> list[int]:
     try:
         value: list[int] = convert(text, TEXT, INTERVAL)
-    except Exception as error:
-        from cratepy.errors import ConversionError, CrateError  # only for this error
-
-        if not isinstance(error, CrateError):
-            raise
+    except CrateError as error:
         raise ConversionError(f"Cannot cast `'{text}'` of type `text` to type `interval`") from error
     return value
 
@@ -194,7 +228,7 @@ def _default(_a: ExpressionAnalyzer, _node: tree.DefaultWord) -> Expression:
 def _name(a: ExpressionAnalyzer, node: tree.Name) -> Expression:
     parts = node.parts
     if len(parts) > 4:
-        raise SQLParseError(f"Column reference \"{'.'.join(parts)}\" has too many parts")
+        raise SQLParseError(f'Column reference "{".".join(parts)}" has too many parts')
     return a.scope.resolve(parts)
 
 
@@ -213,13 +247,11 @@ def _unary(a: ExpressionAnalyzer, node: tree.Unary) -> Expression:
         return Call("op_not", (operand,), BOOLEAN)
     if isinstance(node.operand, tree.NumberWord):
         literal = number_literal(node.operand.text)
-        if literal.type.kind == "numeric" and int(literal.value) == _LONG_MAX + 1:
-            return Literal(-(_LONG_MAX + 1), BIGINT)
-        if literal.type == BIGINT and literal.value == _INT_MAX + 1:
-            return Literal(-(_INT_MAX + 1), INTEGER)
         value = f"-{literal.value}" if isinstance(literal.value, str) else -literal.value
         return Literal(value, literal.type)
     operand = a.analyze(node.operand)
+    if isinstance(operand, Literal) and operand.type == TEXT:
+        raise UnsupportedFeature(f"Cannot negate {printed(node.operand)}. You may need to add explicit type casts")
     if isinstance(operand, Literal) and operand.type == INTERVAL:
         return Literal([-part for part in operand.value], INTERVAL)
     if operand.type.kind == "byte":
@@ -240,7 +272,9 @@ def _binary(a: ExpressionAnalyzer, node: tree.Binary) -> Expression:
 def _typed_operands(
     a: ExpressionAnalyzer, operator: str, left: Expression, right: Expression
 ) -> tuple[Expression, Expression]:
-    """A NULL or an untyped parameter takes the type of the other side (not for ``array || element``)."""
+    """An untyped parameter takes the type of the other side (not for ``array || element``)."""
+    if not isinstance(left if left.type.kind == "undefined" else right, Parameter):
+        return left, right
     if operator == "||":
         if left.type == right.type:
             return cast_to(a.context, left, TEXT), cast_to(a.context, right, TEXT)
@@ -313,7 +347,7 @@ def _in_items(a: ExpressionAnalyzer, node: tree.InItems) -> Expression:
     if isinstance(node.operand, tree.RowNode):
         return _row_in(a, node.operand, node)
     expressions = [a.analyze(node.operand), *(a.analyze(item) for item in node.items)]
-    operand, *items = same_types(a.context, expressions)
+    operand, *items = same_types(a.context, expressions, keeps_column=True)
     return negated(InList(operand, tuple(items)), node.is_negated)
 
 
@@ -383,6 +417,8 @@ def _cast(a: ExpressionAnalyzer, node: tree.CastNode) -> Expression:
     if isinstance(operand, Literal) and operand.type == REGCLASS and target.kind == "text":
         return Literal(_relation_text(a, operand.value), target)
     if not registry.can_cast(operand.type, target, explicit=True):
+        if node.is_try:
+            return Literal(None, target)
         raise SQLParseError(f"Cannot cast expressions from type `{operand.type.name}` to type `{target.name}`")
     return Cast(operand, _merged_target(operand.type, target), is_try=node.is_try)
 
@@ -488,21 +524,34 @@ def _field(a: ExpressionAnalyzer, node: tree.FieldOf) -> Expression:
 def _part_of(a: ExpressionAnalyzer, base: Expression, index: Expression, node: Node) -> Expression:
     """``base[index]``: an element of an array or a part of an object, with its declared type."""
     kind = base.type.kind
-    if kind == "array" and index.type.kind == "text":
+    if kind not in ("array", "object", "undefined"):
+        if index.type.kind == "text" and _is_part_of_column(base):
+            raise ColumnUnknown(f"Column {printed(node)} unknown")
+        valid = "(array(object), text), (array(E), integer), (object, text), (undefined, text)"
+        given = f"({base.type.name}, {index.type.name})"
+        raise FunctionUnknown(f"Invalid arguments in: {a.shown(node)} with {given}. Valid types: {valid}")
+    if kind == "array" and index.type.kind == "text" and isinstance(index, Literal):
         element = base.type.element
         assert element is not None
-        if element.kind == "object" and isinstance(index, Literal):
+        if element.kind == "object":
             part = _declared_part(a, element, str(index.value), base, node)
             return Call("subscript", (base, index), array_of(part))
+        raise _no_part(a, f"ARRAY({element.name.upper()})", str(index.value), base, node)
     if kind in ("object", "undefined") and index.type.kind == "text":
         part = UNDEFINED
         if kind == "object" and isinstance(index, Literal):
             part = _declared_part(a, base.type, str(index.value), base, node)
         return Call("subscript", (base, index), part)
-    if kind == "array" and index.type.kind != "integer" and not isinstance(index, Literal):
-        index = cast_to(a.context, index, INTEGER)
-    result = a.call("subscript", [base, index], node)
-    return result
+    return a.call("subscript", [base, index], node)
+
+
+def _no_part(a: ExpressionAnalyzer, kind: str, name: str, base: Expression, node: Node) -> ColumnUnknown:
+    if _is_part_of_column(base):
+        return ColumnUnknown(f"Column {printed(node)} unknown")
+    of_node = node.base if isinstance(node, tree.Subscript | tree.FieldOf) else node
+    return ColumnUnknown(
+        f"The return type `{kind}` of the expression `{a.shown(of_node)}` does not contain the key `{name}`"
+    )
 
 
 def _declared_part(a: ExpressionAnalyzer, of: DataType, name: str, base: Expression, node: Node) -> DataType:
@@ -514,12 +563,9 @@ def _declared_part(a: ExpressionAnalyzer, of: DataType, name: str, base: Express
     is_column = _is_part_of_column(base)
     if of.policy == "dynamic" and (not a.context.session.fails_on_unknown_object_key or not (is_column or of.fields)):
         return UNDEFINED
-    if is_column:
-        raise ColumnUnknown(f"Column {printed(node)} unknown")
     inner = ", ".join(f'"{field.name}" {field.type.name.upper()}' for field in of.fields)
     shown = f"OBJECT({of.policy.upper()})" + (f" AS ({inner})" if inner else "")
-    of_node = node.base if isinstance(node, tree.Subscript | tree.FieldOf) else node
-    raise ColumnUnknown(f"The return type `{shown}` of the expression `{printed(of_node)}` does not contain the key `{name}`")
+    raise _no_part(a, shown, name, base, node)
 
 
 def _is_part_of_column(expression: Expression) -> bool:

@@ -84,4 +84,3 @@ def _source(value: Any, kinds: frozenset[str]) -> DataType:
         return BIGINT if -_LONG_MAX - 1 <= value <= _LONG_MAX else NUMERIC
     # The scanner gives up on columns that mix such numbers with strings.
     return DOUBLE if "n" in kinds else TEXT
-

@@ -78,16 +78,19 @@ def _names(node: Any) -> list[tree.Name]:
 
 def _without_outer_parentheses(text: str) -> str:
     text = text.strip()
-    while text.startswith("(") and text.endswith(")"):
-        depth = 0
-        for index, char in enumerate(text):
-            depth += (char == "(") - (char == ")")
-            if depth == 0:
-                break
-        if index != len(text) - 1 or "'" in text:
-            break
+    while text.startswith("(") and text.endswith(")") and "'" not in text and _closes_last(text):
         text = text[1:-1].strip()
     return text
+
+
+def _closes_last(text: str) -> bool:
+    """Whether the first parenthesis is closed by the last one."""
+    depth = 0
+    for char in text[:-1]:
+        depth += (char == "(") - (char == ")")
+        if depth == 0:
+            return False
+    return True
 
 
 @functools.lru_cache(maxsize=4096)

@@ -51,7 +51,9 @@ class TableSource:
 
     def rename(self, names: tuple[str, ...]) -> None:
         if len(names) > len(self._types):
-            raise SQLParseError(f'table "{self.alias}" has {len(self._types)} columns available but {len(names)} columns specified')
+            raise SQLParseError(
+                f'table "{self.alias}" has {len(self._types)} columns available but {len(names)} columns specified'
+            )
         self.renamed = dict(zip(names, self._types, strict=False))
 
     def find(self, name: str) -> list[Expression]:
@@ -176,6 +178,17 @@ class Scope:
         if len(found) > 1:
             raise AmbiguousColumn(f'Column "{name}" is ambiguous')
         return found[0] if found else None
+
+    def qualified(self, parts: tuple[str, ...]) -> str:
+        """A column's name as error messages show it: with its relation, and that with its schema unless it is an alias."""
+        scope: Scope | None = self
+        while scope is not None:
+            for source in scope.sources:
+                if (len(parts) == 1 or _matches(source, parts[:-1])) and source.find(parts[-1]):
+                    shown = (source.schema, source.alias, parts[-1])
+                    return ".".join(part for part in shown if part is not None)
+            scope = scope.parent
+        return parts[-1]
 
     def star(self, qualifier: tuple[str, ...]) -> list[tuple[str, Expression]]:
         """The columns of ``*`` or ``t.*``."""

@@ -66,7 +66,16 @@ _CLUSTER_PREFIXES: Final = (
     "statement_max_length",
 )
 _TIME: Final = re.compile(r"(-?\d+(?:\.\d+)?)\s*(ms|s|m|h|d|micros|nanos)?\Z")
-_TIME_MS: Final = {None: 1.0, "ms": 1.0, "s": 1_000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0, "micros": 0.001, "nanos": 1e-6}
+_TIME_MS: Final = {
+    None: 1.0,
+    "ms": 1.0,
+    "s": 1_000.0,
+    "m": 60_000.0,
+    "h": 3_600_000.0,
+    "d": 86_400_000.0,
+    "micros": 0.001,
+    "nanos": 1e-6,
+}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(b|kb|mb|gb|tb)?\Z")
 _SIZE_BYTES: Final = {None: 1, "b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40}
 _REPLICAS: Final = re.compile(r"(\d+)(?:-(\d+|all)?)?\Z")
@@ -185,14 +194,16 @@ def _size_bytes(name: str, value: Any) -> int:
 
 def check_cluster_setting(name: str) -> None:
     """Whether the cluster has such a setting."""
-    if not any(name.startswith(prefix) for prefix in _CLUSTER_PREFIXES):
+    if not any(f"{name}.".startswith(prefix) for prefix in _CLUSTER_PREFIXES):
         raise SQLParseError(f"Setting '{name}' is not supported")
 
 
 def cluster_value(name: str, value: Any) -> SettingValue:
     """A cluster setting's value, checked where its kind can be told from the name."""
     last = name.rsplit(".", 1)[-1]
-    if last in ("enabled", "force", "allow_rebalance") and name.startswith(("stats.", "udc.", "cluster.graceful_stop.")):
+    if last in ("enabled", "force", "allow_rebalance") and name.startswith(
+        ("stats.", "udc.", "cluster.graceful_stop.")
+    ):
         if last != "allow_rebalance":
             return boolean_value(value)
     if last.endswith("_size") and name.startswith("stats."):
@@ -205,5 +216,3 @@ def cluster_value(name: str, value: Any) -> SettingValue:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}]")
-
-

@@ -120,8 +120,7 @@ def create_table_text(table: TableDefinition) -> str:
     lines = ",\n".join(f"   {_setting_name(name)} = {_setting_text(settings[name])}" for name in sorted(settings))
     name = f"{_quoted(table.name.schema)}.{_quoted(table.name.name)}"
     return (
-        f"CREATE TABLE IF NOT EXISTS {name} (\n{inner}\n)\n"
-        f"{clustered} INTO {table.shards} SHARDS\nWITH (\n{lines}\n)"
+        f"CREATE TABLE IF NOT EXISTS {name} (\n{inner}\n)\n{clustered} INTO {table.shards} SHARDS\nWITH (\n{lines}\n)"
     )
 
 

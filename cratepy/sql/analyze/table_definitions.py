@@ -57,8 +57,6 @@ def check_name(name: RelationName) -> None:
             raise InvalidRelationName(f"Relation name '{name}' is invalid. Name can't contain '.'")
         if not part:
             raise InvalidRelationName(f"Relation name '{name}' is invalid. Name cannot be empty")
-    if name.name.startswith("_"):
-        raise InvalidRelationName(f"Relation name '{name}' is invalid. Must not start with '_'")
     if len(str(name).encode()) > IDENTIFIER_BYTES_MAX:
         raise InvalidRelationName(
             f"Relation name '{name}' is invalid. Full name must be no longer than {IDENTIFIER_BYTES_MAX} bytes"
@@ -74,8 +72,6 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
     """The command of a CREATE TABLE."""
     name = context.catalog.new_name(node.name)
     check_name(name)
-    if context.catalog.find((name.schema, name.name)) is not None and not node.if_not_exists:
-        raise RelationAlreadyExists(f"Relation '{name}' already exists.")
     if node.partitioned_by:
         raise UnsupportedFeature("PARTITIONED BY is not supported")
     if node.indexes:
@@ -105,6 +101,8 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
     definition = _with_generated(context, definition, node)
     definition = msgspec.structs.replace(definition, checks=_checks(context, definition, node))
     definition = _with_layout(context, definition, node, settings)
+    if context.catalog.find((name.schema, name.name)) is not None and not node.if_not_exists:
+        raise RelationAlreadyExists(f"Relation '{name}' already exists.")
     return CommandPlan(command=CreateTable(definition=definition, if_not_exists=node.if_not_exists))
 
 
@@ -154,11 +152,11 @@ def check_storable(kind: DataType) -> None:
             check_storable(field.type)
 
 
-def column_definition(
-    context: Context, written: tree.ColumnDef, oid: int, table: RelationName
-) -> ColumnDefinition:
+def column_definition(context: Context, written: tree.ColumnDef, oid: int, table: RelationName) -> ColumnDefinition:
     """A column without its generated expression (that needs the other columns)."""
     _check_column_name(written.name)
+    if written.declares_both:
+        raise SQLParseError(f'Column "{written.name}" is declared as NOT NULL, therefore, cannot be declared NULL')
     if written.is_nullable is True and written.is_primary_key:
         raise SQLParseError(f'Column "{written.name}" is declared as PRIMARY KEY, therefore, cannot be declared NULL')
     if written.generated is not None and written.type is None:
@@ -265,11 +263,10 @@ def _with_generated(context: Context, definition: TableDefinition, node: tree.Cr
     return msgspec.structs.replace(definition, columns=tuple(columns))
 
 
-def _checks(
-    context: Context, definition: TableDefinition, node: tree.CreateTableNode
-) -> tuple[CheckConstraint, ...]:
+def _checks(context: Context, definition: TableDefinition, node: tree.CreateTableNode) -> tuple[CheckConstraint, ...]:
     found: list[CheckConstraint] = []
     scope, _ = table_scope(context, definition)
+    written: list[tuple[str | None, str | None, tree.Node, str]]
     written = [(column.name, *check) for column in node.columns for check in column.checks]
     written += [(None, *check) for check in node.checks]
     for column, name, tree_node, text in written:
@@ -387,7 +384,9 @@ def _shards(value: object) -> int:
     if value < 1:
         raise SQLParseError("num_shards in CLUSTERED clause must be greater than 0")
     if value > TABLE_SHARDS_MAX:
-        raise SQLParseError(f"Failed to parse value [{value}] for setting [number_of_shards] must be <= {TABLE_SHARDS_MAX}")
+        raise SQLParseError(
+            f"Failed to parse value [{value}] for setting [number_of_shards] must be <= {TABLE_SHARDS_MAX}"
+        )
     return value
 
 
@@ -406,7 +405,11 @@ def create_table_as(context: Context, node: tree.CreateTableNode, query: tree.Qu
         if any(known.name == column.name for known in columns):
             raise SQLParseError(f'column "{column.name}" specified more than once')
         _check_column_name(column.name)
-        kind = column.type if column.type.kind != "numeric" or column.type.precision else DataType("numeric", precision=38, scale=18)
+        kind = (
+            column.type
+            if column.type.kind != "numeric" or column.type.precision
+            else DataType("numeric", precision=38, scale=18)
+        )
         check_storable(kind)
         columns.append(ColumnDefinition(oid=oid, name=column.name, type=kind))
     definition = TableDefinition(name=name, uuid=context.new_uuid(), oid=0, columns=tuple(columns))

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-
-from cratepy.errors import AmbiguousAlias, ColumnUnknown, SQLParseError, UnsupportedFeature
+from cratepy.errors import ColumnUnknown, SQLParseError, UnsupportedFeature
 from cratepy.functions import registry
 from cratepy.model.expressions import Column, Expression
 from cratepy.model.relations import (
@@ -64,7 +63,6 @@ def analyze_from(
     if not tables:
         return FromClause(scope, empty_row)
     builders = [_analyze_table(context, table, scope) for table in tables]
-    _check_aliases(scope)
 
     def build() -> Relation:
         relation = builders[0]()
@@ -75,16 +73,12 @@ def analyze_from(
     return FromClause(scope, build)
 
 
-def _check_aliases(scope: Scope) -> None:
-    seen: set[tuple[str | None, str]] = set()
-    for source in scope.sources:
-        if source.alias is None:
-            continue
-        key = (source.schema, source.alias)
-        if key in seen:
-            shown = f"{source.schema}.{source.alias}" if source.schema else source.alias
-            raise AmbiguousAlias(f'"{shown}" specified more than once in the FROM clause')
-        seen.add(key)
+def _check_alias(scope: Scope, added: Source) -> None:
+    if added.alias is None:
+        return
+    if any((source.schema, source.alias) == (added.schema, added.alias) for source in scope.sources):
+        shown = f"{added.schema}.{added.alias}" if added.schema else added.alias
+        raise SQLParseError(f'"{shown}" specified more than once in the FROM clause')
 
 
 def _analyze_table(context: Context, table: tree.TableNode, scope: Scope) -> Builder:
@@ -97,6 +91,7 @@ def _analyze_table(context: Context, table: tree.TableNode, scope: Scope) -> Bui
             source = _function(context, table, scope)
         case tree.JoinTable():
             return _join(context, table, scope)
+    _check_alias(scope, source)
     scope.sources.append(source)
     return source.relation
 
@@ -257,7 +252,7 @@ def _join(context: Context, table: tree.JoinTable, scope: Scope) -> Builder:
         merged_sources=scope.merged_sources,
     )
     a = ExpressionAnalyzer(context, visible, place="ON")
-    on = a.boolean(table.on)
+    on = a.condition(table.on)
     if not a.applies:
         return lambda: Join(table.kind, left(), right(), on)
     applies = list(a.applies)
@@ -299,10 +294,7 @@ def _using(
     right_scope = Scope(sources=right, merged={n: e for n, e in scope.merged.items() if _is_of(scope, n, right)})
     conditions: list[Expression] = []
     for name in table.using:
-        try:
-            first, second = left_scope.resolve((name,)), right_scope.resolve((name,))
-        except ColumnUnknown:
-            raise ColumnUnknown(f"Column {name} unknown") from None
+        first, second = _shared(left_scope, name, "left"), _shared(right_scope, name, "right")
         conditions.append(compare(a, "=", first, second, tree.Name((name,))))
         if table.kind == "right":
             shared = second
@@ -313,6 +305,13 @@ def _using(
         scope.merged[name] = shared
         scope.merged_sources[name] = [*scope.merged_sources.get(name, ()), *left, *right]
     return balanced("op_and", conditions)
+
+
+def _shared(scope: Scope, name: str, side: str) -> Expression:
+    try:
+        return scope.resolve((name,))
+    except ColumnUnknown:
+        raise SQLParseError(f"column {name} specified in USING clause does not exist in {side} table") from None
 
 
 def _is_of(scope: Scope, name: str, sources: list[Source]) -> bool:
@@ -333,5 +332,3 @@ def with_applies(relation: Relation, applies: list[PendingApply]) -> Relation:
             operator=apply.operator,
         )
     return relation
-
-

@@ -133,20 +133,34 @@ def _no_conversion(literal: Literal, target: DataType) -> ConversionError:
     return ConversionError(f"Cannot cast `{shown}` of type `{literal.type.name}` to type `{target.name}`")
 
 
+def merged(left: DataType, right: DataType) -> DataType:
+    """The type two expressions are cast to: the one of higher precedence if it can take the other, else the other.
+
+    If neither can, it is the former, and the cast will say so.
+    """
+    target = common_type(left, right)
+    if can_cast(left, target, explicit=False) and can_cast(right, target, explicit=False):
+        return target
+    other = right if target == left else left
+    return other if can_cast(target, other, explicit=False) else target
+
+
 def common(types: Sequence[DataType]) -> DataType:
     """The type that all of them are cast to."""
     result = UNDEFINED
     for one in types:
-        result = common_type(result, one)
+        result = merged(result, one)
     return result
 
 
-def same_types(context: Context, expressions: Sequence[Expression]) -> tuple[Expression, ...]:
-    """The expressions, all cast to their common type."""
+def same_types(
+    context: Context, expressions: Sequence[Expression], *, keeps_column: bool = False
+) -> tuple[Expression, ...]:
+    """The expressions, all cast to their common type; with ``keeps_column`` constants that fit take the column's."""
     target = common([expression.type for expression in expressions])
     if target.kind == "undefined":
         return tuple(expressions)
-    if any(not isinstance(expression, Literal | Parameter) for expression in expressions):
+    if keeps_column:
         target = _fit_columns(expressions, target)
     return tuple(cast_to(context, expression, target) for expression in expressions)
 
@@ -165,7 +179,10 @@ def comparable(context: Context, left: Expression, right: Expression) -> tuple[E
     narrowed = _narrowed(right, left)
     if narrowed is not None:
         return narrowed, right
-    target = common_type(left.type, right.type)
+    target = merged(left.type, right.type)
+    if not (can_cast(left.type, target, explicit=False) and can_cast(right.type, target, explicit=False)):
+        # No overload takes them either, and its refusal names the whole comparison.
+        return left, right
     return cast_to(context, left, target), cast_to(context, right, target)
 
 
@@ -174,7 +191,12 @@ def _narrowed(operand: Expression, literal: Expression) -> Literal | None:
     if not isinstance(literal, Literal) or isinstance(operand, Literal) or kind not in INTEGER_KINDS:
         return None
     value = literal.value
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value in (_INFINITE, -_INFINITE):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or value != value
+        or value in (_INFINITE, -_INFINITE)
+    ):
         return None
     low, high = INTEGER_RANGES[kind]
     if literal.type.is_numeric and value == int(value) and low <= value <= high:

@@ -109,7 +109,7 @@ def _trim(cursor: Cursor) -> Node:
             arguments = (first,)
     cursor.expect(")")
     name = {"both": "trim", "leading": "ltrim", "trailing": "rtrim"}[side]
-    return tree.Function((name,), arguments)
+    return tree.Function((name,), arguments, label="trim")
 
 
 def _substring(cursor: Cursor) -> Node:
@@ -176,7 +176,8 @@ def _match(cursor: Cursor) -> Node:
     cursor.expect(",")
     term = _expression(cursor)
     cursor.expect(")")
-    method, options = None, ()
+    method = None
+    options: tuple[tuple[str, Node], ...] = ()
     if cursor.take("using"):
         method = cursor.any_word()
         if cursor.take("with"):

@@ -14,7 +14,21 @@ from cratepy.sql.parse.tree import ColumnDef, Node
 from cratepy.sql.parse.typenames import parse_type
 
 _COLUMN_WORDS = frozenset(
-    {"primary", "not", "null", "index", "storage", "default", "generated", "as", "check", "constraint", "on", "unique", "references"}
+    {
+        "primary",
+        "not",
+        "null",
+        "index",
+        "storage",
+        "default",
+        "generated",
+        "as",
+        "check",
+        "constraint",
+        "on",
+        "unique",
+        "references",
+    }
 )
 
 
@@ -35,7 +49,7 @@ def parse_column(cursor: Cursor) -> ColumnDef:
         constraint_name = cursor.name() if cursor.take("constraint") else None
         if not _constraint(cursor, parts, checks, constraint_name):
             if constraint_name is not None:
-                cursor.fail()
+                raise cursor.error()
             return ColumnDef(name=name, type=written, checks=tuple(checks), path=tuple(path), **parts)
 
 
@@ -47,9 +61,11 @@ def _constraint(
         parts["is_primary_key"] = True
         parts["primary_key_name"] = name
     elif cursor.take_words("not", "null"):
+        parts["declares_both"] = parts.get("is_nullable") is True
         parts["is_nullable"] = False
     elif cursor.take("null"):
-        parts["is_nullable"] = True
+        parts["declares_both"] = parts.get("is_nullable") is False
+        parts["is_nullable"] = parts.get("is_nullable", True)
     elif cursor.key == "index" and cursor.peek() in ("off", "using"):
         cursor.advance()
         if cursor.take("off"):
@@ -129,7 +145,7 @@ def parse_table_elements(cursor: Cursor) -> dict[str, Any]:
             cursor.take_words("primary", "key")
             cursor.expect("(")
             if "primary_key" in fields:
-                cursor.fail()
+                raise cursor.error()
             fields["primary_key"] = parse_list(cursor)
             fields["primary_key_name"] = name
             cursor.expect(")")
@@ -139,7 +155,7 @@ def parse_table_elements(cursor: Cursor) -> dict[str, Any]:
             checks.append((name, *parse_with_text(cursor)))
             cursor.expect(")")
         elif name is not None:
-            cursor.fail()
+            raise cursor.error()
         elif cursor.key == "index" and cursor.peek(2) == "using":
             indexes.append(_index(cursor))
         else:

@@ -23,7 +23,9 @@ _COMPARISONS: Final = {
     "!~*": "!~*", "<<": "<<", "~~": "like", "~~*": "ilike", "!~~": "not like", "!~~*": "not ilike", "@>": "@>", "<@": "<@",
     "->": "->", "->>": "->>", ">>": ">>",
 }  # fmt: skip
-_PREDICATE_WORDS: Final = frozenset({"is", "in", "between", "like", "ilike", "not", "operator", "isnull", "notnull", "collate"})
+_PREDICATE_WORDS: Final = frozenset(
+    {"is", "in", "between", "like", "ilike", "not", "operator", "isnull", "notnull", "collate"}
+)
 _LEVELS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"&&"}),
     frozenset({"||"}),
@@ -32,6 +34,7 @@ _LEVELS: Final[tuple[frozenset[str], ...]] = (
     frozenset({"*", "/", "%"}),
     frozenset({"^"}),
 )
+_TRUTHS: Final[dict[str, bool | None]] = {"true": True, "false": False, "unknown": None}
 _LEVEL_OF: Final = {operator: level for level, operators in enumerate(_LEVELS) for operator in operators}
 #: Operators of one chain like ``1 + 1 + …``: each makes the tree one deeper.
 _CHAIN_MAX: Final = STATEMENT_NESTING_MAX
@@ -148,15 +151,16 @@ def _is(cursor: Cursor, node: Node) -> Node:
         return tree.IsNull(node, is_negated)
     if cursor.take_words("distinct", "from"):
         return tree.IsDistinct(node, parse_value(cursor), is_negated)
-    for word, value in (("true", True), ("false", False), ("unknown", None)):
-        if cursor.take(word):
-            return tree.IsTruth(node, value, is_negated)
-    cursor.fail("expecting {'NULL', 'TRUE', 'FALSE', 'DISTINCT'}")
+    if cursor.key not in _TRUTHS:
+        raise cursor.error("expecting {'NULL', 'TRUE', 'FALSE', 'DISTINCT'}")
+    return tree.IsTruth(node, _TRUTHS[cursor.advance()], is_negated)
 
 
 def _in(cursor: Cursor, node: Node, is_negated: bool) -> Node:
     if cursor.key != "(":
-        return tree.Quantified("=" if not is_negated else "<>", node, "all" if is_negated else "any", parse_value(cursor))
+        return tree.Quantified(
+            "=" if not is_negated else "<>", node, "all" if is_negated else "any", parse_value(cursor)
+        )
     cursor.expect("(")
     if starts_query(cursor):
         query = parse_subquery(cursor)
@@ -183,7 +187,7 @@ def _qualified_operator(cursor: Cursor, left: Node) -> Node:
         cursor.advance()
         cursor.expect(")")
         return tree.Binary(key, left, parse_value(cursor))
-    cursor.fail()
+    raise cursor.error()
 
 
 def parse_value(cursor: Cursor) -> Node:
@@ -286,7 +290,7 @@ def _number(cursor: Cursor) -> str:
         end += 1
     if cursor.start < end and cursor.start > start and cursor.key not in (".", "e"):
         # ``1a``: an identifier that starts with a digit.
-        cursor.fail("expecting {<EOF>, ';'}")
+        raise cursor.error("expecting {<EOF>, ';'}")
     return text.replace("_", "")
 
 
@@ -298,7 +302,7 @@ def _parameter(cursor: Cursor) -> Node:
     else:
         digits = cursor.text[1:]
         if not digits.isdigit() or int(digits) < 1:
-            cursor.fail()
+            raise cursor.error()
         cursor.advance()
         index = int(digits) - 1
     cursor.parameters = max(cursor.parameters, index + 1)
@@ -381,7 +385,7 @@ def _worded_primary(cursor: Cursor) -> Node:
         return special
     if key == QUOTED or cursor.is_name() or (key in FUNCTION_WORDS and cursor.peek() == "("):
         return _name_or_call(cursor)
-    cursor.fail()
+    raise cursor.error()
 
 
 def _name_or_call(cursor: Cursor) -> Node:
@@ -410,7 +414,7 @@ def _case(cursor: Cursor) -> Node:
         cursor.expect("then")
         branches.append((condition, parse_expression(cursor)))
     if not branches:
-        cursor.fail("expecting 'WHEN'")
+        raise cursor.error("expecting 'WHEN'")
     default = parse_expression(cursor) if cursor.take("else") else None
     cursor.expect("end")
     return tree.CaseNode(operand, tuple(branches), default)

@@ -116,12 +116,12 @@ def _edge(cursor: Cursor) -> tree.FrameEdge:
     if cursor.take("unbounded"):
         direction = cursor.any_word()
         if direction not in ("preceding", "following"):
-            cursor.fail("expecting {'PRECEDING', 'FOLLOWING'}")
+            raise cursor.error("expecting {'PRECEDING', 'FOLLOWING'}")
         return tree.FrameEdge(f"unbounded_{direction}")
     if cursor.take_words("current", "row"):
         return tree.FrameEdge("current_row")
     offset = parse_value(cursor)
     direction = cursor.any_word()
     if direction not in ("preceding", "following"):
-        cursor.fail("expecting {'PRECEDING', 'FOLLOWING'}")
+        raise cursor.error("expecting {'PRECEDING', 'FOLLOWING'}")
     return tree.FrameEdge(direction, offset)

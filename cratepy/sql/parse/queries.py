@@ -89,7 +89,7 @@ def _bound(cursor: Cursor) -> Node:
     if not is_count and not isinstance(inner, tree.ParameterWord | tree.NullWord | tree.ScalarSubquery):
         if inner is node or not isinstance(inner, tree.StringWord):
             cursor.rewind(start)
-            cursor.fail()
+            raise cursor.error()
     return node
 
 
@@ -129,7 +129,7 @@ def _query_term(cursor: Cursor) -> QueryBody:
         cursor.advance()
         name = _table_name(cursor)
         return tree.Select((SelectItem(tree.Star()),), tables=(name,))
-    cursor.fail("expecting {'SELECT', 'VALUES', 'WITH', '('}")
+    raise cursor.error("expecting {'SELECT', 'VALUES', 'WITH', '('}")
 
 
 def parse_values(cursor: Cursor) -> tree.ValuesNode:

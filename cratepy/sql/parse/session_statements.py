@@ -60,7 +60,7 @@ def _modes(cursor: Cursor) -> None:
                 if cursor.take_words(*level):
                     break
             else:
-                cursor.fail()
+                raise cursor.error()
         elif not (
             cursor.take_words("read", "only")
             or cursor.take_words("read", "write")
@@ -199,7 +199,7 @@ def parse_declare(cursor: Cursor) -> Statement:
         elif cursor.take("scroll"):
             is_scrollable = True
         elif not (cursor.take("asensitive") or cursor.take("insensitive")):
-            cursor.fail("expecting 'CURSOR'")
+            raise cursor.error("expecting 'CURSOR'")
     if cursor.take_words("with", "hold"):
         is_holdable = True
     else:
@@ -260,7 +260,7 @@ def parse_discard(cursor: Cursor) -> Statement:
     if cursor.take("all"):
         return tree.DeallocateStatement(name=None, discards_session=True)
     if cursor.key not in ("plans", "sequences", "temp", "temporary"):
-        cursor.fail()
+        raise cursor.error()
     cursor.advance()
     return tree.NoOperation("DISCARD")
 
@@ -280,5 +280,5 @@ def parse_kill(cursor: Cursor) -> Statement:
     if cursor.take("all"):
         return tree.KillStatement(None)
     if cursor.key not in (STRING, "?", "$"):
-        cursor.fail("expecting {ALL, '?', '$', STRING}")
+        raise cursor.error("expecting {ALL, '?', '$', STRING}")
     return tree.KillStatement(parse_expression(cursor))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cratepy.sql.parse import tree
-from cratepy.sql.parse.columns import parse_column, parse_settings, parse_setting_name, parse_table_elements
+from cratepy.sql.parse.columns import parse_column, parse_setting_name, parse_settings, parse_table_elements
 from cratepy.sql.parse.expressions import parse_expression, parse_list, parse_value, starts_query
 from cratepy.sql.parse.queries import parse_qualified_name, parse_query, parse_select_items
 from cratepy.sql.parse.session_statements import (
@@ -23,15 +23,15 @@ from cratepy.sql.parse.session_statements import (
     parse_show,
     parse_transaction,
 )
-from cratepy.sql.parse.tokens import STRING, Cursor
-from cratepy.sql.parse.tree import Node, Query, Statement
+from cratepy.sql.parse.tokens import Cursor
+from cratepy.sql.parse.tree import Node, Statement
 
 
 def parse_statement(cursor: Cursor) -> Statement:
     """One statement up to the end of its tokens. Raises ParsingError."""
     statement = _statement(cursor)
     if cursor.key != "":
-        cursor.fail("expecting {<EOF>, ';'}")
+        raise cursor.error("expecting {<EOF>, ';'}")
     return statement
 
 
@@ -40,7 +40,9 @@ def _statement(cursor: Cursor) -> Statement:
         return parse_query(cursor)
     parse = _STATEMENTS.get(cursor.key)
     if parse is None:
-        cursor.fail("expecting {'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'CREATE', 'ALTER', 'DROP', 'COPY', 'SET', 'SHOW', …}")
+        raise cursor.error(
+            "expecting {'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'CREATE', 'ALTER', 'DROP', 'COPY', 'SET', 'SHOW', …}"
+        )
     return parse(cursor)
 
 
@@ -116,7 +118,7 @@ def _refused(cursor: Cursor, start: int) -> Statement:
                 cursor.advance()
             return tree.CopyOtherNode(f"{' '.join(words).upper()} is not supported")
     cursor.advance()
-    cursor.fail()
+    raise cursor.error()
 
 
 def _create_table(cursor: Cursor) -> Statement:
@@ -142,7 +144,7 @@ def _create_table(cursor: Cursor) -> Statement:
             shards = parse_value(cursor)
             cursor.expect("shards")
         elif clustered_by is None:
-            cursor.fail("expecting {'BY', 'INTO'}")
+            raise cursor.error("expecting {'BY', 'INTO'}")
     settings = parse_settings(cursor) if cursor.take("with") else ()
     return tree.CreateTableNode(
         name=name,
@@ -202,7 +204,7 @@ def _alter(cursor: Cursor) -> Statement:
         while cursor.key != "":
             cursor.advance()
         return tree.CopyOtherNode(f"ALTER TABLE {word} is not supported")
-    cursor.fail()
+    raise cursor.error()
 
 
 # --- DML -------------------------------------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ def _insert(cursor: Cursor) -> Statement:
         columns = tuple(_target(cursor))
         cursor.expect(")")
     if not starts_query(cursor):
-        cursor.fail("expecting {'SELECT', 'WITH', 'VALUES', '('}")
+        raise cursor.error("expecting {'SELECT', 'WITH', 'VALUES', '('}")
     query = parse_query(cursor)
     conflict, returning = parse_insert_tail(cursor)
     return tree.InsertNode(name=name, columns=columns, query=query, conflict=conflict, returning=returning)
@@ -254,7 +256,7 @@ def _returning(cursor: Cursor) -> tuple[tree.SelectItem, ...]:
         return ()
     items = parse_select_items(cursor)
     if not items:
-        cursor.fail()
+        raise cursor.error()
     return items
 
 
@@ -362,7 +364,7 @@ def _explain(cursor: Cursor) -> Statement:
         while not cursor.take(")"):
             name = cursor.any_word()
             if name not in flags:
-                cursor.fail()
+                raise cursor.error()
             flags[name] = True
             if cursor.key in ("true", "false", "on", "off"):
                 flags[name] = cursor.advance() in ("true", "on")
@@ -418,5 +420,9 @@ _STATEMENTS: Final[dict[str, Callable[[Cursor], Statement]]] = {
     "unlisten": parse_notification,
     "notify": parse_notification,
     "kill": parse_kill,
-    **{words[0]: (lambda cursor: _refused(cursor, cursor.index)) for words in _UNSUPPORTED if words[0] not in ("create", "drop", "alter")},
+    **{
+        words[0]: (lambda cursor: _refused(cursor, cursor.index))
+        for words in _UNSUPPORTED
+        if words[0] not in ("create", "drop", "alter")
+    },
 }

@@ -8,7 +8,7 @@ on the tokens so that no recursion over hostile text ever starts.
 from __future__ import annotations
 
 import re
-from typing import Final, NoReturn
+from typing import Final
 
 from sqlglot.errors import TokenError
 from sqlglot.tokens import TokenType
@@ -110,7 +110,7 @@ class Cursor:
 
     def expect(self, key: str) -> None:
         if self.key != key:
-            self.fail(f"expecting '{key.upper()}'")
+            raise self.error(f"expecting '{key.upper()}'")
         self.index += 1
         self.key = self._keys[self.index]
 
@@ -118,7 +118,7 @@ class Cursor:
         """An identifier: quoted, or any word that is not reserved."""
         if self.key == QUOTED or self.is_name():
             return self.advance()
-        self.fail("expecting an identifier")
+        raise self.error("expecting an identifier")
 
     def is_name(self) -> bool:
         key = self.key
@@ -128,16 +128,16 @@ class Cursor:
         """A word in a place where reserved ones are fine, too (after a dot, after AS)."""
         if self.key == QUOTED or self.key[:1].isalpha() or self.key[:1] == "_":
             return self.advance()
-        self.fail("expecting an identifier")
+        raise self.error("expecting an identifier")
 
     def string(self) -> str:
         if self.key != STRING:
-            self.fail("expecting STRING")
+            raise self.error("expecting STRING")
         return self.advance()
 
     def integer(self) -> int:
         if self.key != NUMBER or not self.text.isdigit():
-            self.fail("expecting INTEGER_VALUE")
+            raise self.error("expecting INTEGER_VALUE")
         return int(self.advance())
 
     def snippet(self, start: int, end_index: int) -> str:
@@ -145,16 +145,18 @@ class Cursor:
         end = self._starts[end_index] if end_index < len(self._starts) else len(self.source)
         return self.source[start:end].rstrip().rstrip(";").rstrip()
 
-    def fail(self, expectation: str = "") -> NoReturn:
-        """Raise the syntax error of this place."""
+    def error(self, expectation: str = "") -> ParsingError:
+        """The syntax error of this place, to be raised."""
         start = self.start
         shown = "<EOF>" if self.index >= len(self._texts) else self.source[start : self._token_end()]
-        message = f"mismatched input '{shown}' {expectation}" if expectation else f"no viable alternative at input '{shown}'"
-        raise syntax_error(self.source, start, message)
+        message = f"mismatched input '{shown}' {expectation}"
+        return syntax_error(self.source, start, message if expectation else f"no viable alternative at input '{shown}'")
 
     def _token_end(self) -> int:
+        """Where the token ends: before the next one or the blank in between."""
         following = self._starts[self.index + 1] if self.index + 1 < len(self._starts) else len(self.source)
-        return self.start + max(len(self.source[self.start : following].split(None, 1)[0:1] and self.source[self.start : following].split(None, 1)[0]), 1)
+        words = self.source[self.start : following].split(None, 1)
+        return self.start + (len(words[0]) if words else 1)
 
 
 def syntax_error(source: str, start: int, message: str) -> ParsingError:
@@ -271,7 +273,7 @@ def _unescaped(raw: str) -> str:
         escape = match[1]
         if escape is None:
             return "'"
-        if escape[0] in "uU" and len(escape) > 1 or escape[0] == "x" and len(escape) > 1:
+        if (escape[0] in "uU" and len(escape) > 1) or (escape[0] == "x" and len(escape) > 1):
             return chr(int(escape[1:], 16))
         if escape.isdigit() and escape[0] in "01234567":
             return chr(int(escape, 8))

@@ -185,6 +185,8 @@ class Function(msgspec.Struct, frozen=True):
     over: WindowDef | None = None
     ignores_nulls: bool = False
     without_parentheses: bool = False
+    #: The output name if it is not the function's (``trim(leading …)`` is ltrim and called trim).
+    label: str | None = None
 
 
 class CastNode(msgspec.Struct, frozen=True):
@@ -381,6 +383,7 @@ class ColumnDef(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     type: TypeName | None = None
     is_nullable: bool | None = None
+    declares_both: bool = False
     is_primary_key: bool = False
     primary_key_name: str | None = None
     default: tuple[Node, str] | None = None

@@ -9,7 +9,11 @@ from cratepy.sql.parse.tokens import NUMBER, QUOTED, STRING, Cursor
 from cratepy.sql.parse.tree import ColumnDef, TypeName
 
 #: First words of types, for ``date '2020-01-01'``.
-TYPE_WORDS: Final = frozenset(name.split(" ")[0] for name in TYPE_NAMES if name[0] != '"') - {"interval", "object", "unknown"}
+TYPE_WORDS: Final = frozenset(name.split(" ")[0] for name in TYPE_NAMES if name[0] != '"') - {
+    "interval",
+    "object",
+    "unknown",
+}
 
 
 def is_typed_literal(cursor: Cursor) -> bool:
