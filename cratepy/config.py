@@ -186,7 +186,7 @@ def _path(name: str, value: Any) -> Path:
 
 def _host(name: str, value: Any) -> str:
     host = _text(name, value)
-    return {"_local_": "127.0.0.1", "_site_": "0.0.0.0", "_global_": "0.0.0.0"}.get(host, host)  # noqa: S104
+    return {"_local_": "127.0.0.1", "_site_": "0.0.0.0", "_global_": "0.0.0.0"}.get(host, host)
 
 
 def _discovery_type(name: str, value: Any) -> str:

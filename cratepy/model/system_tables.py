@@ -70,7 +70,9 @@ def _split_line(line: str) -> tuple[str, str, str]:
     return line[:cut], " ", line[cut + 1 :]
 
 
-def _type(path: tuple[str, ...], types: dict[tuple[str, ...], str], parts: dict[tuple[str, ...], tuple[str, ...]]) -> DataType:
+def _type(
+    path: tuple[str, ...], types: dict[tuple[str, ...], str], parts: dict[tuple[str, ...], tuple[str, ...]]
+) -> DataType:
     name, depth = types[path], 0
     while name.endswith("[]"):
         name, depth = name[:-2], depth + 1
@@ -84,9 +86,3 @@ def _type(path: tuple[str, ...], types: dict[tuple[str, ...], str], parts: dict[
     for _ in range(depth):
         data_type = array_of(data_type)
     return data_type
-
-
-def __getattr__(name: str) -> dict[RelationName, SystemColumns]:
-    if name == "SYSTEM_TABLES":
-        return system_tables()
-    raise AttributeError(name)

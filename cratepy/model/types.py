@@ -234,7 +234,8 @@ def common_type(left: DataType, right: DataType) -> DataType:
     if left.kind == "undefined":
         return right
     if left.kind == "array" and right.kind == "array":
-        assert left.element is not None and right.element is not None
+        assert left.element is not None
+        assert right.element is not None
         return array_of(common_type(left.element, right.element))
     if left.kind == right.kind:
         if left.kind == "numeric":

@@ -39,7 +39,7 @@ class SessionRegistry:
                 last_statement=session.last_statement,
                 last_job_id=session.last_job_id,
                 is_ssl=False,
-                settings=tuple(session.settings.changed_values.items()),
+                settings=tuple((name, str(value)) for name, value in session.settings.changed_values.items()),
             )
             for session in list(self._sessions.values())
         ]
