@@ -114,7 +114,8 @@ def _only_value(array: Any) -> str | None:
     if len(array) == 0 or array.null_count:
         return None
     first: str = array[0].as_py()
-    return first if len(array) == 1 or pc.all(pc.equal(array, first)).as_py() else None
+    # Views have no comparison kernel.
+    return first if len(array) == 1 or pc.all(pc.equal(array.cast(pa.string()), first)).as_py() else None
 
 
 def _as_integer(array: Any) -> Any:
