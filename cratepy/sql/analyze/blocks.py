@@ -43,6 +43,7 @@ from cratepy.sql.analyze.naming import output_name, printed
 from cratepy.sql.analyze.queries import UNORDERED_KINDS, Result, ordinal, sort_key
 from cratepy.sql.analyze.scope import Scope, WithBinding
 from cratepy.sql.analyze.tables import FromClause, analyze_from, with_applies
+from cratepy.sql.analyze.typing import settled
 from cratepy.sql.analyze.walk import column_ids, key_of, map_parts, nodes
 from cratepy.sql.parse import tree
 
@@ -131,7 +132,7 @@ def _select_list(block: Block, select: tree.Select, windows: dict[str, tree.Wind
             for name, column in block.source.scope.star(item.expression.qualifier):
                 block.outputs.append(Output(name, column, None))
             continue
-        expression = a.analyze(item.expression)
+        expression = settled(a.analyze(item.expression))
         name = item.alias if item.alias is not None else output_name(item.expression)
         block.outputs.append(Output(name, expression, item.expression, item.alias))
     _collect(block, a)
@@ -181,7 +182,7 @@ def _group_key(block: Block, node: tree.Node) -> tuple[Expression, str]:
         return output.expression, output.name
     a = ExpressionAnalyzer(block.context, block.source.scope, place="GROUP BY")
     try:
-        expression = a.analyze(node)
+        expression = settled(a.analyze(node))
     except ColumnUnknown:
         alias = _alias(block, node)
         if alias is None:
@@ -227,7 +228,7 @@ def _order_by(block: Block, order_by: tuple[tree.SortItem, ...], windows: dict[s
             block.sort.append((output.expression, item))
             continue
         a = ExpressionAnalyzer(block.context, block.source.scope, place="ORDER BY", allows=_EVERYTHING, windows=windows)
-        block.sort.append((a.analyze(item.expression), item))
+        block.sort.append((settled(a.analyze(item.expression)), item))
         _collect(block, a)
         if a.has_aggregate:
             block.is_grouped = True

@@ -32,7 +32,7 @@ from cratepy.model.commands import (
     RenameTable,
 )
 from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName
-from cratepy.model.plan import CommandPlan, NoOperationPlan, OptimizePlan, Plan, RefreshPlan
+from cratepy.model.plan import CommandPlan, OptimizePlan, Plan, RefreshPlan
 from cratepy.model.schema import ColumnDefinition, TableDefinition, ViewDefinition
 from cratepy.model.types import DataType, Field, array_of, object_of
 from cratepy.sql.analyze import table_definitions
@@ -128,11 +128,8 @@ def _create_schema(context: Context, node: tree.CreateSchemaNode) -> tuple[Analy
     _, name = split_name(node.name)
     if name in SYSTEM_SCHEMAS or name == DEFAULT_SCHEMA:
         raise SQLParseError(f"Schema '{name}' is reserved")
-    if name in context.catalog.state.schemas:
-        if node.if_not_exists:
-            return _direct(NoOperationPlan(), "CREATE")
+    if name in context.catalog.state.schemas and not node.if_not_exists:
         raise SchemaAlreadyExists(f"Schema '{name}' already exists")
-    table_definitions.check_name(RelationName(name, "t"))
     return _command(CreateSchema(name=name, if_not_exists=node.if_not_exists), "CREATE")
 
 

@@ -123,8 +123,10 @@ def _targets(table: TableDefinition, columns: tuple[tree.Node, ...], width: int 
             raise InvalidColumnName(f'"{name}" Cannot write to system column')
         if name in targets:
             raise SQLParseError(f'column "{name}" specified more than once')
-        if table.column(name) is None and table.column_policy == "strict":
-            raise ColumnUnknown(f"Column {name} unknown")
+        if table.column(name) is None:
+            if table.column_policy == "strict":
+                raise ColumnUnknown(f"Column {name} unknown")
+            raise UnsupportedFeature(f"Column {name} unknown: INSERT cannot add columns to a dynamic table yet")
         targets.append(name)
     return tuple(targets)
 
@@ -387,6 +389,8 @@ def _assignment(
     try:
         cast = cast_to(context, expression, kind)
     except SQLParseError as error:
+        if "too long" in error.message or "length" in error.message:
+            raise
         raise ColumnValidation(
             f"Validation failed for {name}: Cannot cast expression `{printed(node)}` of type "
             f"`{expression.type.name}` to `{kind.name}`"

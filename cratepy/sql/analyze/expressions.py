@@ -57,7 +57,7 @@ from cratepy.model.types import (
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.naming import printed
 from cratepy.sql.analyze.scope import Scope
-from cratepy.sql.analyze.typing import cast_to, common, comparable, data_type, same_types
+from cratepy.sql.analyze.typing import cast_to, common, comparable, data_type, same_types, settled
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.tree import Node
 
@@ -316,7 +316,7 @@ def negated(expression: Expression, is_negated: bool) -> Expression:
 
 
 def _is_null(a: ExpressionAnalyzer, node: tree.IsNull) -> Expression:
-    return negated(Call("op_isnull", (a.analyze(node.operand),), BOOLEAN), node.is_negated)
+    return negated(Call("op_isnull", (settled(a.analyze(node.operand)),), BOOLEAN), node.is_negated)
 
 
 def _is_truth(a: ExpressionAnalyzer, node: tree.IsTruth) -> Expression:
@@ -523,6 +523,7 @@ def _field(a: ExpressionAnalyzer, node: tree.FieldOf) -> Expression:
 
 def _part_of(a: ExpressionAnalyzer, base: Expression, index: Expression, node: Node) -> Expression:
     """``base[index]``: an element of an array or a part of an object, with its declared type."""
+    base = settled(base)
     kind = base.type.kind
     if kind not in ("array", "object", "undefined"):
         if index.type.kind == "text" and _is_part_of_column(base):

@@ -6,7 +6,9 @@ by value with the same casts that a literal in an expression gets.
 
 from __future__ import annotations
 
-from typing import Any
+import datetime
+import re
+from typing import Any, Final
 
 from cratepy.errors import ConversionError, CrateError, NotNullViolation, SQLParseError
 from cratepy.functions.casts import convert
@@ -16,7 +18,10 @@ from cratepy.model.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, NUMERIC, TEXT,
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.parse.tree import LiteralRows
 
-_LONG_MAX = 2**63 - 1
+_LONG_MAX: Final = 2**63 - 1
+_PLAIN_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d{3})?)?\Z", re.ASCII)
+_EPOCH: Final = datetime.datetime(1970, 1, 1)
+_DAY_MS: Final = 86_400_000
 
 
 def literal_columns(
@@ -51,6 +56,8 @@ def _column(values: list[Any], kinds: frozenset[str], target: DataType) -> list[
         return [None if value is None else float(value) for value in values]
     if not kinds:
         return values
+    if kinds <= {"s"} and target.is_timestamp:
+        return [None if value is None else _timestamp(value, target) for value in values]
     return [None if value is None else _converted(value, kinds, target) for value in values]
 
 
@@ -68,6 +75,19 @@ def _converted(value: Any, kinds: frozenset[str], target: DataType) -> Any:
             raise SQLParseError(error.message) from error
         shown = f"'{value}'" if isinstance(value, str) and source == TEXT else str(value)
         raise ConversionError(f"Cannot cast `{shown}` of type `{source.name}` to type `{wanted.name}`") from error
+
+
+def _timestamp(text: str, target: DataType) -> int:
+    """Milliseconds since the epoch; the usual form is parsed in C, any other by the cast."""
+    if _PLAIN_TIMESTAMP.match(text):
+        try:
+            since = datetime.datetime.fromisoformat(text) - _EPOCH
+        except ValueError:
+            since = None
+        if since is not None:
+            return since.days * _DAY_MS + since.seconds * 1_000 + since.microseconds // 1_000
+    result: int = _converted(text, frozenset("s"), target)
+    return result
 
 
 def _dynamic(source: DataType) -> DataType:

@@ -166,4 +166,6 @@ def type_text(kind: DataType, depth: int) -> str:
     if kind.kind == "numeric" and kind.precision is not None:
         scale = "" if kind.scale is None else f", {kind.scale}"
         return f"NUMERIC({kind.precision}{scale})"
+    if kind.kind == "float_vector" and kind.length is not None:
+        return f"FLOAT_VECTOR({kind.length})"
     return kind.name.upper()

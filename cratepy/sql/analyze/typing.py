@@ -15,7 +15,7 @@ from cratepy.errors import ConversionError, CrateError, SQLParseError
 from cratepy.functions.casts import convert, text_of
 from cratepy.functions.registry import can_cast
 from cratepy.functions.values import INTEGER_RANGES
-from cratepy.model.expressions import Cast, Column, Expression, Literal, Parameter
+from cratepy.model.expressions import Call, Cast, Column, Expression, Literal, Parameter
 from cratepy.model.types import (
     INTEGER_KINDS,
     TYPE_NAMES,
@@ -29,6 +29,8 @@ from cratepy.model.types import (
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.parse.tree import ColumnDef, TypeName
 
+#: The type of a key that is not declared: it travels as JSON, whatever it is.
+ANY_JSON: Final = DataType("object", policy="ignored")
 _WITH_LENGTH: Final = frozenset({"text", "character", "bit", "float_vector"})
 
 
@@ -88,7 +90,12 @@ def _part_type(column: ColumnDef) -> DataType:
 def cast_to(context: Context, expression: Expression, target: DataType) -> Expression:
     """The expression as ``target``, implicitly. Raises ConversionError, SQLParseError."""
     source = expression.type
-    if source == target or target.kind == "undefined":
+    if source == target:
+        return expression
+    if source.kind == "undefined" and isinstance(expression, Call) and expression.function == "subscript":
+        # A key that is not declared: its value is read as whatever type the place wants.
+        return Call("subscript", expression.arguments, target if target.kind != "undefined" else ANY_JSON)
+    if target.kind == "undefined":
         return expression
     if isinstance(expression, Parameter) and source.kind == "undefined":
         return context.typed_parameter(expression, target)
@@ -99,6 +106,13 @@ def cast_to(context: Context, expression: Expression, target: DataType) -> Expre
     if _is_wider(source, target):
         return _relabelled(expression, target)
     return Cast(expression, target, is_implicit=True)
+
+
+def settled(expression: Expression) -> Expression:
+    """A part that nothing gives a type is any JSON value."""
+    if expression.type.kind == "undefined" and isinstance(expression, Call) and expression.function == "subscript":
+        return Call("subscript", expression.arguments, ANY_JSON)
+    return expression
 
 
 def _is_wider(source: DataType, target: DataType) -> bool:
@@ -115,6 +129,8 @@ def _cast_literal(literal: Literal, target: DataType) -> Expression:
         return Literal(None, target)
     if not can_cast(literal.type, target, explicit=literal.type.kind == "text"):
         raise _no_conversion(literal, target)
+    if target.kind == literal.type.kind == "bit" and target.length != len(literal.value):
+        raise SQLParseError(f"bit string length {len(literal.value)} does not match type {target.name}")
     try:
         value = convert(literal.value, literal.type, target, is_implicit=True)
     except CrateError as error:
@@ -179,6 +195,11 @@ def comparable(context: Context, left: Expression, right: Expression) -> tuple[E
     narrowed = _narrowed(right, left)
     if narrowed is not None:
         return narrowed, right
+    # A text column beside a number: the number becomes text, as in CrateDB (no value of the column has to be a number).
+    if isinstance(left, Column) and isinstance(right, Literal) and left.type.kind == "text" and right.type.is_numeric:
+        return left, cast_to(context, right, left.type)
+    if isinstance(right, Column) and isinstance(left, Literal) and right.type.kind == "text" and left.type.is_numeric:
+        return cast_to(context, left, right.type), right
     target = merged(left.type, right.type)
     if not (can_cast(left.type, target, explicit=False) and can_cast(right.type, target, explicit=False)):
         # No overload takes them either, and its refusal names the whole comparison.
