@@ -13,7 +13,7 @@ carries D's columns and is joined back to the left side. ::
                                                    └ right(d), with d = D = SELECT DISTINCT x FROM left
 
 Where a filter says ``column = outer``, the column itself serves as d and D is not needed.
-Not done: outer columns below a RIGHT or FULL JOIN and in a recursive query; these are refused by name.
+Not done: outer columns below a RIGHT or FULL JOIN; these are refused by name.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -20,6 +20,7 @@ from cratepy.execution.engine.trees import (
     column_of,
     conjunction,
     conjuncts,
+    nodes,
     outer_columns,
     passing,
     same,
@@ -50,6 +51,8 @@ from cratepy.model.relations import (
 )
 from cratepy.model.types import BIGINT, BOOLEAN
 
+_NONE: Final[frozenset[str]] = frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
@@ -62,11 +65,20 @@ class Pushed:
 class Pushing:
     """Pushes the outer values ``wanted`` of ``left`` down into a subquery."""
 
-    def __init__(self, left: Relation, wanted: tuple[OutputColumn, ...], ids: Iterator[int]) -> None:
+    def __init__(
+        self,
+        left: Relation,
+        wanted: tuple[OutputColumn, ...],
+        ids: Iterator[int],
+        *,
+        recursions: frozenset[str] = _NONE,
+    ) -> None:
         self._left = left
         self._wanted = wanted
         self._outer = frozenset(column.id for column in wanted)
         self._ids = ids
+        #: Recursive queries around the relation whose rounds carry the outer values.
+        self._recursions = recursions
 
     def pushed(self, relation: Relation) -> Pushed:
         """The relation with a column for each outer value, rows as if it ran once for each of them."""
@@ -102,15 +114,19 @@ class Pushing:
                 return self._table_function(relation)
             case Values():
                 return self._values(relation)
-            case RecursiveQuery() | RecursiveReference():
-                raise UnsupportedFeature("A recursive query cannot use columns of an outer query")
+            case RecursiveQuery():
+                return self._recursive_query(relation)
+            case RecursiveReference():
+                return self._round(relation)
             case Scan() | SystemScan() | ExchangeInput():
                 raise AssertionError("a leaf has no outer columns")
             case _:
                 assert_never(relation)
 
     def _is_correlated(self, relation: Relation) -> bool:
-        return bool(outer_columns(relation, self._outer))
+        return bool(outer_columns(relation, self._outer)) or any(
+            isinstance(node, RecursiveReference) and node.name in self._recursions for node in nodes(relation)
+        )
 
     def _domain(self) -> Pushed:
         """The distinct outer values under fresh ids."""
@@ -204,8 +220,8 @@ class Pushing:
         if not right_is_correlated:
             return Pushed(msgspec.structs.replace(relation, left=left.relation, condition=condition), left.known)
         right = self.pushed(relation.right)
-        same: list[Expression] = [same(left.known[outer], right.known[outer]) for outer in left.known]
-        condition = conjunction([*same, condition] if condition is not None else same)
+        equal: list[Expression] = [same(left.known[outer], right.known[outer]) for outer in left.known]
+        condition = conjunction([*equal, condition] if condition is not None else equal)
         kind = "inner" if relation.kind == "cross" else relation.kind
         return Pushed(Join(kind, left.relation, right.relation, condition), left.known)
 
@@ -244,6 +260,29 @@ class Pushing:
         known = {outer: Column(next(self._ids), types[outer].name, types[outer].type) for outer in outers}
         columns = relation.columns + tuple(OutputColumn(c.id, c.name, c.type) for c in known.values())
         return Pushed(SetOperation(kind=relation.kind, children=tuple(parts), columns=columns), known)
+
+    def _recursive_query(self, relation: RecursiveQuery) -> Pushed:
+        """All recursions at once: every row of a round carries the outer values it belongs to."""
+        inner = Pushing(self._left, self._wanted, self._ids, recursions=self._recursions | {relation.name})
+        base = self._with_values(self.pushed(relation.base), relation.base)
+        step = self._with_values(inner.pushed(relation.step), relation.step)
+        known = self._fresh_values()
+        columns = relation.columns + tuple(OutputColumn(c.id, c.name, c.type) for c in known.values())
+        return Pushed(msgspec.structs.replace(relation, base=base, step=step, columns=columns), known)
+
+    def _round(self, relation: RecursiveReference) -> Pushed:
+        known = self._fresh_values()
+        columns = relation.columns + tuple(OutputColumn(c.id, c.name, c.type) for c in known.values())
+        return Pushed(RecursiveReference(relation.name, columns), known)
+
+    def _fresh_values(self) -> dict[int, Column]:
+        return {c.id: Column(next(self._ids), c.name, c.type) for c in self._wanted}
+
+    def _with_values(self, pushed: Pushed, of: Relation) -> Relation:
+        """The columns of ``of``, then the outer values in the order of ``wanted``."""
+        values = [(c.name, pushed.known[c.id]) for c in self._wanted]
+        items = tuple(Item(next(self._ids), name, value) for name, value in values)
+        return Project(pushed.relation, passing(output_columns(of)) + items)
 
     def _apply(self, relation: Apply) -> Pushed:
         """A subquery in the subquery: its outer columns of ours become columns of its left side."""
