@@ -39,6 +39,9 @@ _ONE_PARTITION_ROWS_MAX: Final = 16_384
 #: Up to so many rows evaluate() computes in Python; DataFusion needs a millisecond to start.
 _PYTHON_ROWS_MAX: Final = 256
 _BATCH_ROWS: Final = 8_192
+#: DataFusion's parser refuses deeper SQL (its default is 50). Each of our operators is a level of the rendered text, and
+#: joined-in subqueries repeat their left side, so that the nesting of what people write says little.
+_SQL_NESTING_MAX: Final = 400
 
 
 @dataclass(slots=True)
@@ -203,6 +206,7 @@ class Engine:
             .with_target_partitions(partitions)
             .with_batch_size(batch_rows)
             .set("datafusion.sql_parser.dialect", "PostgreSQL")
+            .set("datafusion.sql_parser.recursion_limit", str(_SQL_NESTING_MAX))
             .set("datafusion.optimizer.prefer_hash_join", "false" if merges else "true")
         )
         return SessionContext(config, self._runtime)

@@ -48,7 +48,7 @@ def analyze_query(
     context: Context, query: tree.Query, *, parent: Scope | None, with_names: dict[str, WithBinding]
 ) -> Result:
     """The query in the scope around it."""
-    names = _bind_with(query, with_names)
+    names = _bind_with(query, with_names, parent)
     body = query.body
     if isinstance(body, tree.Select):
         from cratepy.sql.analyze.blocks import analyze_select  # blocks hold subqueries and queries hold blocks
@@ -61,7 +61,7 @@ def analyze_query(
     return _limited(context, result, query)
 
 
-def _bind_with(query: tree.Query, around: dict[str, WithBinding]) -> dict[str, WithBinding]:
+def _bind_with(query: tree.Query, around: dict[str, WithBinding], parent: Scope | None) -> dict[str, WithBinding]:
     if not query.with_items:
         return around
     names = dict(around)
@@ -71,7 +71,7 @@ def _bind_with(query: tree.Query, around: dict[str, WithBinding]) -> dict[str, W
             raise SQLParseError(f"WITH query name '{item.name}' specified more than once")
         seen.add(item.name)
         is_recursive = query.is_recursive and isinstance(item.query.body, tree.SetNode)
-        names[item.name] = WithBinding(item, dict(names), is_recursive=is_recursive)
+        names[item.name] = WithBinding(item, dict(names), parent, is_recursive=is_recursive)
     return names
 
 
@@ -185,21 +185,20 @@ def _cast_or_null(context: Context, result: Result, column: Column, kind: DataTy
 # --- WITH RECURSIVE --------------------------------------------------------------------------------------------------
 
 
-def recursive_query(
-    context: Context, item: tree.WithItem, names: dict[str, WithBinding]
-) -> tuple[Relation, tuple[OutputColumn, ...]]:
+def recursive_query(context: Context, binding: WithBinding) -> tuple[Relation, tuple[OutputColumn, ...]]:
     """``base UNION [ALL] step``; a query that does not name itself is an ordinary union."""
+    item, names, parent = binding.item, binding.names, binding.parent
     body = item.query.body
     assert isinstance(body, tree.SetNode)
     if body.kind != "union":
         raise UnsupportedFeature(f"Recursive query '{item.name}' must have the form base UNION [ALL] step")
-    base = _analyze_body(context, body.left, parent=None, with_names=names)
+    base = _analyze_body(context, body.left, parent=parent, with_names=names)
     given = tuple(
         (item.columns[i] if i < len(item.columns) else column.name, column.type)
         for i, column in enumerate(base.columns)
     )
-    inner = {**names, item.name: WithBinding(item, names, reference=given)}
-    step = _analyze_body(context, body.right, parent=None, with_names=inner)
+    inner = {**names, item.name: WithBinding(item, names, parent, reference=given)}
+    step = _analyze_body(context, body.right, parent=parent, with_names=inner)
     if len(step.columns) != len(base.columns):
         raise UnsupportedFeature("Number of output columns must be the same for all parts of a UNION")
     types = [kind for _, kind in given]

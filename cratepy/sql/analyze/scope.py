@@ -133,6 +133,8 @@ class WithBinding:
 
     item: tree.WithItem
     names: dict[str, WithBinding]
+    #: What is around the query with the WITH: a WITH in a subquery may name columns of the outer query.
+    parent: Scope | None = None
     is_recursive: bool = False
     reference: tuple[tuple[str, DataType], ...] | None = None
 

@@ -143,9 +143,9 @@ def _with_name(context: Context, table: tree.TableName, binding: WithBinding) ->
         columns = tuple(OutputColumn(context.next_id(), name, kind) for name, kind in binding.reference)
         return _from_columns(RecursiveReference(item.name, columns), columns, alias, None, table.columns)
     if binding.is_recursive:
-        relation, columns = recursive_query(context, item, binding.names)
+        relation, columns = recursive_query(context, binding)
         return _from_columns(relation, columns, alias, None, table.columns)
-    result = analyze_query(context, item.query, parent=None, with_names=binding.names)
+    result = analyze_query(context, item.query, parent=binding.parent, with_names=binding.names)
     names = _renamed(result.columns, item.columns, item.name)
     return _from_columns(result.relation, names, alias, None, table.columns)
 
