@@ -10,7 +10,10 @@ import os
 import random
 import time
 import uuid
-from typing import Protocol
+from typing import Final, Protocol
+
+#: Ids made from one call of the operating system's randomness.
+_IDS_AT_ONCE: Final = 64
 
 
 class Clock(Protocol):
@@ -34,6 +37,7 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._random = random.SystemRandom()
+        self._digits: list[str] = []
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -45,8 +49,14 @@ class SystemClock:
         return self._random.random()
 
     def new_id(self) -> str:
-        # uuid.uuid4() takes 7 µs, and every statement needs an id.
-        digits = os.urandom(16).hex()
+        # uuid.uuid4() takes 7 µs and a call of urandom 2 µs, and every statement needs an id. Appending and popping are
+        # atomic, so no two threads get the same digits.
+        try:
+            digits = self._digits.pop()
+        except IndexError:
+            many = os.urandom(16 * _IDS_AT_ONCE).hex()
+            self._digits.extend(many[start : start + 32] for start in range(32, len(many), 32))
+            digits = many[:32]
         return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 

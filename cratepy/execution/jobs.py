@@ -92,26 +92,41 @@ class Operation:
         return dataclasses.replace(self.entry, used_bytes=self.used_bytes)
 
 
+#: An ended statement: id, user, text, session, classification, end in ms, error, duration in s, rows. A plain tuple, because
+#: every read by key makes one and hardly any is ever looked at.
+_Ended = tuple[str, str, str, int, str, int, str | None, float, int]
+
+
 class _JobsLog:
     """The newest finished statements, bounded in number and in characters. Entries are built when they are asked for."""
 
     def __init__(self) -> None:
-        self._rows: deque[tuple[JobEntry, int, str | None, float, int]] = deque()
+        self._rows: deque[_Ended] = deque()
         self._chars = 0
 
-    def add(self, job: JobEntry, ended_ms: int, error: str | None, took_s: float, rowcount: int) -> None:
-        self._rows.append((job, ended_ms, error, took_s, rowcount))
-        self._chars += len(job.statement)
-        while len(self._rows) > limits.JOBS_LOG_MAX or (
-            self._chars > limits.JOBS_LOG_CHARS_MAX and len(self._rows) > 1
-        ):
-            self._chars -= len(self._rows.popleft()[0].statement)
+    def add(self, text: str, ended: _Ended) -> None:
+        """``text`` is the statement's."""
+        rows = self._rows
+        rows.append(ended)
+        self._chars += len(text)
+        while len(rows) > limits.JOBS_LOG_MAX or (self._chars > limits.JOBS_LOG_CHARS_MAX and len(rows) > 1):
+            self._chars -= len(rows.popleft()[2])
 
     def entries(self) -> tuple[JobLogEntry, ...]:
-        return tuple(
-            JobLogEntry(job=job, ended_ms=ended_ms, error=error, duration_ms=took_s * 1000, rowcount=rowcount)
-            for job, ended_ms, error, took_s, rowcount in self._rows.copy()
-        )
+        return tuple(_log_entry(ended) for ended in self._rows.copy())
+
+
+def _log_entry(ended: _Ended) -> JobLogEntry:
+    job_id, username, statement, session_id, classification, ended_ms, error, took_s, rowcount = ended
+    job = JobEntry(
+        id=job_id,
+        username=username,
+        statement=statement,
+        started_ms=ended_ms - round(took_s * 1000),
+        session_id=session_id,
+        classification=classification,
+    )
+    return JobLogEntry(job=job, ended_ms=ended_ms, error=error, duration_ms=took_s * 1000, rowcount=rowcount)
 
 
 def _entry(context: StatementContext, classification: str, started_ms: int) -> JobEntry:
@@ -153,16 +168,31 @@ class JobRegistry:
             return
         job.is_finished = True
         del self._jobs[job.entry.id]
-        self._jobs_log.add(job.entry, self._clock.wall_ms(), error, self._clock.monotonic() - job.started, rowcount)
+        entry, took_s, ended_ms = job.entry, self._clock.monotonic() - job.started, self._clock.wall_ms()
+        self._jobs_log.add(
+            entry.statement,
+            (
+                entry.id,
+                entry.username,
+                entry.statement,
+                entry.session_id,
+                entry.classification,
+                ended_ms,
+                error,
+                took_s,
+                rowcount,
+            ),
+        )
 
     def note(
         self, context: StatementContext, *, classification: str, started: float, error: str | None, rowcount: int
     ) -> None:
         """A statement that ran without being registered, because it never waited: only for the log."""
-        took_s = self._clock.monotonic() - started
-        ended_ms = self._clock.wall_ms()
+        clock, text = self._clock, context.text
+        took_s, ended_ms = clock.monotonic() - started, clock.wall_ms()
         self._jobs_log.add(
-            _entry(context, classification, ended_ms - round(took_s * 1000)), ended_ms, error, took_s, rowcount
+            text,
+            (context.job_id, context.user, text, context.session_id, classification, ended_ms, error, took_s, rowcount),
         )
 
     def job(self, job_id: str) -> Job | None:

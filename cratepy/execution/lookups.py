@@ -192,9 +192,11 @@ class _PreparedGet:
     output: tuple[OutputColumn, ...]
     #: All expressions of all keys.
     parts: tuple[Expression, ...]
+    #: One key of one part, whose text is the id and the routing.
+    is_single: bool
     #: ``WHERE _id = x`` in a table that routes by another column: the id does not tell the shard.
     asks_all_shards: bool
-    #: Positions of ``plan.columns`` that are the output as they are; None if something must be computed.
+    #: Positions of ``plan.columns`` that are the output as they are, empty for all; None if something must be computed.
     picks: tuple[int, ...] | None
 
 
@@ -224,6 +226,16 @@ class LookupService:
     def get_nowait(self, plan: GetPlan, context: StatementContext) -> Result | None:
         """The rows, if all their shards are on this node; None if they are not, then ask :meth:`get`."""
         prepared = self._prepare(plan)
+        if prepared.is_single:
+            # One key that is its own routing: nearly every read.
+            (value,) = values_of(prepared.parts, context)
+            if type(value) is int or type(value) is str:
+                text = str(value)
+                found = self._reader.read_local(prepared.definition, prepared.shard_of(text), (text,), plan.sources)
+                if found is None:
+                    return None
+                rows = [] if found[0] is None else [found[0]]
+                return Result(columns=prepared.output, rows=self._finish(prepared, rows, context))
         keys = self._keys(prepared, context)
         ids, shards = keys.ids, keys.shards
         if len(ids) == 1:
@@ -281,8 +293,18 @@ class LookupService:
                 picks = tuple(places[item.id] for item in items if isinstance(item, Column))
         parts = tuple(part for key in plan.keys for part in key)
         asks_all = plan.is_by_id and clustered not in (None, "_id") and definition.primary_key != (clustered,)
+        if picks == tuple(range(len(plan.columns))):
+            picks = ()
         prepared = _PreparedGet(
-            plan, definition, routing_position, shard_router(definition), get_output(plan), parts, asks_all, picks
+            plan=plan,
+            definition=definition,
+            routing_position=routing_position,
+            shard_of=shard_router(definition),
+            output=get_output(plan),
+            parts=parts,
+            is_single=len(parts) == 1 and not asks_all,
+            asks_all_shards=asks_all,
+            picks=picks,
         )
         self._prepared[id(plan)] = prepared
         if len(self._prepared) > limits.PLAN_CACHE_ENTRIES_MAX:

@@ -134,7 +134,7 @@ class ExecutionService:
         Raises the CrateError that ended the statement; cancelling the caller stops it on all nodes.
         """
         if isinstance(compiled.plan, GetPlan):
-            result = self._get_nowait(compiled.plan, context)
+            result = self.get_nowait(compiled, context)
             if result is not None:
                 return result
         job = self._jobs.start(context, classification=classification(compiled.plan), timeout_s=timeout_s)
@@ -221,8 +221,13 @@ class ExecutionService:
 
     # --- one statement -----------------------------------------------------------------------------------------------
 
-    def _get_nowait(self, plan: GetPlan, context: StatementContext) -> Result | None:
-        """Rows of shards on this node: they take microseconds and nothing can stop them, so there is no job."""
+    def get_nowait(self, compiled: CompiledStatement, context: StatementContext) -> Result | None:
+        """The rows of a GetPlan if all are on this node, else None: then :meth:`execute` it. Raises CrateError.
+
+        They take microseconds and nothing can stop them, so there is no job.
+        """
+        plan = compiled.plan
+        assert isinstance(plan, GetPlan)
         started = self._clock.monotonic()
         try:
             result = self._lookups.get_nowait(plan, context)

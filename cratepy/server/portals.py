@@ -43,21 +43,31 @@ class PreparedStatement:
         self._is_used = False
         self._decoders: dict[tuple[int, ...], list[Decoder]] = {}
         self._encoders: dict[tuple[int, ...], RowEncoder] = {}
+        #: What ``postgres_reads`` keeps from one execution to the next.
+        self.key_reads: object = None
+
+    def current(self, session: Session) -> CompiledStatement | None:
+        """The plan, if it was made for this cluster state and the session's view and may be used (again)."""
+        compiled = self.compiled
+        if (
+            compiled is not None
+            and self._state_version == session.services.cluster.state.version
+            and (self._view_key is session.view_key or self._view_key == session.view_key)
+            and (compiled.is_cacheable or not self._is_used)
+        ):
+            return compiled
+        return None
 
     async def prepare(self, session: Session) -> CompiledStatement:
         """The plan, compiled again if the cluster state or the session's view is not the one it was made for.
 
         Raises UnsupportedFeature in PostgreSQL's words (drivers look for them) if the result columns changed.
         """
+        current = self.current(session)
+        if current is not None:
+            return current
         compiled = self.compiled
         version = session.services.cluster.state.version
-        if (
-            compiled is not None
-            and self._state_version == version
-            and (self._view_key is session.view_key or self._view_key == session.view_key)
-            and (compiled.is_cacheable or not self._is_used)
-        ):
-            return compiled
         fresh = await session.compile(self.text, self.declared_types)
         if compiled is not None:
             if _shape(fresh.columns) != _shape(self._columns):

@@ -45,6 +45,7 @@ from cratepy.protocols.postgres.messages import (
 from cratepy.protocols.postgres.rows import RowEncoder
 from cratepy.server.portals import Portal, PreparedStatement, check_result_formats
 from cratepy.server.postgres_batches import ExecuteBatch, is_batchable
+from cratepy.server.postgres_reads import answer_key_read
 from cratepy.server.postgres_results import send_all, send_some, write_notices
 from cratepy.server.session import Session, command_tag
 from cratepy.server.sockets import ClientGone, ClientSocket
@@ -241,6 +242,13 @@ class PostgresConnection:
                 return
             await self._run_batch()
         statement = self._statement(message.statement)
+        if (
+            not message.portal
+            and not self._portals
+            and answer_key_read(message, statement, self.session, self._decoder, self._client)
+        ):
+            await self._client.flush()
+            return
         compiled: CompiledStatement | None = None
         if statement.text:
             compiled = await statement.prepare(self.session)

@@ -69,6 +69,8 @@ class Execution(Protocol):
         self, compiled: CompiledStatement, context: StatementContext, *, timeout_s: float | None
     ) -> Result: ...
 
+    def get_nowait(self, compiled: CompiledStatement, context: StatementContext) -> Result | None: ...
+
     async def execute_bulk(
         self,
         compiled: CompiledStatement,
@@ -191,6 +193,15 @@ class Session:
         if self.transaction_status != "I" and plan_type in _WRITE_PLANS:
             self._has_written = True
         return result
+
+    def get_nowait(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
+        """The rows of a GetPlan if they are all on this node, else None: then :meth:`execute` it. Raises CrateError."""
+        assert self.transaction_status != "E"
+        try:
+            result = self.services.execution.get_nowait(compiled, self.context(compiled, parameters))
+        finally:
+            self.running_job_id = None
+        return None if result is None else result.rows
 
     async def execute_bulk(
         self, compiled: CompiledStatement, parameter_rows: Sequence[Sequence[Any]]

@@ -139,6 +139,13 @@ class Fakes:
 
     # --- execution.service ---
 
+    def get_nowait(self, compiled: CompiledStatement, context: StatementContext) -> Result | None:
+        if compiled.text not in self.runs:
+            return None  # as if a shard were on another node
+        self.contexts.append(context)
+        result = self.runs[compiled.text](context)
+        return None if result.rows is None else result
+
     async def execute(
         self, compiled: CompiledStatement, context: StatementContext, *, timeout_s: float | None
     ) -> Result:

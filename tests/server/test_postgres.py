@@ -516,3 +516,44 @@ def test_psql_prints_results_and_errors() -> None:
         assert "mismatched input 'selct'" in done.stderr
 
     talk(client)
+
+
+@pytest.mark.parametrize("describes", [False, True])
+def test_a_read_by_key_in_one_packet_is_answered_as_message_by_message(*, describes: bool) -> None:
+    """Bind … Sync at once takes the short way; with a Flush in between it cannot."""
+
+    def client(port: int) -> None:
+        wire = Wire(port)
+        wire.send(parse("select $1::int + 1 as a"), SYNC)
+        wire.until("Z")
+        middle = [frame(b"D", b"P\0")] if describes else []
+        replies = []
+        for value in (b"41", b"x", b"7"):
+            wire.send(plain_bind(values=(value,)), *middle, execute(), SYNC)
+            together = wire.until("Z")
+            wire.send(plain_bind(values=(value,)), *middle, frame(b"H"), execute(), SYNC)
+            assert wire.until("Z") == together
+            replies.append(" ".join(shown(kind, payload) for kind, payload in together))
+        described = "T " if describes else ""
+        assert replies == [f"2 {described}D C(SELECT 1) ZI", "E(22P02) ZI", f"2 {described}D C(SELECT 1) ZI"]
+
+    talk(client)
+
+
+def test_a_failing_read_by_key_blocks_the_transaction_and_skips_to_sync() -> None:
+    def client(port: int) -> None:
+        wire = Wire(port)
+        wire.send(parse("select fails"), SYNC)
+        wire.until("Z")
+        assert wire.query("begin") == "C(BEGIN) ZT"
+        wire.send(plain_bind(), execute(), SYNC)
+        assert wire.kinds() == f"2 E({DUPLICATE.sqlstate}) ZE"
+        wire.send(plain_bind(), execute(), SYNC)
+        assert wire.kinds() == "2 E(25P02) ZE"
+
+    def fails(context: Any) -> Result:
+        raise DUPLICATE
+
+    fakes = Fakes()
+    fakes.know("select fails", columns_of(("a", INTEGER)), run=fails)
+    talk(client, fakes)

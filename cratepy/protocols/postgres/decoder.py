@@ -159,6 +159,15 @@ class FrontendDecoder:
             last.portal, last.statement, last.parameter_formats, parameters, last.result_formats, last.head, last.tail
         )
 
+    def has_next(self, frames: bytes) -> bool:
+        """Whether exactly these bytes stand next in the buffer."""
+        return self._buffer.startswith(frames, self._position)
+
+    def skip(self, size: int) -> None:
+        """Leave out frames that :meth:`has_next` has seen."""
+        self._position += size
+        assert self._position <= len(self._buffer)
+
     def take_repeats(
         self, *, head: bytes, tail: bytes, after: bytes, parameter_count: int, rows_max: int
     ) -> list[list[bytes | None]]:
