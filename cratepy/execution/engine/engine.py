@@ -32,7 +32,18 @@ from cratepy.functions.evaluate import children, value_of
 from cratepy.model.arrow import arrow_schema, arrow_type, from_arrow
 from cratepy.model.expressions import Column, Expression
 from cratepy.model.plan import StatementContext
-from cratepy.model.relations import ExchangeInput, Item, OutputColumn, Project, Relation, output_columns
+from cratepy.model.relations import (
+    Apply,
+    ExchangeInput,
+    Item,
+    Join,
+    OutputColumn,
+    Project,
+    Relation,
+    SetOperation,
+    output_columns,
+)
+from cratepy.model.relations import children as relation_children
 
 #: Inputs with fewer rows than this run in one partition: starting threads costs more.
 _ONE_PARTITION_ROWS_MAX: Final = 16_384
@@ -189,7 +200,7 @@ class Engine:
         sql = Renderer(text, guard).sql(flat)
         rows = sum(one.row_count for one in inputs)
         series_check = guard.number_check() if any(isinstance(one, Series) for one in inputs) else ""
-        session = self._session(rows, guard.batch_rows, merges=merges)
+        session = self._session(rows, guard.batch_rows, merges=merges, has_union=_has_union(flat))
         for kernel in text.kernels:
             session.register_udf(kernel)
         for number, one in enumerate(inputs):
@@ -199,7 +210,7 @@ class Engine:
                 session.register_record_batches(f"i{number}", self._spread(one))
         return _Fragment(session, sql, text, notes, arrow_schema(output_columns(relation)))
 
-    def _session(self, rows: int, batch_rows: int, *, merges: bool) -> SessionContext:
+    def _session(self, rows: int, batch_rows: int, *, merges: bool, has_union: bool) -> SessionContext:
         partitions = 1 if rows <= _ONE_PARTITION_ROWS_MAX else self._partitions
         config = (
             SessionConfig()
@@ -208,6 +219,8 @@ class Engine:
             .set("datafusion.sql_parser.dialect", "PostgreSQL")
             .set("datafusion.sql_parser.recursion_limit", str(_SQL_NESTING_MAX))
             .set("datafusion.optimizer.prefer_hash_join", "false" if merges else "true")
+            # Sorting the branches of a union each for itself fails at planning if a key is constant in one of them.
+            .set("datafusion.optimizer.repartition_sorts", "false" if has_union else "true")
         )
         return SessionContext(config, self._runtime)
 
@@ -283,11 +296,12 @@ def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _has_join(relation: Relation) -> bool:
-    from cratepy.model.relations import Apply, Join
-    from cratepy.model.relations import children as below
+def _has_union(relation: Relation) -> bool:
+    return isinstance(relation, SetOperation) or any(_has_union(child) for child in relation_children(relation))
 
-    return isinstance(relation, Join | Apply) or any(_has_join(child) for child in below(relation))
+
+def _has_join(relation: Relation) -> bool:
+    return isinstance(relation, Join | Apply) or any(_has_join(child) for child in relation_children(relation))
 
 
 # --- small batches ---------------------------------------------------------------------------------------------------

@@ -35,11 +35,26 @@ from cratepy.model.relations import (
     output_columns,
 )
 from cratepy.model.types import BIGINT, BOOLEAN, INTEGER, TEXT, DataType, array_of
-from tests.execution.engine.tables import PEOPLE, PETS, aggregate, call, item, lit, ordered, rows, rows_async
+from tests.execution.engine.tables import (
+    PEOPLE,
+    PETS,
+    TABLES,
+    Table,
+    aggregate,
+    call,
+    item,
+    lit,
+    ordered,
+    rows,
+    rows_async,
+)
 
 AGE = OuterColumn(1, "x1", INTEGER)
 NAME = OuterColumn(2, "x2", TEXT)
 
+#: The same rows under other ids, because ids are unique in a statement.
+OTHER = Table(3, 80, (INTEGER, TEXT), PETS.rows)
+TABLES[3] = OTHER
 EQUAL = Filter(PETS.leaf, call("op_=", PETS[0], AGE))
 LESS = Filter(PETS.leaf, call("op_<=", PETS[0], AGE))
 BOTH = Filter(
@@ -55,7 +70,7 @@ SOURCES: dict[str, Relation] = {
     "a filter on the outer row alone": ALWAYS,
     "a join": Join("inner", EQUAL, Project(PEOPLE.leaf, (item(40, PEOPLE[1]),)), call("op_<", PETS[1], Column(40, "x40", TEXT))),
     "a join of two": Join("cross", EQUAL, Aggregation(LESS, (), (item(41, aggregate("count")),)), None),
-    "a left join": Join("left", LESS, Project(EQUAL, (item(42, PETS[0]), item(43, PETS[1]))), call("op_=", PETS[0], Column(42, "x42", INTEGER))),
+    "a left join": Join("left", LESS, Filter(OTHER.leaf, call("op_=", OTHER[0], AGE)), call("op_=", PETS[0], OTHER[0])),
     "a condition of a join": Join("inner", PETS.leaf, Project(PEOPLE.leaf, (item(44, PEOPLE[0]),)), call("op_=", Column(44, "x44", INTEGER), AGE)),
     "a computed column": Project(PETS.leaf, (item(10, call("op_+", PETS[0], AGE, result=INTEGER)), item(11, PETS[1]))),
     "an aggregation with keys": Project(

@@ -378,6 +378,17 @@ def test_set_operations_take_nulls_for_equal(engine: Engine, kind: str, expected
     assert ordered(rows(engine, operation)) == expected
 
 
+def test_a_union_with_a_constant_column_can_be_ordered_by_it(engine: Engine) -> None:
+    """The engine's planner refuses this if it may sort the branches one by one."""
+    first = Project(PEOPLE.leaf, (item(30, lit("a", TEXT)), item(31, PEOPLE[0]), item(32, PEOPLE[0])))
+    second = Project(PEOPLE.leaf, (item(33, PEOPLE[1]), item(34, PEOPLE[0]), item(35, lit(7))))
+    columns = (OutputColumn(36, "a", TEXT), OutputColumn(37, "b", INTEGER), OutputColumn(38, "c", INTEGER))
+    union = SetOperation(kind="union_all", children=(first, second), columns=columns)
+    keys = [Column(c.id, c.name, c.type) for c in columns]
+    found = rows(engine, Sort(union, (SortKey(keys[1]), SortKey(keys[0], True, True), SortKey(keys[2]))))
+    assert found[:4] == [("z", 1, 7), ("x", 1, 7), ("a", 1, 1), ("a", 1, 1)]
+
+
 # --- rows from functions ---------------------------------------------------------------------------------------------
 
 
