@@ -36,6 +36,7 @@ from cratepy.model.relations import (
     Relation,
     Sort,
     WindowCalculation,
+    output_columns,
 )
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer, PendingApply
@@ -44,7 +45,7 @@ from cratepy.sql.analyze.queries import UNORDERED_KINDS, Result, ordinal, sort_k
 from cratepy.sql.analyze.scope import Scope, WithBinding
 from cratepy.sql.analyze.tables import FromClause, analyze_from, with_applies
 from cratepy.sql.analyze.typing import settled
-from cratepy.sql.analyze.walk import column_ids, key_of, map_parts, nodes
+from cratepy.sql.analyze.walk import column_ids, key_of, map_parts, nodes, outer_ids
 from cratepy.sql.parse import tree
 
 _EVERYTHING = frozenset({"aggregate", "window", "set"})
@@ -290,6 +291,7 @@ def _aggregated(block: Block, relation: Relation) -> Relation:
     block.having = None if block.having is None else replaced(block.having)
     block.sets = [Item(item.id, item.name, replaced(item.expression)) for item in block.sets]
     early, late = _split_applies(block, keys, aggregates)
+    _check_outer_columns(relation, late, {key.id for key in keys})
     block.applies = [
         PendingApply(
             apply.kind,
@@ -310,6 +312,20 @@ def _aggregated(block: Block, relation: Relation) -> Relation:
         block.applies = [apply for apply in block.applies if apply.id not in needed]
         result = Filter(with_applies(result, inside), block.having)
     return result
+
+
+def _check_outer_columns(relation: Relation, late: list[PendingApply], key_ids: set[int]) -> None:
+    """A subquery above the Aggregation can only name group keys."""
+    if not late:
+        return
+    hidden = {column.id: column.name for column in output_columns(relation) if column.id not in key_ids}
+    for apply in late:
+        for column_id in sorted(outer_ids(apply.right)):
+            if column_id in hidden:
+                raise SQLParseError(
+                    f"'{hidden[column_id]}' must appear in the GROUP BY clause or be used in an aggregation function. "
+                    "Perhaps you grouped by an alias that clashes with a column in the relations"
+                )
 
 
 def _aggregate_name(aggregate: Aggregate) -> str:

@@ -70,6 +70,11 @@ class Context:
         # Its type became known in between; the second pass makes the cast.
         return Parameter(parameter.index, wanted)
 
+    def note_type(self, parameter: Parameter, wanted: DataType) -> None:
+        """What a place further out wants of a parameter that stands in a plan already; the second pass puts it there."""
+        if self.parameter_types[parameter.index] is None:
+            self.parameter_types[parameter.index] = wanted
+
     @property
     def is_settled(self) -> bool:
         return self._untyped == 0

@@ -26,7 +26,7 @@ from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.literal_columns import literal_columns
 from cratepy.sql.analyze.naming import output_name, printed
-from cratepy.sql.analyze.queries import analyze_query
+from cratepy.sql.analyze.queries import analyze_query, cast_output
 from cratepy.sql.analyze.scope import DerivedSource, Scope, TableSource
 from cratepy.sql.analyze.settings import constant
 from cratepy.sql.analyze.statements import (
@@ -274,7 +274,7 @@ def _source_query(
             continue
         needs_cast = True
         try:
-            cast = _cast_output(context, result.relation, plain, wanted)
+            cast = cast_output(context, result.relation, plain, wanted)
         except SQLParseError as error:
             raise SQLParseError(
                 f"The type '{column.type.name}' of the insert source '{column.name}' is not convertible to the type "
@@ -286,14 +286,6 @@ def _source_query(
     return AnalyzedQuery(
         relation=relation, columns=columns if needs_cast else result.columns, tables=tuple(context.tables)
     )
-
-
-def _cast_output(context: Context, relation: Relation, column: Column, kind: DataType) -> Expression:
-    if isinstance(relation, Project):
-        for item in relation.items:
-            if item.id == column.id and isinstance(item.expression, Literal):
-                return cast_to(context, item.expression, kind)
-    return cast_to(context, column, kind)
 
 
 def _conflict(context: Context, table: TableDefinition, written: tree.OnConflict) -> ConflictAction:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from cratepy.errors import ColumnUnknown, SQLParseError, UnsupportedFeature
-from cratepy.model.expressions import Column, Expression, Literal, SortKey
+from cratepy.model.expressions import Column, Expression, Literal, Parameter, SortKey
 from cratepy.model.relations import (
     Item,
     Limit,
@@ -169,16 +169,18 @@ def as_types(context: Context, result: Result, types: list[DataType]) -> Relatio
         if column.type == kind:
             items.append(Item(column.id, column.name, plain))
         else:
-            items.append(Item(context.next_id(), column.name, _cast_or_null(context, result, plain, kind)))
+            items.append(Item(context.next_id(), column.name, cast_output(context, result.relation, plain, kind)))
     return Project(result.relation, tuple(items))
 
 
-def _cast_or_null(context: Context, result: Result, column: Column, kind: DataType) -> Expression:
-    """A literal column of a single projection is converted like a literal (``SELECT '1' UNION ALL SELECT 2``)."""
-    if isinstance(result.relation, Project):
-        for item in result.relation.items:
+def cast_output(context: Context, relation: Relation, column: Column, kind: DataType) -> Expression:
+    """An output column as another type; a constant of a projection is cast like one (``SELECT '1' UNION ALL SELECT 2``)."""
+    if isinstance(relation, Project):
+        for item in relation.items:
             if item.id == column.id and isinstance(item.expression, Literal):
                 return cast_to(context, item.expression, kind)
+            if item.id == column.id and isinstance(item.expression, Parameter) and column.type.kind == "undefined":
+                context.note_type(item.expression, kind)
     return cast_to(context, column, kind)
 
 

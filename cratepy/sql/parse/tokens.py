@@ -53,10 +53,12 @@ class Cursor:
     quoted), a string's characters, a number's digits.
     """
 
-    __slots__ = ("_keys", "_starts", "_texts", "index", "key", "parameters", "positional", "source")
+    __slots__ = ("_keys", "_starts", "_texts", "end", "index", "key", "parameters", "positional", "source")
 
-    def __init__(self, source: str, keys: list[str], texts: list[str], starts: list[int]) -> None:
+    def __init__(self, source: str, keys: list[str], texts: list[str], starts: list[int], end: int) -> None:
         self.source = source
+        #: Where the statement ends: at its semicolon or at the end of the text.
+        self.end = end
         self._keys = [*keys, END, END, END]
         self._texts = texts
         self._starts = starts
@@ -73,7 +75,7 @@ class Cursor:
     @property
     def start(self) -> int:
         """0-based position of the token in the text."""
-        return self._starts[self.index] if self.index < len(self._starts) else len(self.source)
+        return self._starts[self.index] if self.index < len(self._starts) else self.end
 
     def peek(self, ahead: int = 1) -> str:
         """The key of a later token."""
@@ -142,8 +144,8 @@ class Cursor:
 
     def snippet(self, start: int, end_index: int) -> str:
         """The source from a position to just before a token."""
-        end = self._starts[end_index] if end_index < len(self._starts) else len(self.source)
-        return self.source[start:end].rstrip().rstrip(";").rstrip()
+        end = self._starts[end_index] if end_index < len(self._starts) else self.end
+        return self.source[start:end].rstrip()
 
     def error(self, expectation: str = "") -> ParsingError:
         """The syntax error of this place, to be raised."""
@@ -154,7 +156,7 @@ class Cursor:
 
     def _token_end(self) -> int:
         """Where the token ends: before the next one or the blank in between."""
-        following = self._starts[self.index + 1] if self.index + 1 < len(self._starts) else len(self.source)
+        following = self._starts[self.index + 1] if self.index + 1 < len(self._starts) else self.end
         words = self.source[self.start : following].split(None, 1)
         return self.start + (len(words[0]) if words else 1)
 
@@ -193,7 +195,7 @@ def cursors(text: str) -> list[Cursor]:
         if key is None:
             if content == ";":
                 if keys:
-                    found.append(_checked(Cursor(text, keys, texts, starts)))
+                    found.append(_checked(Cursor(text, keys, texts, starts, start)))
                     keys, texts, starts = [], [], []
                 continue
             key = content.lower()
@@ -212,7 +214,7 @@ def cursors(text: str) -> list[Cursor]:
         texts.append(content)
         starts.append(start)
     if keys:
-        found.append(_checked(Cursor(text, keys, texts, starts)))
+        found.append(_checked(Cursor(text, keys, texts, starts, len(text))))
     return found
 
 

@@ -1,0 +1,110 @@
+"""Tokens, cursors, and the bounds checked before any recursion."""
+
+from __future__ import annotations
+
+import pytest
+
+from cratepy import limits
+from cratepy.errors import ParsingError, StatementTooComplex, StatementTooLong
+from cratepy.sql.parse.parser import parse
+from cratepy.sql.parse.tokens import END, PARAMETER, cursors
+
+
+def keys(text: str) -> list[str]:
+    (cursor,) = cursors(text)
+    found = []
+    while cursor.key != END:
+        found.append(cursor.key)
+        cursor.advance()
+    return found
+
+
+def texts(text: str) -> list[str]:
+    (cursor,) = cursors(text)
+    found = []
+    while cursor.key != END:
+        found.append(cursor.advance())
+    return found
+
+
+def test_parameters_need_no_space_between_them() -> None:
+    assert keys("values ($1,$2)") == ["values", "(", PARAMETER, ",", PARAMETER, ")"]
+
+
+def test_unquoted_names_fold_and_quoted_ones_do_not() -> None:
+    assert texts('select Ab."Cd""e"') == ["select", "ab", ".", 'Cd"e']
+
+
+def test_a_dollar_quoted_string_keeps_everything_in_it() -> None:
+    assert texts("select $$it's; \"x$$, $t$a$$b$t$, 1") == ["select", "it's; \"x", ",", "a$$b", ",", "1"]
+
+
+def test_dollars_inside_other_strings_are_no_quotes() -> None:
+    assert texts("select '$$', \"$$\", 1 -- $$\n") == ["select", "$$", ",", "$$", ",", "1"]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (r"E'a\nb'", "a\nb"),
+        (r"e'\x41\u00e9\101'", "AéA"),
+        (r"E'it''s\'q'", "it's'q"),
+        (r"'a\nb'", r"a\nb"),
+        (r"E'\q\\'", "q\\"),
+    ],
+)
+def test_escapes_count_in_e_strings_only(written: str, value: str) -> None:
+    assert texts(f"select {written}") == ["select", value]
+
+
+def test_statements_are_split_at_semicolons_outside_of_strings() -> None:
+    assert [cursor.source for cursor in cursors("select ';'; ; select 2;")] == ["select ';'; ; select 2;"] * 2
+    assert len(parse(";; -- nothing\n /* at all */ ;")) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("select 'abc", "line 1:8: "),
+        ('select "abc', "line 1:8: "),
+        ("select 1 /* x", "line 1:10: "),
+        ("select `a`", "line 1:8: "),
+    ],
+)
+def test_what_is_no_token_is_a_syntax_error_with_its_place(text: str, place: str) -> None:
+    with pytest.raises(ParsingError, match=f"^{place}"):
+        parse(text)
+
+
+def test_a_long_statement_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(StatementTooLong, match="statement_max_length"):
+        parse("select " + "1" * limits.STATEMENT_CHARS_MAX)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select " + "(" * 100_000 + "1" + ")" * 100_000,
+        "select " + "[" * 100_000,
+        "select " + "not " * 50_000 + "true",
+        "select " + "- " * 100_000 + "1",
+        "select " + "case when true then " * 10_000,
+        "select " + "1+" * 100_000 + "1",
+        "select 1" + "::int" * 40_000,
+        "select a" + "[1]" * 60_000,
+        "select " + "(select " * 10_000,
+    ],
+)
+def test_deep_nesting_is_refused_and_never_overflows_the_stack(text: str) -> None:
+    with pytest.raises(StatementTooComplex):
+        parse(text)
+
+
+def test_long_chains_of_and_and_or_are_flat() -> None:
+    parse("select " + " or ".join(f"a = {i}" for i in range(10_000)))
+
+
+def test_a_place_in_a_later_line_counts_lines_and_columns() -> None:
+    with pytest.raises(ParsingError, match=r"^line 3:5: ") as caught:
+        parse("select 1\nfrom t\n    ) x = 1")
+    assert caught.value.position == len("select 1\nfrom t\n    ") + 1
