@@ -125,9 +125,9 @@ async def outbox(
     node_id: str,
     receivers: Sequence[str],
     key: str,
-    error_of: Callable[[], ErrorPair],
+    error_of: Callable[[BaseException], ErrorPair],
 ) -> AsyncIterator[Outbox]:
-    """Streams to all receivers for as long as the block; left by an exception, they end with ``error_of()``.
+    """Streams to all receivers for as long as the block; left by an exception, they end with ``error_of`` it.
 
     Raises PeerUnavailable if a receiver cannot be reached. NobodyListens raised inside ends the block quietly.
     """
@@ -140,9 +140,10 @@ async def outbox(
         yield box
     except NobodyListens:
         return
-    except BaseException:
+    except BaseException as raised:
+        pair = error_of(raised)
         for sender in senders:
-            sender.finish_nowait(error_of())
+            sender.finish_nowait(pair)
         raise
     box.end(None)
 

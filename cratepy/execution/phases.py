@@ -105,6 +105,17 @@ def client_error(raised: Exception, *, job_id: str, name_of: Callable[[str], str
             return InternalError(f"internal error, see the log of the node for job {job_id}")
 
 
+def _stream_error(raised: BaseException, run: Run, parts: NodeParts) -> CrateError:
+    """What the readers of a phase's stream are told: the run's first error, which may be this very one.
+
+    The word by stream may overtake the notice to the handler, so it has to be the same: the client hears why, not that
+    something was stopped because of it.
+    """
+    if isinstance(raised, Exception):
+        run.fail(client_error(raised, job_id=run.job_id, name_of=parts.name_of))
+    return run.error or JobKilled("Job killed.")
+
+
 def _first_cause(raised: BaseException) -> BaseException:
     """Of a group: the first error meant for clients, else the first of all."""
     if not isinstance(raised, BaseExceptionGroup):
@@ -135,7 +146,7 @@ async def _run_phase(phase: Phase, run: Run, parts: NodeParts, deliver: Deliver 
             node_id=parts.node_id,
             receivers=run.phase(phase.output.phase).nodes,
             key=stream_key(run.id, phase=phase.id, sender=parts.node_id),
-            error_of=lambda: error_to_wire(run.error or JobKilled("Job killed.")),
+            error_of=lambda raised: error_to_wire(_stream_error(raised, run, parts)),
         ) as box:
 
             async def send(partition: int, batch: pa.RecordBatch) -> bool:

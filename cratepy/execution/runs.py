@@ -102,7 +102,7 @@ class RunTable:
         """Runs of a lost handler are over; runs handled here that need the lost node have failed."""
         for run in list(self._runs.values()):
             if run.handler_id == node_id:
-                run.stop()
+                run.fail(node_lost(name_of(node_id)))  # Others who still have the handler are told this, too.
             elif run.handler_id == own_id and node_id in run.node_ids:
                 run.fail(node_lost(name_of(node_id)))
 
