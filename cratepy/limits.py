@@ -120,6 +120,8 @@ EXCHANGE_MEMORY_BYTES_MAX: Final = 64 * MIB
 ENGINE_MEMORY_BYTES: Final = 1_024 * MIB
 #: A join side estimated below this many rows is broadcast instead of partitioned.
 BROADCAST_ROWS_MAX: Final = 50_000
+#: Groups of an input of so many rows are merged on the handler; those of a larger one may be many, and every node merges some.
+GATHERED_ROWS_MAX: Final = 2_000_000
 #: Finished jobs kept for a late KILL or a late stream.
 JOB_TOMBSTONES_MAX: Final = 1_024
 #: Attempts to route a read or a write again after stale routing.
@@ -198,6 +200,9 @@ WRITE_BUFFER_BYTES_MAX: Final = 512 * MIB
 #: Setting ``translog.flush_threshold_size``; CrateDB's default.
 TRANSLOG_FLUSH_BYTES: Final = 512 * MIB
 TRANSLOG_RECORD_BYTES_MAX: Final = 256 * MIB
+#: Space reserved behind a translog's records: as much as it has, within these bounds.
+TRANSLOG_RESERVE_BYTES_MIN: Final = 64 * KIB
+TRANSLOG_RESERVE_BYTES_MAX: Final = 8 * MIB
 #: Setting ``refresh_interval``; CrateDB's default.
 REFRESH_INTERVAL_MS: Final = 1_000
 #: Rows of one Arrow batch in a segment, and of one block of its statistics.

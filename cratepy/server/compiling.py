@@ -1,7 +1,8 @@
 """Texts → compiled statements, with the node's cache in front of the compiler.
 
 In: a statement's text, its parameter types, the session's view. Out: one CompiledStatement. A hit costs a dictionary
-look-up; the key holds everything a plan depends on besides the cluster state, whose version is checked. Long texts are
+look-up; the key holds everything a plan depends on besides the cluster state and the sizes of tables, whose versions are
+checked. Long texts are
 compiled on a worker thread, so that one big INSERT does not stop the clients of the whole node. Shared by all sessions
 of a node; used on the event loop only.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import trio
@@ -38,6 +39,16 @@ class ClusterView(Protocol):
     def is_joined(self) -> bool: ...
 
 
+class RowEstimates(Protocol):
+    """``execution.row_counts.RowCounts``: ``rows`` by table uuid; plans made before ``version`` grew had other orders of
+    magnitude to go by."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def rows(self) -> Mapping[str, int]: ...
+
+
 class CompileText(Protocol):
     """``sql.compiler.compile_text``."""
 
@@ -52,6 +63,7 @@ class CompileText(Protocol):
         fold: Callable[[Sequence[Expression]], list[Expression]],
         new_id: Callable[[], str],
         now_ms: int,
+        estimates: Mapping[str, int],
     ) -> list[CompiledStatement]: ...
 
 
@@ -66,6 +78,7 @@ class Compiler:
         fold: Callable[[Sequence[Expression]], list[Expression]],
         clock: Clock,
         check_syntax: Callable[[str], Any] | None = None,
+        row_counts: RowEstimates | None = None,
         entries_max: int = limits.PLAN_CACHE_ENTRIES_MAX,
     ) -> None:
         self._compile_text = compile_text
@@ -73,9 +86,11 @@ class Compiler:
         self._fold = fold
         self._clock = clock
         self._check_syntax = check_syntax
+        self._row_counts = row_counts
         self._entries_max = entries_max
         self._cache: OrderedDict[tuple[Any, ...], CompiledStatement] = OrderedDict()
-        self._cache_version = -1
+        #: (cluster state, row counts)
+        self._cache_version = (-1, -1)
 
     async def compile(
         self,
@@ -99,9 +114,10 @@ class Compiler:
                 "Try replacing inline values with parameter placeholders (`?`)"
             )
         state = self._cluster.state
-        if state.version != self._cache_version:
+        version = (state.version, 0 if self._row_counts is None else self._row_counts.version)
+        if version != self._cache_version:
             self._cache.clear()
-            self._cache_version = state.version
+            self._cache_version = version
         is_kept = len(text) <= limits.PLAN_CACHE_TEXT_CHARS_MAX
         key = (text, parameter_types, view_key)
         if is_kept:
@@ -115,7 +131,7 @@ class Compiler:
             if origin is not None and origin[1]:
                 _shift(error, *origin)
             raise
-        if is_kept and compiled.is_cacheable and state.version == self._cache_version:
+        if is_kept and compiled.is_cacheable and version == self._cache_version:
             self._cache[key] = compiled
             while len(self._cache) > self._entries_max:
                 self._cache.popitem(last=False)
@@ -142,6 +158,7 @@ class Compiler:
                 fold=self._fold,
                 new_id=self._clock.new_id,
                 now_ms=self._clock.wall_ms(),
+                estimates={} if self._row_counts is None else self._row_counts.rows,
             )
 
         compiled = await trio.to_thread.run_sync(run) if len(text) > limits.COMPILE_INLINE_CHARS_MAX else run()

@@ -36,6 +36,7 @@ from cratepy.config import NodeConfig, PortRange
 from cratepy.errors import CrateError
 from cratepy.execution.engine.constants import constant_values, fold
 from cratepy.execution.engine.engine import Engine
+from cratepy.execution.row_counts import RowCounts
 from cratepy.execution.service import ExecutionService
 from cratepy.execution.system.tables import SystemTables
 from cratepy.model.names import RelationName
@@ -162,6 +163,7 @@ class _Node:
             recompile=self._recompile,
             spill_path=spill,
         )
+        self._row_counts = RowCounts(cluster=cluster, store=self._store)
         self._described: tuple[int, dict[RelationName, tuple[tuple[str, DataType], ...]]] = (-1, {})
 
     async def run(self) -> None:
@@ -176,7 +178,14 @@ class _Node:
                     await trio.to_thread.run_sync(self._store.close)
 
     async def _serve(self, nursery: trio.Nursery) -> None:
-        compiler = Compiler(compile_text, cluster=self._cluster, fold=fold, clock=self._clock, check_syntax=parse)
+        compiler = Compiler(
+            compile_text,
+            cluster=self._cluster,
+            fold=fold,
+            clock=self._clock,
+            check_syntax=parse,
+            row_counts=self._row_counts,
+        )
         services = SessionServices(
             clock=self._clock,
             cluster=self._cluster,
@@ -193,6 +202,7 @@ class _Node:
             await nursery.start(PostgresServer(services).serve, [self._ports.psql])
             _log_address(psql_log, host, self._ports.psql)
         await nursery.start(self._execution.run)
+        nursery.start_soon(self._row_counts.run)
         await nursery.start(self._cluster.run)
         await self._cluster.wait_for(lambda state: state.version > 0, timeout_s=float("inf"))
         self._log_ready()
@@ -223,6 +233,7 @@ class _Node:
             fold=fold,
             new_id=self._clock.new_id,
             now_ms=self._clock.wall_ms(),
+            estimates=self._row_counts.rows,
         )
 
     def _describe_views(self, state: ClusterState) -> dict[RelationName, tuple[tuple[str, DataType], ...]]:

@@ -71,9 +71,9 @@ class Estimates:
         return rows is not None and rows <= limits.BROADCAST_ROWS_MAX
 
     def is_large(self, relation: Relation) -> bool:
-        """Whether it surely gives more rows than one node should be given."""
+        """Whether it may have more groups than one node should merge for all."""
         rows = self.rows(relation)
-        return rows is not None and rows > limits.BROADCAST_ROWS_MAX
+        return rows is not None and rows > limits.GATHERED_ROWS_MAX
 
     def _limited(self, limit: Limit) -> int | None:
         below = self.rows(limit.child)

@@ -42,4 +42,4 @@ def test_sizes_of_operators() -> None:
 def test_the_bound_of_a_broadcast() -> None:
     scan = Builder().scan("ta")
     assert Estimates({"uuid-ta": limits.BROADCAST_ROWS_MAX}).is_small(scan)
-    assert Estimates({"uuid-ta": limits.BROADCAST_ROWS_MAX + 1}).is_large(scan)
+    assert Estimates({"uuid-ta": limits.GATHERED_ROWS_MAX + 1}).is_large(scan)
