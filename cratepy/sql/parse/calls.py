@@ -123,6 +123,8 @@ def _substring(cursor: Cursor) -> Node:
         arguments.append(_expression(cursor))
         if cursor.take("for"):
             arguments.append(_expression(cursor))
+    elif cursor.take("for"):
+        arguments += [tree.NumberWord("1"), _expression(cursor)]
     else:
         while cursor.take(","):
             arguments.append(_expression(cursor))

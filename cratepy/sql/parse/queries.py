@@ -14,6 +14,8 @@ from cratepy.sql.parse.words import FUNCTION_WORDS, NO_IMPLICIT_ALIAS
 _ITEM_ENDS: Final = frozenset(
     {"", ")", "from", "where", "group", "having", "order", "limit", "offset", "union", "intersect", "except", "fetch"}
 )
+#: What stands after a query in parentheses that is part of a larger query.
+_QUERY_GOES_ON: Final = frozenset({")", "", "union", "intersect", "except", "order", "limit", "offset", "fetch"})
 _JOIN_WORDS: Final = frozenset({"join", "inner", "left", "right", "full", "cross", "natural"})
 
 
@@ -193,7 +195,7 @@ def parse_select_items(cursor: Cursor) -> tuple[SelectItem, ...]:
 def _select_item(cursor: Cursor) -> SelectItem:
     expression = parse_expression(cursor)
     if cursor.take("as"):
-        return SelectItem(expression, cursor.name())
+        return SelectItem(expression, cursor.any_word())
     if cursor.key == QUOTED or (cursor.is_name() and cursor.key not in NO_IMPLICIT_ALIAS):
         return SelectItem(expression, cursor.advance())
     return SelectItem(expression)
@@ -232,17 +234,12 @@ def _join(cursor: Cursor, left: TableNode) -> TableNode:
 
 def _table(cursor: Cursor) -> TableNode:
     if cursor.key == "(":
-        if starts_query(cursor):
-            index = cursor.index
-            cursor.advance()
-            query = parse_query(cursor)
-            if cursor.key == ")":
-                cursor.advance()
-                alias, columns = _alias(cursor)
-                return tree.DerivedTable(query, alias, columns)
-            # ``((select …) a join b …)``: it was a table in parentheses after all.
-            cursor.rewind(index)
         cursor.advance()
+        if _holds_query(cursor):
+            query = parse_query(cursor)
+            cursor.expect(")")
+            alias, columns = _alias(cursor)
+            return tree.DerivedTable(query, alias, columns)
         inner = _table_expression(cursor)
         cursor.expect(")")
         return inner
@@ -255,6 +252,38 @@ def _table(cursor: Cursor) -> TableNode:
     if is_call or (cursor.key in FUNCTION_WORDS and not cursor.is_name()):
         return _function_table(cursor)
     return _table_name(cursor)
+
+
+def _holds_query(cursor: Cursor) -> bool:
+    """Whether the parenthesis just opened holds a query, or tables: ``((select 1) union …)`` or ``((select 1) a join …)``.
+
+    Told by what follows the innermost query, so that nothing is ever parsed twice.
+    """
+    if not starts_query(cursor):
+        return False
+    inner = 0
+    while cursor.peek(inner) == "(":
+        inner += 1
+    if not inner:
+        return True
+    place = _after_closing(cursor, inner)
+    for _ in range(inner - 1):
+        if cursor.peek(place) not in _QUERY_GOES_ON:
+            return False
+        place = _after_closing(cursor, place)
+    return cursor.peek(place) in _QUERY_GOES_ON
+
+
+def _after_closing(cursor: Cursor, place: int) -> int:
+    """The place after the parenthesis that closes what is open at ``place``."""
+    depth = 1
+    while depth:
+        key = cursor.peek(place)
+        if key == "":
+            return place
+        depth += (key == "(") - (key == ")")
+        place += 1
+    return place
 
 
 def _is_call(cursor: Cursor) -> bool:

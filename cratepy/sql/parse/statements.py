@@ -302,6 +302,9 @@ def _dml_alias(cursor: Cursor, following: str) -> str | None:
 
 def _copy(cursor: Cursor) -> Statement:
     cursor.advance()
+    if cursor.key == "(" and starts_query(cursor):
+        _skip(cursor)
+        return tree.CopyOtherNode("COPY TO is not supported")
     name = parse_qualified_name(cursor)
     if cursor.key == "partition":
         _skip(cursor)
