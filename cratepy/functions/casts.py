@@ -13,7 +13,6 @@ from __future__ import annotations
 import decimal
 import ipaddress
 import math
-import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,6 +25,8 @@ from cratepy.functions.intervals import interval_text
 from cratepy.functions.parsing import Unparsable
 from cratepy.functions.texts_of_numbers import float_text
 from cratepy.functions.values import DAY_MS, DECIMAL_CONTEXT, INTEGER_RANGES, decimal_of, float32, numeric_text
+from cratepy.model.oids import procedure_oid
+from cratepy.model.pg_types import procedure_text
 from cratepy.model.types import JSON, TEXT, DataType
 
 _NUMBERS: Final = frozenset({"byte", "smallint", "integer", "bigint", "real", "double precision", "numeric"})
@@ -110,6 +111,8 @@ def text_of(value: Any, source: DataType) -> str:
         return interval_text(value)
     if kind == "regtype":
         return str(format_type(value, None))
+    if kind == "regproc":
+        return procedure_text(value)
     if kind == "regclass":
         return system_relation_name(value) or str(value)
     if isinstance(value, dict | list):
@@ -270,7 +273,7 @@ def _to_catalog_id(value: Any, source: DataType, target: DataType) -> Any:
             raise Unparsable(value)
         return oid
     if target.kind == "regproc":
-        return zlib.crc32(value.encode()) & 0x7FFFFFFF
+        return 0 if value == "-" else procedure_oid(value.lower().removeprefix("pg_catalog."))
     oid = system_relation_oid(value)
     if oid is None:
         raise RelationUnknown(f"Relation '{value}' unknown")

@@ -43,7 +43,11 @@ def _null_or_empty(value: Any) -> bool:
 
 DECLARATIONS: Final[tuple[Declaration, ...]] = (
     Declaration(
-        name="_map", signatures=signatures("text...,V... -> object", "-> object"), row_of=_map_row, takes_null=True
+        name="_map",
+        aliases=("json_build_object", "jsonb_build_object"),
+        signatures=signatures("text...,V... -> object", "-> object"),
+        row_of=_map_row,
+        takes_null=True,
     ),
     Declaration(
         name="subscript",

@@ -20,6 +20,7 @@ from cratepy.functions import (
     arithmetic,
     arrays,
     bits,
+    catalog,
     conditional,
     datetimes,
     formatting,
@@ -65,6 +66,7 @@ SCALARS: Final[tuple[Declaration, ...]] = (
     *objects.DECLARATIONS,
     *geo.DECLARATIONS,
     *system.DECLARATIONS,
+    *catalog.DECLARATIONS,
 )
 
 
@@ -109,6 +111,10 @@ def window_of(name: str) -> Declaration | None:
 
 def table_function_of(name: str) -> tables.TableFunctionDeclaration:
     return _TABLES[name]
+
+
+#: Scalars whose context has to bring the relations of the cluster state.
+CATALOG_READERS: Final = frozenset(declaration.name for declaration in SCALARS if declaration.reads_catalog)
 
 
 def is_scalar(name: str) -> bool:

@@ -64,6 +64,8 @@ class Declaration:
     arrow: ArrowMaker | None = None
     takes_null: bool = False
     takes_context: bool = False
+    #: Its context has to bring the relations of the cluster state.
+    reads_catalog: bool = False
     is_deterministic: bool = True
     doc: str = ""
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import cratepy
 from cratepy.clock import SystemClock
 from cratepy.errors import SettingUnknown, SQLParseError
-from cratepy.functions.catalog_names import format_type, system_relation_oid, type_name, type_oid_of_name
+from cratepy.functions.catalog_names import format_type, type_name, type_oid_of_name
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA
 from cratepy.model.session_settings import DEFINITIONS, SILENT_SETTINGS
@@ -23,6 +23,7 @@ from cratepy.model.types import DataType
 
 #: PostgreSQL's numbers of encodings.
 _ENCODINGS: Final = {0: "SQL_ASCII", 6: "UTF8"}
+_ENCODING_NUMBERS: Final = {"SQL_ASCII": 0, "UTF8": 6}
 _SUPERUSER_OID: Final = 10
 _SIZES: Final = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _SIZE_STEP: Final = 10 * 1024
@@ -31,6 +32,14 @@ _PRIVILEGES: Final = {
     "database": frozenset({"connect", "create", "temp", "temporary"}),
     "table": frozenset({"select", "insert", "update", "delete", "truncate", "references", "trigger"}),
     "function": frozenset({"execute"}),
+    "column": frozenset({"select", "insert", "update", "references"}),
+    "any_column": frozenset({"select", "insert", "update", "references"}),
+    "sequence": frozenset({"usage", "select", "update"}),
+    "language": frozenset({"usage"}),
+    "type": frozenset({"usage"}),
+    "tablespace": frozenset({"create"}),
+    "server": frozenset({"usage"}),
+    "foreign_data_wrapper": frozenset({"usage"}),
 }
 _CLOCK: Final = SystemClock()
 
@@ -71,9 +80,15 @@ def _has_privilege(kind: str) -> Callable[..., bool]:
     return has_privilege
 
 
-_PRIVILEGE_TYPES: Final = tuple(
-    f"{who}{what},text -> boolean" for who in ("", "text,", "integer,") for what in ("text", "integer")
+_WHO: Final = ("", "text,", "integer,")
+_PRIVILEGE_TYPES: Final = tuple(f"{who}{what},text -> boolean" for who in _WHO for what in ("text", "integer"))
+_COLUMN_TYPES: Final = tuple(
+    f"{who}{table},{column},text -> boolean"
+    for who in _WHO
+    for table in ("text", "integer")
+    for column in ("text", "smallint")
 )
+_ROLE_TYPES: Final = tuple(f"{who}{role},text -> boolean" for who in _WHO for role in ("text", "integer"))
 
 
 def _pretty_size(size: int) -> str:
@@ -87,10 +102,6 @@ def _pretty_size(size: int) -> str:
 def _typeof_row(arguments: tuple[DataType, ...], _result: DataType) -> Callable[[Any], str]:
     name = type_name(arguments[0])
     return lambda _value: name
-
-
-def _to_regclass(name: str) -> int | None:
-    return system_relation_oid(name)
 
 
 def _to_regtype(name: str) -> int | None:
@@ -145,8 +156,10 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _info("txid_current", "-> bigint", lambda context: context.now_ms),
     *(
         _info(f"has_{kind}_privilege", "; ".join(_PRIVILEGE_TYPES), _has_privilege(kind))
-        for kind in ("schema", "database", "table", "function")
+        for kind in _PRIVILEGES
+        if kind != "column"
     ),
+    _info("has_column_privilege", "; ".join(_COLUMN_TYPES), _has_privilege("column")),
     _plain(
         "pg_get_userbyid",
         "integer -> text",
@@ -156,9 +169,6 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _plain("pg_get_expr", "text,integer -> text; text,integer,boolean -> text", lambda text, *_rest: text),
     _plain("pg_get_partkeydef", "integer -> text", _null),
     _plain("pg_get_serial_sequence", "text,text -> text", _null),
-    _plain("pg_get_constraintdef", "integer -> text; integer,boolean -> text", _null),
-    _plain("pg_get_indexdef", "integer -> text; integer,integer,boolean -> text", _null),
-    _plain("pg_get_viewdef", "integer -> text; integer,boolean -> text", _null),
     _plain("pg_get_function_result", "integer -> text", _null),
     _plain("pg_get_function_arguments", "integer -> text", _null),
     _plain("pg_get_function_identity_arguments", "integer -> text", _null),
@@ -168,16 +178,44 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _plain("obj_description", "integer,text -> text; integer -> text", _null),
     _plain("shobj_description", "integer,text -> text", _null),
     _plain("col_description", "integer,integer -> text", _null),
-    _plain("pg_table_is_visible", "integer -> boolean", lambda _oid: True),
-    _plain("pg_type_is_visible", "integer -> boolean", lambda _oid: True),
-    _plain("pg_function_is_visible", "integer -> boolean", lambda _oid: True),
+    *(
+        _plain(f"pg_{kind}_is_visible", "integer -> boolean", lambda _oid: True)
+        for kind in (
+            "type",
+            "function",
+            "operator",
+            "opclass",
+            "opfamily",
+            "collation",
+            "conversion",
+            "statistics_obj",
+            "ts_config",
+            "ts_dict",
+            "ts_parser",
+            "ts_template",
+        )
+    ),
+    _plain("pg_tablespace_location", "integer -> text", lambda _oid: ""),
+    _plain("pg_get_functiondef", "integer -> text", _null),
+    _plain("pg_get_function_sqlbody", "integer -> text", _null),
+    _plain("pg_get_partition_constraintdef", "integer -> text", _null),
+    _plain("pg_get_statisticsobjdef", "integer -> text", _null),
+    _plain("pg_advisory_unlock_all", "-> text", _null, doc="there are no advisory locks"),
+    _plain("pg_tablespace_size", "integer -> bigint; text -> bigint", lambda _name: 0),
+    _plain("pg_database_size", "integer -> bigint; text -> bigint", lambda _name: 0),
+    _plain("pg_indexes_size", "integer -> bigint", lambda _oid: 0),
+    _plain("pg_my_temp_schema", "-> integer", lambda: 0),
+    _plain("pg_is_other_temp_schema", "integer -> boolean", lambda _oid: False),
+    _plain(
+        "pg_char_to_encoding", "text -> integer", lambda name: _ENCODING_NUMBERS.get(name.upper().replace("-", ""), -1)
+    ),
+    _info("pg_has_role", "; ".join(_ROLE_TYPES), lambda _context, *_arguments: True),
     _plain("pg_relation_is_publishable", "integer -> boolean", lambda _oid: False),
     _plain("pg_relation_size", "integer -> bigint; integer,text -> bigint", lambda *_arguments: 0),
     _plain("pg_table_size", "integer -> bigint", lambda _oid: 0),
     _plain("pg_total_relation_size", "integer -> bigint", lambda _oid: 0),
     _plain("pg_size_pretty", "bigint -> text", _pretty_size),
     _plain("format_type", "integer,integer -> text", format_type, takes_null=True),
-    _plain("to_regclass", "text -> regclass", _to_regclass),
     _plain("to_regtype", "text -> regtype", _to_regtype),
     Declaration(name="pg_typeof", signatures=signatures("V -> text"), row_of=_typeof_row, takes_null=True),
     Declaration(

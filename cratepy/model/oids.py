@@ -37,6 +37,21 @@ _FIRST_SYSTEM_OID: Final = 14_000
 PRIMARY_KEY_INDEX_OFFSET: Final = 1_000_000_000
 
 
+def constraint_oid(table_oid: int, name: str) -> int:
+    """The oid of a constraint: it has no identity of its own but its table and name."""
+    return 0x6000_0000 | (zlib.crc32(f"{table_oid} {name}".encode()) & 0x1FFF_FFFF)
+
+
+def default_oid(table_oid: int, column: int) -> int:
+    """The oid of a column's default (pg_attrdef)."""
+    return 0x6000_0000 | (zlib.crc32(f"{table_oid}/{column}".encode()) & 0x1FFF_FFFF)
+
+
+def procedure_oid(name: str) -> int:
+    """The oid of a function: what ``'name'::regproc`` is, and pg_proc shows."""
+    return zlib.crc32(name.encode()) & 0x7FFF_FFFF
+
+
 def schema_oid(name: str) -> int:
     """The oid of a schema, the same on every node."""
     return SCHEMA_OIDS.get(name) or 0x4000_0000 | (zlib.crc32(name.encode()) & 0x3FFF_FFFF)

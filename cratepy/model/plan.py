@@ -24,7 +24,7 @@ from cratepy.model.commands import Command
 from cratepy.model.expressions import Expression
 from cratepy.model.names import RelationName
 from cratepy.model.relations import Item, OutputColumn, Relation
-from cratepy.model.schema import SettingValue
+from cratepy.model.schema import CatalogFacts, SettingValue
 from cratepy.model.types import DataType
 
 
@@ -349,6 +349,8 @@ class CompiledStatement(msgspec.Struct, frozen=True, kw_only=True):
     is_cacheable: bool = True
     #: The plan is good while the cluster state has this version (routing and schema are baked in).
     state_version: int = 0
+    #: A function in it needs :attr:`StatementContext.catalog`.
+    reads_catalog: bool = False
 
 
 class StatementContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -370,3 +372,5 @@ class StatementContext(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, SettingValue] = {}
     #: The number of the client's session, as sys.jobs shows it.
     session_id: int = 0
+    #: Only for statements that ask for names and definitions by oid (``regclass::text``, ``pg_get_indexdef``).
+    catalog: CatalogFacts | None = None

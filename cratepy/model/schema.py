@@ -82,6 +82,18 @@ class ViewDefinition(msgspec.Struct, frozen=True):
     search_path: tuple[str, ...] = ()
 
 
+def primary_key_name(definition: TableDefinition) -> str:
+    """The name of the primary-key constraint, and of the index clients see behind it."""
+    return definition.primary_key_name or f"{definition.name.name}_pkey"
+
+
+class CatalogFacts(msgspec.Struct, frozen=True):
+    """The relations of a cluster state, for functions that turn oids into names and definitions."""
+
+    tables: tuple[TableDefinition, ...] = ()
+    views: tuple[ViewDefinition, ...] = ()
+
+
 #: The system columns of a user table, in CrateDB's order; not part of ``SELECT *``.
 SYSTEM_COLUMNS: Final[dict[str, DataType]] = {
     "_doc": OBJECT,

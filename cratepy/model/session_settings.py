@@ -146,6 +146,7 @@ SILENT_SETTINGS: Final[dict[str, str]] = {
     "bytea_output": "hex",
     "client_min_messages": "notice",
     "crate_version": CRATEDB_VERSION,
+    "default_table_access_method": "heap",
     "default_transaction_isolation": "read uncommitted",
     "default_transaction_read_only": "off",
     "escape_string_warning": "on",

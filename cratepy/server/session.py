@@ -24,6 +24,7 @@ from cratepy.errors import (
     UnsupportedFeature,
 )
 from cratepy.execution.results import BulkItem, Result
+from cratepy.functions.catalog import facts_for
 from cratepy.model.expressions import Cast, Expression, Literal
 from cratepy.model.plan import (
     ClosePlan,
@@ -238,6 +239,7 @@ class Session:
             parameter_types=compiled.parameter_types,
             search_path=self.settings.search_path,
             settings=self._context_settings,
+            catalog=facts_for(services.cluster.state) if compiled.reads_catalog else None,
         )
 
     def finish(self) -> None:

@@ -58,6 +58,7 @@ def compile_text(
                 tag=analysis.tag,
                 is_cacheable=analysis.is_cacheable,
                 state_version=state.version,
+                reads_catalog=analysis.reads_catalog,
             )
         )
     return compiled

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cratepy.execution.system.view import Provider, Row, SystemView
 from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA, RelationName
-from cratepy.model.schema import ColumnDefinition, TableDefinition
+from cratepy.model.schema import ColumnDefinition, TableDefinition, primary_key_name
 from cratepy.model.state import ClusterState
 from cratepy.model.system_tables import system_tables
 from cratepy.model.types import DataType
@@ -222,11 +222,6 @@ def _table_constraints(view: SystemView) -> Iterator[Row]:
             if not column.is_nullable or column.name in definition.primary_key:
                 name = f"{definition.name.schema}_{definition.name.name}_{column.name}_not_null"
                 yield base | {"constraint_name": name, "constraint_type": "CHECK"}
-
-
-def primary_key_name(definition: TableDefinition) -> str:
-    """The name of the primary-key constraint."""
-    return definition.primary_key_name or f"{definition.name.name}_pkey"
 
 
 def _key_column_usage(view: SystemView) -> Iterator[Row]:

@@ -8,39 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from importlib import resources
 from typing import Any, Final
 
-from cratepy.execution.system.information_schema import primary_key_name, schema_names, user_tables
+from cratepy.execution.system.information_schema import schema_names, user_tables
 from cratepy.execution.system.view import Provider, Row, SystemView
-from cratepy.model.names import CATALOG_NAME, RelationName, quote_identifier
+from cratepy.functions.catalog import index_definition
+from cratepy.model.names import CATALOG_NAME, RelationName
 from cratepy.model.oids import (
     DATABASE_OID,
     PRIMARY_KEY_INDEX_OFFSET,
     SUPERUSER_OID,
+    constraint_oid,
+    default_oid,
+    procedure_oid,
     schema_oid,
     system_relation_oids,
 )
-from cratepy.model.schema import TableDefinition
+from cratepy.model.pg_types import pg_type_facts
+from cratepy.model.schema import TableDefinition, primary_key_name
 from cratepy.model.session_settings import SETTINGS
 from cratepy.model.system_tables import system_tables
 from cratepy.model.types import DataType, facts, type_oid
 
-_TYPE_FIELDS: Final = (
-    "oid", "typname", "typlen", "typbyval", "typtype", "typcategory", "typelem", "typarray", "typinput", "typoutput",
-    "typreceive", "typsend", "typalign", "typstorage", "typdelim", "typisdefined",
-)  # fmt: skip
-_TYPE_NUMBERS: Final = frozenset({"oid", "typlen", "typelem", "typarray"})
-_TYPE_FLAGS: Final = frozenset({"typbyval", "typisdefined"})
+#: Types that have a collation, and the preferred types of their categories.
+_COLLATED: Final = frozenset({"text", "varchar", "bpchar", "name"})
+_PREFERRED: Final = frozenset({"bool", "text", "oid", "float8", "timestamptz", "interval", "varbit", "inet"})
 
 
 @cache
 def pg_types() -> tuple[Row, ...]:
     """The rows of pg_type."""
-    text = resources.files("cratepy.execution.system").joinpath("pg_types.txt").read_text(encoding="ascii")
     rows: list[Row] = []
-    for line in text.splitlines():
+    for facts_of_type in pg_type_facts():
         row: dict[str, Any] = {
+            **facts_of_type,
             "typnamespace": schema_oid("pg_catalog"),
             "typowner": SUPERUSER_OID,
             "typrelid": 0,
@@ -48,17 +49,13 @@ def pg_types() -> tuple[Row, ...]:
             "typbasetype": 0,
             "typtypmod": -1,
             "typndims": 0,
-            "typcollation": 0,
-            "typsubscript": None,
-            "typispreferred": False,
+            "typcollation": 100 if facts_of_type["typname"] in _COLLATED else 0,
+            "typispreferred": facts_of_type["typname"] in _PREFERRED,
         }
-        for name, value in zip(_TYPE_FIELDS, line.split(" "), strict=True):
-            if name in _TYPE_NUMBERS:
-                row[name] = int(value)
-            else:
-                row[name] = value == "t" if name in _TYPE_FLAGS else value
         for name in ("typinput", "typoutput", "typreceive", "typsend"):
-            row[name] = None  # regproc is a number, and pg_proc has no rows for these
+            row[name] = 0 if row[name] is None else procedure_oid(row[name])
+        for name in ("typmodin", "typmodout", "typanalyze", "typsubscript"):
+            row[name] = 0
         rows.append(row)
     return tuple(rows)
 
@@ -260,7 +257,7 @@ def _pg_attrdef(view: SystemView) -> Iterator[Row]:
             text = column.generated_sql or column.default_sql
             if text is not None:
                 yield {
-                    "oid": definition.oid + number,
+                    "oid": default_oid(definition.oid, number),
                     "adrelid": definition.oid,
                     "adnum": number,
                     "adbin": text,
@@ -312,33 +309,25 @@ def _pg_indexes(view: SystemView) -> Iterator[Row]:
             }
 
 
-def index_definition(definition: TableDefinition) -> str:
-    """The CREATE INDEX text of the primary key, as pg_get_indexdef prints it."""
-    columns = ", ".join(quote_identifier(name) for name in definition.primary_key)
-    table = f"{quote_identifier(definition.name.schema)}.{quote_identifier(definition.name.name)}"
-    return f"CREATE UNIQUE INDEX {quote_identifier(primary_key_name(definition))} ON {table} USING btree ({columns})"
-
-
 def _pg_constraint(view: SystemView) -> Iterator[Row]:
     for definition in user_tables(view.state):
         if definition.primary_key:
             keys = _column_numbers(definition, definition.primary_key)
-            yield _constraint_row(definition, primary_key_name(definition), "p", 0, keys=keys)
-        for number, check in enumerate(definition.checks, start=1):
-            yield _constraint_row(definition, check.name, "c", number, text=check.sql)
+            yield _constraint_row(definition, primary_key_name(definition), "p", keys=keys)
+        for check in definition.checks:
+            yield _constraint_row(definition, check.name, "c", text=check.sql)
 
 
 def _constraint_row(
     definition: TableDefinition,
     name: str,
     kind: str,
-    number: int,
     *,
     keys: list[int] | None = None,
     text: str | None = None,
 ) -> Row:
     return {
-        "oid": definition.oid + PRIMARY_KEY_INDEX_OFFSET + 500_000_000 + number,
+        "oid": constraint_oid(definition.oid, name),
         "conname": name,
         "connamespace": schema_oid(definition.name.schema),
         "contype": kind,

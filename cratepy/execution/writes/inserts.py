@@ -324,4 +324,5 @@ def with_parameters(context: StatementContext, parameters: Sequence[Any]) -> Sta
         search_path=context.search_path,
         settings=context.settings,
         session_id=context.session_id,
+        catalog=context.catalog,
     )

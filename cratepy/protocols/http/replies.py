@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from cratepy.errors import CrateError
 from cratepy.model.arrow import from_arrow
+from cratepy.model.pg_types import procedure_text
 from cratepy.model.relations import OutputColumn
 from cratepy.model.types import DataType, http_type_id
 from cratepy.protocols.postgres.oids import TYPE_NAMES_BY_OID
@@ -191,7 +192,7 @@ _CONVERTS: Final[dict[str, Convert]] = {
     "bit": lambda value: f"B'{value}'",
     "geo_point": lambda value: [_double(item) for item in value],
     "float_vector": lambda value: [_real(item) for item in value],
-    "regproc": str,
+    "regproc": procedure_text,
     "regtype": lambda value: TYPE_NAMES_BY_OID.get(value, str(value)),
 }
 

@@ -43,7 +43,7 @@ _FIXED: Final = {
 }
 #: Kinds whose wire bytes, in both formats, are their text in Arrow.
 _PLAIN_TEXT: Final = frozenset({"text", "character", "ip", "json", "object", "geo_shape"})
-_INTEGERS: Final = frozenset({"byte", "smallint", "integer", "bigint", "regclass", "regproc"})
+_INTEGERS: Final = frozenset({"byte", "smallint", "integer", "bigint", "regclass"})
 
 
 def encode_batch(encoder: RowEncoder, batch: pa.RecordBatch) -> bytes | memoryview:

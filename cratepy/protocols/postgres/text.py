@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from cratepy.model.pg_types import procedure_text
 from cratepy.model.types import DataType
 from cratepy.protocols.postgres.oids import TYPE_NAMES_BY_OID
 from cratepy.protocols.values import (
@@ -64,7 +65,7 @@ _ENCODERS: Final[dict[str, TextEncoder]] = {
     "geo_shape": json_bytes,
     "geo_point": _point,
     "regclass": lambda value: str(value).encode(),
-    "regproc": lambda value: str(value).encode(),
+    "regproc": lambda value: procedure_text(value).encode(),
     "regtype": _regtype,
     "oidvector": lambda value: " ".join(map(str, value)).encode(),
     "float_vector": lambda value: _array(value, lambda item: real_text(item).encode()),

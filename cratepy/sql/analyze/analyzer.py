@@ -50,7 +50,13 @@ def analyze(
         raise StatementTooComplex("Statement is nested too deeply") from None
     types = [kind if kind is not None else TEXT for kind in context.parameter_types]
     types += [TEXT] * (parsed.parameters - len(types))
-    return Analysis(statement=statement, parameter_types=tuple(types), tag=tag, is_cacheable=context.is_cacheable)
+    return Analysis(
+        statement=statement,
+        parameter_types=tuple(types),
+        tag=tag,
+        is_cacheable=context.is_cacheable,
+        reads_catalog=context.reads_catalog,
+    )
 
 
 def _statement(context: Context, node: tree.Statement, parsed: ParsedStatement) -> tuple[AnalyzedStatement, str]:

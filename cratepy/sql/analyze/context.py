@@ -36,6 +36,8 @@ class Context:
         #: Uuids of user tables read, in order.
         self.tables: dict[str, None] = {}
         self.is_cacheable = True
+        #: A function asks for names or definitions by oid.
+        self.reads_catalog = False
         self.view_depth = 0
         self._ids = 0
         self._untyped = 0

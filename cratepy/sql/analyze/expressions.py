@@ -23,6 +23,7 @@ from cratepy.errors import (
 )
 from cratepy.functions import registry
 from cratepy.functions.casts import convert, to_json_value
+from cratepy.functions.catalog import name_parts
 from cratepy.model.expressions import (
     Branch,
     Call,
@@ -35,8 +36,7 @@ from cratepy.model.expressions import (
     OuterColumn,
     Parameter,
 )
-from cratepy.model.names import RelationName
-from cratepy.model.oids import relation_oid, system_relation_oids
+from cratepy.model.oids import relation_oid
 from cratepy.model.relations import Item, Relation
 from cratepy.model.types import (
     BIGINT,
@@ -129,6 +129,8 @@ class ExpressionAnalyzer:
             argument if argument.type == wanted else cast_to(self.context, argument, wanted)
             for argument, wanted in zip(arguments, chosen.argument_types, strict=True)
         )
+        if chosen.function in registry.CATALOG_READERS:
+            self.context.reads_catalog = True
         return Call(chosen.function, cast, chosen.result_type)
 
     def unknown_function(self, error: FunctionUnknown, types: list[DataType], node: Node) -> FunctionUnknown:
@@ -409,18 +411,25 @@ def _cast(a: ExpressionAnalyzer, node: tree.CastNode) -> Expression:
     target = data_type(node.type)
     operand = a.analyze(node.operand)
     if operand.type.kind == "undefined" and not isinstance(operand, Literal):
-        operand = cast_to(a.context, operand, target)
+        # What a client sends for a parameter cast to a catalog type is a name; a number is one, too.
+        is_named = isinstance(operand, Parameter) and target.kind in ("regclass", "regproc", "regtype")
+        operand = cast_to(a.context, operand, TEXT if is_named else target)
         if operand.type == target:
             return operand
     if target == REGCLASS and isinstance(operand, Literal) and isinstance(operand.value, str):
         return _regclass(a, operand.value)
-    if isinstance(operand, Literal) and operand.type == REGCLASS and target.kind == "text":
-        return Literal(_relation_text(a, operand.value), target)
+    if not node.is_try and (operand.type.kind, target.kind) in _BY_CATALOG:
+        function = _BY_CATALOG[operand.type.kind, target.kind]
+        return a.call(function, [operand], node)
     if not registry.can_cast(operand.type, target, explicit=True):
         if node.is_try:
             return Literal(None, target)
         raise SQLParseError(f"Cannot cast expressions from type `{operand.type.name}` to type `{target.name}`")
     return Cast(operand, _merged_target(operand.type, target), is_try=node.is_try)
+
+
+#: Casts that need the relations of the cluster state.
+_BY_CATALOG: Final = {("regclass", "text"): "_regclass_text", ("text", "regclass"): "_regclass"}
 
 
 def _merged_target(source: DataType, target: DataType) -> DataType:
@@ -436,33 +445,11 @@ def _regclass(a: ExpressionAnalyzer, text: str) -> Expression:
     """``'schema.table'::regclass``: the oid of the relation. Raises RelationUnknown."""
     if text.isdigit():
         return Literal(int(text), REGCLASS)
-    parts = tuple(part[1:-1] if part[:1] == '"' else part.lower() for part in text.split("."))
-    found = a.context.catalog.find(parts)
+    found = a.context.catalog.find(name_parts(text))
     oid = relation_oid(a.context.catalog.state, found.name) if found is not None else None
     if oid is None:
         raise RelationUnknown(f"Relation '{text}' unknown")
     return Literal(oid, REGCLASS)
-
-
-def _relation_text(a: ExpressionAnalyzer, oid: int | None) -> str | None:
-    if oid is None:
-        return None
-    catalog = a.context.catalog
-    for name, known in system_relation_oids().items():
-        if known == oid:
-            return _visible(a, name)
-    for table in catalog.state.tables.values():
-        if table.definition.oid == oid:
-            return _visible(a, table.definition.name)
-    for view in catalog.state.views.values():
-        if view.oid == oid:
-            return _visible(a, view.name)
-    return str(oid)
-
-
-def _visible(a: ExpressionAnalyzer, name: RelationName) -> str:
-    found = a.context.catalog.find((name.name,))
-    return name.name if found is not None and found.name == name else str(name)
 
 
 def _case(a: ExpressionAnalyzer, node: tree.CaseNode) -> Expression:

@@ -119,10 +119,11 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     """``parameter_types`` holds every parameter's type, given or inferred.
 
     ``is_cacheable`` is False if something that is only true now went into the statement (a folded ``regclass``, a
-    fresh uuid).
+    fresh uuid). ``reads_catalog``: a function in it needs the relations of the cluster state.
     """
 
     statement: AnalyzedStatement
     parameter_types: tuple[DataType, ...]
     tag: str
     is_cacheable: bool = True
+    reads_catalog: bool = False
