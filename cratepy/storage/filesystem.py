@@ -10,12 +10,19 @@ succeeds proves nothing (PostgreSQL's "fsyncgate"). Callers fail the shard and n
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import pyarrow as pa
+
+
+#: A full disk or quota, and file systems that do not know reservations.
+_CANNOT_RESERVE: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
+)
 
 
 class AppendFile(Protocol):
@@ -27,8 +34,15 @@ class AppendFile(Protocol):
     def sync(self) -> None:
         """Make everything written before the call durable."""
 
+    def reserve(self, size: int) -> None:
+        """Make the file ``size`` bytes long, zeros after what was written, which goes on where it was.
+
+        A ``sync`` of writes into reserved space has no new size to record, which is all of its cost but the data. A wish
+        only: what the disk cannot reserve is left to ``write``, which says what is wrong.
+        """
+
     def truncate(self, size: int) -> None:
-        """Cut the file off at ``size``; durable after the next ``sync``."""
+        """Cut the file off at ``size``, where writing goes on; durable after the next ``sync``."""
 
     def close(self) -> None: ...
 
@@ -67,26 +81,39 @@ class FileSystem(Protocol):
 
 
 class _RealFile:
-    __slots__ = ("_descriptor",)
+    __slots__ = ("_descriptor", "_end")
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, end: int) -> None:
         self._descriptor = descriptor
+        #: Where the next write goes; reserved space may follow.
+        self._end = end
 
     def write(self, data: bytes | memoryview | pa.Buffer) -> None:
-        written = os.write(self._descriptor, data)
         total = len(data)
+        written = os.pwrite(self._descriptor, data, self._end)
+        self._end += written
         if written == total:
             return
         # A short write is legal (a signal, a full disk); what is left fails loudly if the disk is full.
         rest = memoryview(data)[written:]
         while len(rest):
-            rest = rest[os.write(self._descriptor, rest) :]
+            written = os.pwrite(self._descriptor, rest, self._end)
+            self._end += written
+            rest = rest[written:]
 
     def sync(self) -> None:
         os.fdatasync(self._descriptor)
 
+    def reserve(self, size: int) -> None:
+        try:
+            os.posix_fallocate(self._descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                raise
+
     def truncate(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)
+        self._end = size
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -96,11 +123,11 @@ class RealFileSystem:
     """The operating system's files."""
 
     def create(self, path: Path) -> AppendFile:
-        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        return _RealFile(os.open(path, flags, 0o640))
+        return _RealFile(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o640), 0)
 
     def append(self, path: Path) -> AppendFile:
-        return _RealFile(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        return _RealFile(descriptor, os.fstat(descriptor).st_size)
 
     def read(self, path: Path) -> bytes:
         return path.read_bytes()

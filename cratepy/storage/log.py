@@ -83,7 +83,7 @@ class ShardLog:
     def _ordinal(self, schema: pa.Schema) -> int:
         """The number of a schema in this generation; a new one is logged first."""
         schemas = self._schemas
-        if not (schemas and schemas[-1].equals(schema)):
+        if not (schemas and (schemas[-1] is schema or schemas[-1].equals(schema))):
             self._writer.append(encode_schema(len(schemas), schema))
             schemas.append(schema)
         return len(schemas) - 1
@@ -104,7 +104,9 @@ class ShardLog:
         """
         self.sync()
         with self._lock:
+            self._is_dead = True
             old = self._writer
+            old.seal()
             new = create_translog(self._files, self._directory, generation=old.generation + 1, file_id=file_id)
             new.synced = new.end
             self._base += old.end
@@ -113,6 +115,7 @@ class ShardLog:
             self._older_bytes += old.end
             self._schemas = []
             self._mark_end = new.end
+            self._is_dead = False
         old.close()
         return self.operations
 
@@ -128,7 +131,8 @@ class ShardLog:
                 self.sync()
                 if self._writer.end > self._mark_end:
                     self._writer.append(MARK)
-                    self.sync()
+                    with self._lock:
+                        self._writer.seal()
         finally:
             with self._lock:
                 self._writer.close()

@@ -3,7 +3,7 @@
 In: payloads (:mod:`cratepy.storage.records` gives them meaning). Out: the same payloads after a crash. One file per
 generation; a flush starts the next one.
 
-    file    magic (8) | format (u32) | generation (u64) | file id (16) | crc32c (u32) | record | record | …
+    file    magic (8) | format (u32) | generation (u64) | file id (16) | crc32c (u32) | record | record | … | zeros
     record  magic (u32) | payload length (u32) | crc32c (u32) | synced (u64) | payload
 
 A record's checksum starts from the file id and the record's offset, so that what a recycled block or a stale tail still
@@ -12,6 +12,11 @@ from a torn tail: after a power cut, records that were never synced may be missi
 cut at the first of them; but a bad record below the ``synced`` of a good one *was* durable, so the disk lost it, and the
 shard is refused instead of silently shortened. ``close`` writes an empty record, so that after a clean stop every
 record is covered.
+
+The newest file has space reserved behind its records (:data:`limits.TRANSLOG_RESERVE_BYTES_MAX`): a growing file makes
+every fsync a commit of the file system's journal, and that waits for the data of whatever file was written just before.
+Zeros are no record, so the log ends there as it ends at a torn tail. A file that is not the newest ends with its last
+record: :meth:`TranslogWriter.seal`.
 """
 
 from __future__ import annotations
@@ -47,7 +52,7 @@ def translog_name(generation: int) -> str:
 class TranslogWriter:
     """The generation being written. ``append`` is the shard writer's, ``sync`` may run on another thread beside it."""
 
-    __slots__ = ("_file", "_seed", "end", "generation", "synced")
+    __slots__ = ("_file", "_reserved", "_seed", "end", "generation", "synced")
 
     def __init__(self, file: AppendFile, *, generation: int, file_id: bytes, end: int) -> None:
         self._file = file
@@ -57,17 +62,34 @@ class TranslogWriter:
         self.end = end
         #: File offset that is durable.
         self.synced = 0
+        self._reserved = end
 
     def append(self, payload: bytes) -> int:
         """Write a record to the system's cache; returns the file offset after it. Raises OSError: the log is dead."""
         length = len(payload)
         assert length <= limits.TRANSLOG_RECORD_BYTES_MAX, "callers split bigger batches"
+        if self.end + _RECORD.size + length > self._reserved:
+            self._reserve(self.end + _RECORD.size + length)
         synced = self.synced
         checksum = google_crc32c.extend(self._seed, _SEED.pack(self.end, length, synced))
         checksum = google_crc32c.extend(checksum, payload)
         self._file.write(_RECORD.pack(_RECORD_MAGIC, length, checksum, synced) + payload)
         self.end += _RECORD.size + length
         return self.end
+
+    def _reserve(self, needed: int) -> None:
+        """As much again as the log has, so that small logs stay small and big ones reserve seldom."""
+        more = min(max(needed, limits.TRANSLOG_RESERVE_BYTES_MIN), limits.TRANSLOG_RESERVE_BYTES_MAX)
+        self._reserved = needed + more
+        self._file.reserve(self._reserved)
+
+    def seal(self) -> None:
+        """Give back what is reserved and make all durable; nothing is appended after it."""
+        if self._reserved > self.end:
+            self._file.truncate(self.end)
+            self._reserved = self.end
+            self.synced = 0
+        self.sync()
 
     def sync(self) -> int:
         """Make durable what was appended before the call; returns the offset that is. Raises OSError: the log is dead."""

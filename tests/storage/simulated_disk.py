@@ -30,15 +30,17 @@ class SimulatedFile:
     def __init__(self, disk: SimulatedDisk, inode: Inode) -> None:
         self._disk = disk
         self._inode = inode
+        self._end = len(inode.cache)
 
     def write(self, data: bytes | memoryview | pa.Buffer) -> None:
         self._disk.tick()
         content = bytes(data)
         inode = self._inode
-        start = len(inode.cache)
-        inode.cache += content
+        start = self._end
+        self._end += len(content)
+        inode.cache[start : self._end] = content
         if content:
-            inode.dirty.update(range(start // SECTOR, (len(inode.cache) - 1) // SECTOR + 1))
+            inode.dirty.update(range(start // SECTOR, (self._end - 1) // SECTOR + 1))
 
     def sync(self) -> None:
         self._disk.tick()
@@ -48,8 +50,16 @@ class SimulatedFile:
         self._inode.disk = bytearray(self._inode.cache)
         self._inode.dirty.clear()
 
+    def reserve(self, size: int) -> None:
+        self._disk.tick()
+        start = len(self._inode.cache)
+        if size > start:
+            self._inode.cache.extend(bytes(size - start))
+            self._inode.dirty.update(range(start // SECTOR, (size - 1) // SECTOR + 1))
+
     def truncate(self, size: int) -> None:
         self._disk.tick()
+        self._end = size
         del self._inode.cache[size:]
         self._inode.dirty.update(range(size // SECTOR, len(self._inode.disk) // SECTOR + 1))
 

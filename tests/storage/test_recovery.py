@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
 import google_crc32c
 import pytest
 
+from cratepy import limits
 from cratepy.errors import ShardFailed
 from cratepy.storage import manifest as manifests
 from cratepy.storage.translog import HEADER_BYTES
@@ -15,12 +17,43 @@ from tests.storage.shards import delete, insert, open_shard, scanned
 
 
 def written(directory: Path) -> Path:
-    """A shard with five synced writes in its translog, abandoned as by a crash; the translog's path."""
+    """A shard with five synced writes in its translog, abandoned as by a crash; the translog's path.
+
+    The space reserved behind the records is cut off, so that the file ends with the last record.
+    """
     shard = open_shard(directory)
     for i in range(5):
         shard.write(insert({f"k{i}": (i, "x" * 50)}))
         shard.sync()
+    os.truncate(directory / "translog-1", shard.translog_bytes)
     return directory / "translog-1"
+
+
+def test_the_log_ends_where_its_reserved_space_begins(tmp_path: Path) -> None:
+    path = written(tmp_path / "s")
+    whole = path.read_bytes()
+    for zeros in (1, 511, 4096, 1 << 20):
+        path.write_bytes(whole + bytes(zeros))
+        shard = open_shard(tmp_path / "s", create=False)
+        assert path.stat().st_size == len(whole)
+        assert len(scanned(shard)) == 5
+
+
+def test_space_is_reserved_ahead_of_writes_and_given_back_by_a_flush_and_a_stop(tmp_path: Path) -> None:
+    shard = open_shard(tmp_path / "s")
+    first, second = tmp_path / "s" / "translog-1", tmp_path / "s" / "translog-2"
+    shard.write(insert({"a": (1, "")}))
+    size = first.stat().st_size
+    assert size > limits.TRANSLOG_RESERVE_BYTES_MIN > shard.translog_bytes
+    shard.write(insert({"b": (1, "")}))
+    assert first.stat().st_size == size
+    shard.flush()
+    shard.write(insert({"c": (1, "")}))
+    assert second.stat().st_size > shard.translog_bytes
+    shard.close()
+    # The mark of a clean stop is a record, too.
+    assert shard.translog_bytes == second.stat().st_size
+    assert len(scanned(open_shard(tmp_path / "s", create=False))) == 3
 
 
 def test_a_torn_last_record_is_cut_and_writing_goes_on(tmp_path: Path) -> None:
@@ -52,7 +85,7 @@ def test_after_a_clean_stop_every_flipped_bit_of_a_record_is_noticed(tmp_path: P
     open_shard(tmp_path / "s", create=False).close()
     shard = open_shard(tmp_path / "s", create=False)
     shard.write(insert({"k5": (5, "")}))
-    end = path.stat().st_size
+    end = shard.translog_bytes
     shard.close()
     whole = path.read_bytes()
     for position in range(0, end, 11):
