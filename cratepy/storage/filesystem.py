@@ -18,7 +18,6 @@ from typing import Final, Protocol
 
 import pyarrow as pa
 
-
 #: A full disk or quota, and file systems that do not know reservations.
 _CANNOT_RESERVE: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}

@@ -113,6 +113,10 @@ class ShardStore:
         """
         self._committer.wait(shard, position, done)
 
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """Call it on the committer's thread each time some ``done`` callbacks were called, once for all of them."""
+        self._committer.listeners.append(listener)
+
     @property
     def buffered_bytes(self) -> int:
         """Estimated bytes of rows that are in no segment; callers hold writes back above ``WRITE_BUFFER_BYTES_MAX``."""

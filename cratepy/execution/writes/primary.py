@@ -14,10 +14,9 @@ PostgreSQL's ``commit_delay``. Does not do yet: replicas.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Literal, cast
 
 import trio
@@ -56,6 +55,10 @@ class PrimaryWriter:
         self._forgotten_until = float("-inf")
         self._threads = trio.CapacityLimiter(limits.WRITE_THREADS_MAX)
         self._unchecked_writes = 0
+        #: Positions that became durable and whose waiters do not know yet; filled on the committer's thread.
+        self._arrived: deque[tuple[_Barrier, BaseException | None]] = deque()
+        self._token: trio.lowlevel.TrioToken | None = None
+        store.on_commit(self._announce)
 
     def local_shard(self, table_uuid: str, shard: int, allocation_id: str) -> Shard:
         """The open copy with this allocation id. Raises StaleRouting if it is not here."""
@@ -97,12 +100,29 @@ class PrimaryWriter:
         if not waiting:
             return
         barrier = _Barrier(len(waiting))
-        token = trio.lowlevel.current_trio_token()
+        if self._token is None:
+            self._token = trio.lowlevel.current_trio_token()
+        arrived = self._arrived.append
         for copy, position in waiting:
-            self._store.when_durable(copy, position, partial(_bridge, token, barrier))
+            self._store.when_durable(copy, position, lambda failure: arrived((barrier, failure)))
         await barrier.event.wait()
         if barrier.failure is not None:
             raise _as_client_error(barrier.failure)
+
+    def _announce(self) -> None:
+        """Wake the event loop for all that arrived. On the committer's thread."""
+        if self._arrived and self._token is not None:
+            try:
+                self._token.run_sync_soon(self._let_through)
+            except trio.RunFinishedError:
+                # The server is gone, nobody waits: there is no one left to tell.
+                self._arrived.clear()
+
+    def _let_through(self) -> None:
+        arrived = self._arrived
+        while arrived:
+            barrier, failure = arrived.popleft()
+            barrier.arrive(failure)
 
     async def write_remote(self, request: ShardWrite) -> ShardWritten:
         """A batch another node sent; executed at most once per operation id."""
@@ -219,15 +239,6 @@ class _Barrier:
             self.failure = failure
         if self.missing == 0:
             self.event.set()
-
-
-def _bridge(token: trio.lowlevel.TrioToken, barrier: _Barrier, failure: BaseException | None) -> None:
-    """Called on the committer's thread."""
-    try:
-        token.run_sync_soon(barrier.arrive, failure)
-    except trio.RunFinishedError:
-        # The server is gone, nobody waits: there is no one left to tell.
-        return
 
 
 def _as_client_error(failure: BaseException) -> BaseException:
