@@ -124,7 +124,13 @@ class ExpressionAnalyzer:
         try:
             chosen = registry.resolve(name, types)
         except FunctionUnknown as error:
-            raise self.unknown_function(error, types, node) from None
+            loose = _with_open_strings(arguments)
+            if loose == types:
+                raise self.unknown_function(error, types, node) from None
+            try:
+                chosen = registry.resolve(name, loose)
+            except FunctionUnknown:
+                raise self.unknown_function(error, types, node) from None
         cast = tuple(
             argument if argument.type == wanted else cast_to(self.context, argument, wanted)
             for argument, wanted in zip(arguments, chosen.argument_types, strict=True)
@@ -145,6 +151,13 @@ class ExpressionAnalyzer:
     def shown(self, node: Node) -> str:
         """The expression as error messages print it."""
         return printed(node, self.scope.qualified)
+
+
+def _with_open_strings(arguments: list[Expression]) -> list[DataType]:
+    """The types, a string beside an array being of any type, as in PostgreSQL (``coalesce(names, '{}')``)."""
+    if not any(argument.type.kind == "array" for argument in arguments):
+        return [argument.type for argument in arguments]
+    return [UNDEFINED if isinstance(a, Literal) and a.type == TEXT else a.type for a in arguments]
 
 
 # --- constants and names ---------------------------------------------------------------------------------------------
