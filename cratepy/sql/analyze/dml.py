@@ -334,7 +334,7 @@ def _nothing() -> Relation:
 
 
 class _ExcludedScope:
-    """A scope of the target table in which only ``excluded`` may qualify a name."""
+    """The scope of the target table, and ``excluded``. The table may qualify its columns, as in PostgreSQL."""
 
     def __init__(self, inner: Scope, excluded: DerivedSource) -> None:
         self._inner = inner
@@ -349,9 +349,7 @@ class _ExcludedScope:
             if not found:
                 raise ColumnUnknown(f"Column {parts[-1]} unknown")
             return found[0]
-        raise SQLParseError(
-            f'Column reference "{".".join(parts)}" has too many parts. A column must not have a schema or a table here.'
-        )
+        return self._inner.resolve(parts)
 
 
 # --- assignments and RETURNING ---------------------------------------------------------------------------------------

@@ -62,6 +62,12 @@ def test_values_with_subqueries_become_a_query() -> None:
     assert insert("insert into w (id) values ((select max(id) from t))").query is not None
 
 
+def test_the_table_may_qualify_its_columns_in_do_update() -> None:
+    plain = insert("insert into w (id, n) values (1, 2) on conflict (id) do update set n = n + excluded.n").plan
+    qualified = insert("insert into w (id, n) values (1, 2) on conflict (id) do update set n = w.n + excluded.n").plan
+    assert plain.conflict == qualified.conflict
+
+
 def test_many_literal_rows_become_columns_of_values() -> None:
     rows = ", ".join(f"({i}, {i}.5, 'x{i}', null)" for i in range(50))
     plan = insert(f"insert into w (id, r, a, n) values {rows}").plan
@@ -99,7 +105,7 @@ def test_many_literal_rows_are_checked_like_few() -> None:
         ("insert into w (id, n) values ('x', 1)", "Cannot cast `'x'` of type `text` to type `integer`"),
         ("insert into w (id) values (1) on conflict (a) do nothing", "Conflict target (a) did not match the primary key columns ([id])"),
         ("insert into w (id) values (1) on conflict (id) do update set id = 5", "Validation failed for id: Updating a primary key is not supported"),
-        ("insert into w (id) values (1) on conflict (id) do update set a = w.a", 'Column reference "w.a" has too many parts. A column must not have a schema or a table here.'),
+        ("insert into w (id) values (1) on conflict (id) do update set a = other.a", "Relation 'other' unknown"),
         ("insert into sys.nodes (id) values ('x')", 'The relation "sys.nodes" doesn\'t support or allow INSERT operations'),
         ("update w set id = 1", "Validation failed for id: Updating a primary key is not supported"),
         ("update w set nosuch = 1", "Column nosuch unknown"),
