@@ -105,7 +105,7 @@ def test_many_literal_rows_are_checked_like_few() -> None:
         ("insert into w (id, n) values ('x', 1)", "Cannot cast `'x'` of type `text` to type `integer`"),
         ("insert into w (id) values (1) on conflict (a) do nothing", "Conflict target (a) did not match the primary key columns ([id])"),
         ("insert into w (id) values (1) on conflict (id) do update set id = 5", "Validation failed for id: Updating a primary key is not supported"),
-        ("insert into w (id) values (1) on conflict (id) do update set a = other.a", "Relation 'other' unknown"),
+        ("insert into w (id) values (1) on conflict (id) do update set a = other.a", "Relation 'doc.other' unknown"),
         ("insert into sys.nodes (id) values ('x')", 'The relation "sys.nodes" doesn\'t support or allow INSERT operations'),
         ("update w set id = 1", "Validation failed for id: Updating a primary key is not supported"),
         ("update w set nosuch = 1", "Column nosuch unknown"),
