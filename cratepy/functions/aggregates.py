@@ -137,6 +137,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _aggregate("median", *(f"{n} -> double" for n in ("double", "real", *_INTEGERS))),
     _aggregate("hyperloglog_distinct", "V -> bigint", "V,integer -> bigint"),
     _aggregate("topk", "V -> object", "V,integer -> object", "V,integer,integer -> object"),
+    _aggregate("lttb", "timestamp,double,integer -> object", "timestamptz,double,integer -> object"),
     _aggregate("bool_and", "boolean -> boolean", sql="bool_and({0}){filter}", aliases=("every",)),
     _aggregate("bool_or", "boolean -> boolean", sql="bool_or({0}){filter}"),
     _aggregate("bit_and", *(f"{n} -> {n}" for n in _INTEGERS), sql="bit_and({0}){filter}"),

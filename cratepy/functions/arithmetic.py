@@ -149,9 +149,10 @@ def _arithmetic_sql(symbol: str) -> Callable[[tuple[DataType, ...], DataType], s
         if result.kind == "integer" and kinds == ["integer", "integer"]:
             if symbol in "+-*":
                 return f"arrow_cast(CAST({{0}} AS BIGINT) {symbol} CAST({{1}} AS BIGINT), 'Int32')"
-            return f"({{0}} {symbol} {{1}})" if symbol == "/" else None
-        if result.kind == "bigint" and kinds == ["bigint", "bigint"] and symbol == "/":
-            return "({0} / {1})"
+            return f"({{0}} {symbol} {{1}})"
+        if result.kind == "bigint" and kinds == ["bigint", "bigint"] and symbol in "/%":
+            # The engine's own refuse zero and what does not fit; the smallest number modulo -1 is 0.
+            return f"({{0}} {symbol} {{1}})"
         if result.is_timestamp and symbol in "+-" and kinds[0] == result.kind and kinds[1] == "interval":
             return f"({{0}} {symbol} {{1}})"
         if result.kind == "numeric" and symbol in "+-*":
@@ -246,6 +247,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         aliases=("modulus",),
         signatures=signatures(*_BOTH),
         row_of=_arithmetic_row("%"),
+        sql=_arithmetic_sql("%"),
         doc="the remainder, with the sign of the dividend",
     ),
     Declaration(

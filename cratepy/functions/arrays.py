@@ -233,6 +233,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         ),
     ),
     _array("array_unique", ("E[] -> E[]", "E[],E[] -> E[]"), _unique_row),
+    _array("array_remove", "E[],E -> E[]", lambda _a, _r: lambda array, item: _without(array, item)),
     _array("array_difference", "E[],E[] -> E[]", _difference_row),
     Declaration(
         name="array_overlap",
@@ -267,6 +268,11 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         row_of=_average_row,
     ),
     Declaration(name="array_unnest", signatures=signatures("E[][] -> E[]"), row=_unnest),
+    Declaration(
+        name="collection_avg",
+        signatures=signatures("numeric[] -> numeric", "double[] -> double"),
+        row_of=_average_row,
+    ),
     Declaration(name="collection_count", signatures=signatures("E[] -> bigint"), row=len),
     Declaration(
         name="cardinality",

@@ -36,6 +36,8 @@ _TIMES: Final = frozenset({"timestamp with time zone", "timestamp without time z
 _TEXTS: Final = frozenset({"text", "character"})
 _OBJECTS: Final = frozenset({"object", "geo_shape"})
 _MS_PER_S: Final = 1000
+#: A date is a 32-bit number of days.
+_DAYS_MAX: Final = 2**31 - 1
 
 
 def convert(value: Any, source: DataType, target: DataType, *, is_implicit: bool = False) -> Any:
@@ -219,7 +221,10 @@ def _in_long_range(value: int) -> int:
 
 def _to_date(value: Any, source: DataType, target: DataType) -> int:
     milliseconds = _to_timestamp(value, source, target)
-    return milliseconds - milliseconds % DAY_MS
+    days = milliseconds // DAY_MS
+    if abs(days) > _DAYS_MAX:
+        raise Unparsable(str(value))
+    return days * DAY_MS
 
 
 def _to_ip(value: Any, source: DataType, _target: DataType) -> str:
@@ -323,6 +328,8 @@ def _to_array(value: Any, source: DataType, target: DataType, *, is_implicit: bo
         assert source.element is not None
         inner = source.element
         return [convert(item, inner, element, is_implicit=is_implicit) for item in value]
+    if source.kind == "oidvector":
+        return [convert(item, DataType("integer"), element) for item in value]
     if not isinstance(value, str):
         raise Unparsable(str(value))
     if value.lstrip().startswith("["):

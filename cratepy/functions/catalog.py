@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from cratepy.errors import RelationUnknown
+from cratepy.errors import RelationUnknown, SchemaUnknown
 from cratepy.functions.signatures import Declaration, signatures
-from cratepy.model.names import RelationName, quote_identifier
-from cratepy.model.oids import PRIMARY_KEY_INDEX_OFFSET, constraint_oid, system_relation_oids
+from cratepy.model.names import DEFAULT_SCHEMA, RelationName, quote_identifier
+from cratepy.model.oids import PRIMARY_KEY_INDEX_OFFSET, constraint_oid, schema_oid, system_relation_oids
 from cratepy.model.plan import StatementContext
 from cratepy.model.schema import CatalogFacts, CheckConstraint, TableDefinition, ViewDefinition, primary_key_name
 from cratepy.model.state import ClusterState
@@ -188,9 +188,25 @@ def _declaration(name: str, types: str, row: Callable[..., object]) -> Declarati
     )
 
 
+def _regnamespace(context: StatementContext, schema: int | str) -> int | str:
+    """The name of a schema's oid, or the oid of a name."""
+    if isinstance(schema, str):
+        name = name_parts(schema)[-1]
+        if name not in _schemas(context):
+            raise SchemaUnknown(f"Schema '{name}' unknown")
+        return schema_oid(name)
+    names = (quote_identifier(name) for name in _schemas(context) if schema_oid(name) == schema)
+    return next(names, str(schema) if schema else "-")
+
+
+def _schemas(context: StatementContext) -> set[str]:
+    return {name.schema for name in _index(context).oids} | {DEFAULT_SCHEMA}
+
+
 DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _declaration("_regclass_text", "regclass -> text", _regclass_text),
     _declaration("_regclass", "text -> regclass", _regclass),
+    _declaration("_regnamespace", "integer -> text; text -> integer", _regnamespace),
     _declaration("to_regclass", "text -> regclass", _to_regclass),
     _declaration("pg_table_is_visible", "integer -> boolean", _is_visible),
     _declaration("pg_get_constraintdef", "integer -> text; integer,boolean -> text", _constraint),

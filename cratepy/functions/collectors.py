@@ -23,7 +23,7 @@ from cratepy.model.types import DataType
 Collector = Callable[..., Any]
 Types = tuple[DataType, ...]
 _TOPK_DEFAULT: Final = 8
-_TOPK_CAPACITY_MAX: Final = 10_000
+_TOPK_LIMIT_MAX: Final = 5_000
 _PRECISIONS: Final = (4, 18)
 
 
@@ -234,10 +234,13 @@ def _distinct_count(types: Types, _result: DataType) -> Collector:
 
 
 def _topk(types: Types, _result: DataType) -> Collector:
-    def topk(values: list[Any], limits: list[Any] | None = None, _capacities: list[Any] | None = None) -> Any:
-        limit = _first_constant(limits or []) or _TOPK_DEFAULT
-        if not 0 < limit <= _TOPK_CAPACITY_MAX:
-            raise SQLParseError(f"Limit parameter for topk must be between 0 and {_TOPK_CAPACITY_MAX}. Got: {limit}")
+    def topk(values: list[Any], limits: list[Any] | None = None, capacities: list[Any] | None = None) -> Any:
+        limit = _TOPK_DEFAULT if limits is None else _first_constant(limits)
+        if limit is None or not 0 < limit <= _TOPK_LIMIT_MAX:
+            raise SQLParseError(f"Limit parameter for topk must be between 0 and 10_000. Got: {limit}")
+        capacity = None if capacities is None else _first_constant(capacities)
+        if capacity is not None and (capacity < 1 or capacity & (capacity - 1)):
+            raise SQLParseError(f"Capacity parameter must be a positive integer-power of 2. Got: {capacity}")
         groups = _keyed(_present(values), types[0])
         if not groups:
             return {}
@@ -252,7 +255,46 @@ def _topk(types: Types, _result: DataType) -> Collector:
 
 
 def _item(value: Any, data_type: DataType) -> Any:
+    if data_type.kind == "numeric":
+        return float(value)
     return text_of(value, data_type) if data_type.kind == "interval" else value
+
+
+def _lttb(_types: Types, _result: DataType) -> Collector:
+    """Largest triangle three buckets (Steinarsson 2013): the points that keep the shape of a line."""
+
+    def lttb(times: list[Any], heights: list[Any], limits: list[Any]) -> Any:
+        pairs = [(x, y) for x, y in zip(times, heights, strict=True) if x is not None and y is not None]
+        points = sorted(pairs, key=lambda point: point[0])
+        if not points:
+            return None
+        limit = _first_constant(limits)
+        if limit is None or limit < 1:
+            raise SQLParseError("lttb needs a positive number of points")
+        chosen = points if limit >= len(points) else _largest_triangles(points, limit)
+        return {"x": [x for x, _ in chosen], "y": [y for _, y in chosen]}
+
+    return lttb
+
+
+def _largest_triangles(points: list[tuple[Any, Any]], limit: int) -> list[tuple[Any, Any]]:
+    chosen = [points[0]]
+    buckets = max(limit - 2, 0)
+    size = (len(points) - 2) / buckets if buckets else 0.0
+    for bucket in range(buckets):
+        start, end = int(bucket * size) + 1, int((bucket + 1) * size) + 1
+        following = points[end : min(int((bucket + 2) * size) + 1, len(points))] or points[-1:]
+        mean_x = sum(x for x, _ in following) / len(following)
+        mean_y = sum(y for _, y in following) / len(following)
+        last_x, last_y = chosen[-1]
+
+        def area(
+            point: tuple[Any, Any], x: float = mean_x, y: float = mean_y, at: tuple[Any, Any] = (last_x, last_y)
+        ) -> float:
+            return abs((at[0] - x) * (point[1] - at[1]) - (at[0] - point[0]) * (y - at[1]))
+
+        chosen.append(max(points[start:end], key=area))
+    return [*chosen, points[-1]]
 
 
 _MAKERS: Final[dict[str, Callable[[Types, DataType], Collector]]] = {
@@ -281,6 +323,7 @@ _MAKERS: Final[dict[str, Callable[[Types, DataType], Collector]]] = {
     "median": _median,
     "hyperloglog_distinct": _distinct_count,
     "topk": _topk,
+    "lttb": _lttb,
 }
 
 

@@ -26,6 +26,8 @@ _FROM_TEXT: Final = (
 
 _IMPLICIT: Final[dict[str, frozenset[str]]] = {
     **{kind: _NUMBERS | _TEXTS | _TIMES | {"boolean", "ip"} for kind in _NUMBERS},
+    "byte": _NUMBERS | _TEXTS | _TIMES | _CATALOG | {"boolean", "ip"},
+    "smallint": _NUMBERS | _TEXTS | _TIMES | _CATALOG | {"boolean", "ip"},
     **dict.fromkeys(_TEXTS, _FROM_TEXT),
     **{kind: _TIMES | _TEXTS | {"bigint", "double precision"} for kind in _TIMES},
     "boolean": _TEXTS,
@@ -60,7 +62,7 @@ def can_cast(source: DataType, target: DataType, *, explicit: bool) -> bool:
         return _can_cast_array(source, target, explicit=explicit)
     if target.kind == "array":
         assert target.element is not None
-        return explicit and source.kind in _TEXTS
+        return explicit and (source.kind in _TEXTS or source.kind == "oidvector")
     if source.kind == target.kind:
         return True
     if target.kind in _IMPLICIT.get(source.kind, frozenset()):
@@ -75,5 +77,9 @@ def _can_cast_array(source: DataType, target: DataType, *, explicit: bool) -> bo
         assert target.element is not None
         return can_cast(element, target.element, explicit=explicit)
     if target.kind in ("geo_point", "float_vector", "oidvector"):
-        return element.kind in _NUMBERS or element.kind in ("undefined", "text")
+        return (
+            element.kind in _NUMBERS
+            or element.kind == "undefined"
+            or (element.kind == "text" and target.kind != "oidvector")
+        )
     return False

@@ -1,7 +1,9 @@
-"""Geo functions on points: latitude, longitude, distance. A point is ``[longitude, latitude]``.
+"""Functions of points and vectors: latitude, longitude, distance, geohash, vector_similarity.
+
+A point is ``[longitude, latitude]``.
 
 Source: CrateDB's geo functions; distance is the haversine formula on a sphere of the mean earth radius. Not yet:
-shapes (within, intersects, area) and geohash.
+shapes (within, intersects, area).
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from cratepy.errors import SQLParseError
 from cratepy.functions.signatures import Declaration, signatures
+from cratepy.functions.values import float32
 
 #: Lucene's SloppyMath uses the mean radius of WGS 84.
 _EARTH_RADIUS_M: Final = 6_371_008.7714
@@ -42,6 +46,13 @@ def _geohash(point: list[float]) -> str:
     return digits
 
 
+def _vector_similarity(left: list[float], right: list[float]) -> float:
+    """1 / (1 + squared distance), as Lucene scores vectors."""
+    if len(left) != len(right):
+        raise SQLParseError("Vectors must have same length")
+    return float32(1 / (1 + math.fsum((a - b) ** 2 for a, b in zip(left, right, strict=True))))
+
+
 DECLARATIONS: Final[tuple[Declaration, ...]] = (
     Declaration(name="latitude", signatures=signatures("geo_point -> double"), row=lambda point: float(point[1])),
     Declaration(name="longitude", signatures=signatures("geo_point -> double"), row=lambda point: float(point[0])),
@@ -50,6 +61,11 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         signatures=signatures("geo_point,geo_point -> double"),
         row=_distance,
         doc="metres between two points",
+    ),
+    Declaration(
+        name="vector_similarity",
+        signatures=signatures("float_vector,float_vector -> real"),
+        row=_vector_similarity,
     ),
     Declaration(name="geohash", signatures=signatures("geo_point -> text"), row=_geohash),
 )

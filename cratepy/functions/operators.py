@@ -125,7 +125,7 @@ def _concat_row(arguments: tuple[DataType, ...], result: DataType) -> Callable[[
             + _as_list(right, is_array=right_is_array)
         )
     if result.kind == "object":
-        return lambda left, right: None if left is None or right is None else {**left, **right}
+        return lambda left, right: None if left is None and right is None else {**(left or {}), **(right or {})}
     return lambda left, right: None if left is None or right is None else left + right
 
 

@@ -32,6 +32,7 @@ from cratepy.functions import (
     system,
     tables,
     texts,
+    urls,
     windows,
 )
 from cratepy.functions.conversions import can_cast
@@ -59,6 +60,7 @@ SCALARS: Final[tuple[Declaration, ...]] = (
     *bits.DECLARATIONS,
     *mathematics.DECLARATIONS,
     *texts.DECLARATIONS,
+    *urls.DECLARATIONS,
     *patterns.DECLARATIONS,
     *datetimes.DECLARATIONS,
     *formatting.DECLARATIONS,

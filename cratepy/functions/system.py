@@ -25,6 +25,7 @@ from cratepy.model.types import DataType
 _ENCODINGS: Final = {0: "SQL_ASCII", 6: "UTF8"}
 _ENCODING_NUMBERS: Final = {"SQL_ASCII": 0, "UTF8": 6}
 _SUPERUSER_OID: Final = 10
+_SUPERUSER: Final = "crate"
 _SIZES: Final = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _SIZE_STEP: Final = 10 * 1024
 _PRIVILEGES: Final = {
@@ -108,6 +109,15 @@ def _to_regtype(name: str) -> int | None:
     return type_oid_of_name(name)
 
 
+def _regrole(role: int | str) -> int | str:
+    """The name of a role's oid, or the oid of a name."""
+    if isinstance(role, str):
+        if role != _SUPERUSER:
+            raise RoleUnknown(f"Role '{role}' does not exist")
+        return _SUPERUSER_OID
+    return _SUPERUSER if role == _SUPERUSER_OID else str(role)
+
+
 def _no_wait(seconds: float) -> None:
     """The engine waits where it can be stopped, before a fragment starts; row by row nothing is waited for."""
     if seconds < 0:
@@ -163,8 +173,11 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _plain(
         "pg_get_userbyid",
         "integer -> text",
-        lambda oid: "crate" if oid in (0, _SUPERUSER_OID) else f"unknown (OID={oid})",
+        lambda oid: _SUPERUSER if oid in (0, _SUPERUSER_OID) else f"unknown (OID={oid})",
     ),
+    _plain("_regrole", "integer -> text; text -> integer", _regrole),
+    _plain("getdatabaseencoding", "-> text", lambda: "UTF8"),
+    _plain("pg_client_encoding", "-> text", lambda: "UTF8"),
     _plain("pg_encoding_to_char", "integer -> text", lambda number: _ENCODINGS.get(number)),
     _plain("pg_get_expr", "text,integer -> text; text,integer,boolean -> text", lambda text, *_rest: text),
     _plain("pg_get_partkeydef", "integer -> text", _null),

@@ -91,12 +91,11 @@ def _timestamp_series(start: int, stop: int, step: list[int]) -> Iterator[Row]:
     direction = step[0] * intervals.DAY_MS * 28 + step[1] * intervals.DAY_MS + step[2]
     if direction == 0:
         raise SQLParseError("step argument of generate_series must not be zero")
-    number = 0
     value = start
     while value <= stop if direction > 0 else value >= stop:
         yield (value,)
-        number += 1
-        value = intervals.add_to_timestamp(start, [part * number for part in step])
+        # One step after the other, as in PostgreSQL: 31 January, 29 February, 29 March.
+        value = intervals.add_to_timestamp(value, step)
 
 
 def _subscripts(values: Sequence[Any], _types: tuple[DataType, ...]) -> Iterator[Row]:

@@ -13,6 +13,7 @@ import math
 from typing import Any, Final
 
 from cratepy.errors import RowOverflow
+from cratepy.model.arrow import UNCONSTRAINED_DIGITS, UNCONSTRAINED_SCALE
 from cratepy.model.types import DataType
 
 INTEGER_RANGES: Final[dict[str, tuple[int, int]]] = {
@@ -29,6 +30,8 @@ DAY_MS: Final = 86_400_000
 MONTH_MS: Final = 30 * DAY_MS
 FLOAT32_MAX: Final = 3.4028234663852886e38
 #: CrateDB computes numerics with 131072 digits before and 16383 after the point; divisions carry 38 digits.
+_WHOLE_DIGITS: Final = UNCONSTRAINED_DIGITS - UNCONSTRAINED_SCALE
+_SMALLEST: Final = decimal.Decimal(1).scaleb(-UNCONSTRAINED_SCALE)
 DECIMAL_CONTEXT: Final = decimal.Context(prec=76, rounding=decimal.ROUND_HALF_UP, Emax=200_000, Emin=-200_000)
 
 
@@ -50,10 +53,19 @@ def decimal_of(value: str | int | float) -> decimal.Decimal:
 
 
 def numeric_text(value: decimal.Decimal, data_type: DataType | None = None) -> str:
-    """Canonical text: fixed digits of a scale, or no trailing zeros."""
+    """Canonical text: fixed digits of a scale, or no trailing zeros.
+
+    A numeric without precision holds 20 digits before and 18 after the point (:mod:`cratepy.model.arrow`): what has more
+    after it is rounded, what has more before it is an error. Raises RowOverflow.
+    """
     if data_type is not None and data_type.scale is not None:
         value = value.quantize(decimal.Decimal(1).scaleb(-data_type.scale), context=DECIMAL_CONTEXT)
         return format(value, "f")
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > UNCONSTRAINED_SCALE:
+        value = value.quantize(_SMALLEST, context=DECIMAL_CONTEXT) if value.adjusted() < _WHOLE_DIGITS else value
+    if value and value.adjusted() >= _WHOLE_DIGITS:
+        raise RowOverflow(f"numeric value out of range: more than {_WHOLE_DIGITS} digits before the point")
     text = format(value, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")

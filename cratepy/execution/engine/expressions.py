@@ -347,10 +347,18 @@ def window(expression: Window, text: Text) -> str:
         return aggregate(plain, text, over)
     template = declaration.sql
     assert isinstance(template, str)
+    if expression.function == "nth_value" and not _is_positive(expression.arguments[1], text):
+        return arrow_cast("NULL", expression.type)
     arguments = [_offset(a, text) if i == 1 else render(a, text) for i, a in enumerate(expression.arguments)]
     filled = template.format(*arguments, args=", ".join(arguments))
     nulls = " IGNORE NULLS" if expression.ignores_nulls else ""
     return f"arrow_cast({filled}{nulls}{over}, '{arrow_name(expression.type)}')"
+
+
+def _is_positive(expression: Expression, text: Text) -> bool:
+    """Whether a constant row number names a row; the engine counts negative ones from the end."""
+    value = None if has_columns(expression) else value_of(expression, NO_COLUMNS, text.context)
+    return isinstance(value, int) and value > 0
 
 
 def _offset(expression: Expression, text: Text) -> str:
@@ -374,7 +382,7 @@ def _bound(bound: FrameBound, text: Text) -> str:
         months, days, milliseconds = value
         shown = f"INTERVAL '{months} months {days} days {milliseconds / 1000:.3f} seconds'"
     else:
-        shown = str(value)
+        shown = str(int(value))
     return f"{shown} {kind}"
 
 

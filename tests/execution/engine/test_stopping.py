@@ -86,6 +86,12 @@ ENDLESS = RecursiveQuery(
     columns=(OutputColumn(63, "n", BIGINT),),
 )
 CROSS = Join("cross", LEFT, RIGHT, None)
+SUM = Call("op_+", (column(1), column(3)), BIGINT)
+
+
+def text_of(column_id: int) -> Cast:
+    return Cast(column(column_id), TEXT)
+
 
 FRAGMENTS: dict[str, Relation] = {
     "cross join": counted(CROSS),
@@ -110,6 +116,33 @@ FRAGMENTS: dict[str, Relation] = {
     "many-to-many left join": counted(Join("left", LEFT, RIGHT, call("op_=", column(2), column(4)))),
     "rows of a join nobody reads": Join("inner", LEFT, RIGHT, call("op_=", column(2), column(4))),
     "three-way cross join": counted(Join("cross", CROSS, leaf(5), None)),
+    "three-way cross join with a condition over all": counted(
+        Join("inner", CROSS, leaf(5), call("op_=", Call("op_+", (SUM, column(5)), BIGINT), Literal(-1, BIGINT)))
+    ),
+    "nested loops in nested loops": counted(
+        Join(
+            "inner",
+            Join("inner", LEFT, RIGHT, call("op_>", Call("op_*", (column(1), Literal(7, BIGINT)), BIGINT), column(3))),
+            leaf(5),
+            call("op_>", column(5), SUM),
+        )
+    ),
+    "many-to-many joins in a row": counted(
+        Join(
+            "inner",
+            Join("inner", LEFT, RIGHT, call("op_=", column(2), column(4))),
+            leaf(5),
+            call("op_and", call("op_=", column(4), column(6)), call("op_<>", column(5), column(1))),
+        )
+    ),
+    "costly condition of a nested loop": counted(
+        Join(
+            "inner",
+            LEFT,
+            RIGHT,
+            call("op_like", Call("op_||", (text_of(1), text_of(3)), TEXT), Literal("%zz%z", TEXT)),
+        )
+    ),
     "aggregation of a cross join": Aggregation(
         CROSS, (Item(90, "k", column(2)),), (Item(91, "s", Aggregate("sum", (column(3),), BIGINT)),)
     ),
