@@ -408,10 +408,10 @@ def test_series_downwards_and_of_timestamps(engine: Engine) -> None:
     assert rows(engine, series(1, 0)) == []
     months = TableFunction(
         function="generate_series",
-        arguments=(lit(2_592_000_000, TIMESTAMP), lit(10**10, TIMESTAMP), lit([1, 0, 0], DataType("interval"))),
+        arguments=(lit(2_592_000_000, TIMESTAMP), lit(10_108_800_000, TIMESTAMP), lit([1, 0, 0], DataType("interval"))),
         columns=(OutputColumn(50, "g", TIMESTAMP),),
     )
-    assert rows(engine, months) == [(2_592_000_000,), (5_011_200_000,), (7_689_600_000,)]
+    assert rows(engine, months) == [(2_592_000_000,), (5_011_200_000,), (7_430_400_000,), (10_108_800_000,)]
 
 
 def test_unnest_pads_the_shorter_array(engine: Engine) -> None:
