@@ -12,7 +12,7 @@ from typing import assert_never
 from cratepy.errors import StatementTooComplex
 from cratepy.limits import PARAMETERS_MAX
 from cratepy.model.types import TEXT, DataType
-from cratepy.sql.analyze import ddl, dml, sessions, shows
+from cratepy.sql.analyze import changes, copies, ddl, inserts, sessions, shows
 from cratepy.sql.analyze.catalog import CatalogView
 from cratepy.sql.analyze.context import Context, Fold
 from cratepy.sql.analyze.queries import analyze_query
@@ -65,13 +65,13 @@ def _statement(context: Context, node: tree.Statement, parsed: ParsedStatement) 
         case tree.Query():
             return query(context, node), "SELECT"
         case tree.InsertNode():
-            return dml.insert(context, node), "INSERT 0"
+            return inserts.insert(context, node), "INSERT 0"
         case tree.UpdateNode():
-            return dml.update(context, node), "UPDATE"
+            return changes.update(context, node), "UPDATE"
         case tree.DeleteNode():
-            return dml.delete(context, node), "DELETE"
+            return changes.delete(context, node), "DELETE"
         case tree.CopyFromNode():
-            return dml.copy_from(context, node), "COPY"
+            return copies.copy_from(context, node), "COPY"
         case (
             tree.CreateTableNode()
             | tree.CreateViewNode()

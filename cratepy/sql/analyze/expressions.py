@@ -13,56 +13,54 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cratepy.errors import (
-    ColumnUnknown,
-    ConversionError,
-    CrateError,
     FunctionUnknown,
-    RelationUnknown,
     SQLParseError,
     UnsupportedFeature,
 )
 from cratepy.functions import registry
-from cratepy.functions.casts import convert, to_json_value
-from cratepy.functions.catalog import name_parts
+from cratepy.functions.casts import to_json_value
 from cratepy.model.expressions import (
     Branch,
     Call,
     Case,
-    Cast,
-    Column,
     Expression,
     InList,
     Literal,
-    OuterColumn,
     Parameter,
 )
-from cratepy.model.oids import relation_oid
 from cratepy.model.relations import Item, Relation
 from cratepy.model.types import (
-    BIGINT,
     BOOLEAN,
-    DOUBLE,
     INTEGER,
     INTERVAL,
-    NUMERIC,
-    REGCLASS,
     TEXT,
     UNDEFINED,
     DataType,
     Field,
     array_of,
-    common_type,
     object_of,
+)
+from cratepy.sql.analyze.casts import cast_node
+from cratepy.sql.analyze.constants import (
+    bits_node,
+    boolean_node,
+    default_node,
+    interval_node,
+    name_node,
+    null_node,
+    number_literal,
+    number_node,
+    parameter_node,
+    star_node,
+    string_node,
 )
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.naming import printed
+from cratepy.sql.analyze.parts import field_node, slice_node, subscript_node
 from cratepy.sql.analyze.scope import Scope
-from cratepy.sql.analyze.typing import cast_to, common, comparable, data_type, same_types, settled
+from cratepy.sql.analyze.typing import cast_to, common, comparable, same_types, settled
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.tree import Node
-
-_INT_MAX: Final = 2**31 - 1
-_LONG_MAX: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,97 +156,6 @@ def _with_open_strings(arguments: list[Expression]) -> list[DataType]:
     if not any(argument.type.kind == "array" for argument in arguments):
         return [argument.type for argument in arguments]
     return [UNDEFINED if isinstance(a, Literal) and a.type == TEXT else a.type for a in arguments]
-
-
-# --- constants and names ---------------------------------------------------------------------------------------------
-
-
-def _null(_a: ExpressionAnalyzer, _node: tree.NullWord) -> Expression:
-    return Literal(None, UNDEFINED)
-
-
-def _boolean(_a: ExpressionAnalyzer, node: tree.BooleanWord) -> Expression:
-    return Literal(node.value, BOOLEAN)
-
-
-def number_literal(text: str) -> Literal:
-    """integer if it fits, else bigint, else numeric; with a point or exponent double precision."""
-    if text.isdigit():
-        value = int(text)
-        if value <= _INT_MAX:
-            return Literal(value, INTEGER)
-        return Literal(value, BIGINT) if value <= _LONG_MAX else Literal(text.lstrip("0"), NUMERIC)
-    return Literal(float(text), DOUBLE)
-
-
-def _number(_a: ExpressionAnalyzer, node: tree.NumberWord) -> Expression:
-    return number_literal(node.text)
-
-
-def _string(_a: ExpressionAnalyzer, node: tree.StringWord) -> Expression:
-    return Literal(node.value, TEXT)
-
-
-def _bits(_a: ExpressionAnalyzer, node: tree.BitsWord) -> Expression:
-    return Literal(node.text, DataType("bit", length=len(node.text)))
-
-
-_SMALLER: Final = {"year": 0, "month": 1, "day": 2, "hour": 3, "minute": 4, "second": 5}
-
-
-def _interval(_a: ExpressionAnalyzer, node: tree.IntervalWord) -> Expression:
-    text = node.text
-    if node.unit is not None and node.end is None and text.strip().lstrip("+-").replace(".", "", 1).isdigit():
-        text = f"{text.strip()} {node.unit}"
-    value = _converted_interval(text)
-    last = node.end or node.unit
-    if last is not None and last in _SMALLER:
-        value = _truncated_interval(value, last)
-    if node.is_negative:
-        value = [-part for part in value]
-    return Literal(value, INTERVAL)
-
-
-def _converted_interval(text: str) -> list[int]:
-    try:
-        value: list[int] = convert(text, TEXT, INTERVAL)
-    except CrateError as error:
-        raise ConversionError(f"Cannot cast `'{text}'` of type `text` to type `interval`") from error
-    return value
-
-
-def _truncated_interval(value: list[int], last: str) -> list[int]:
-    months, days, ms = value
-    level = _SMALLER[last]
-    if level == 0:
-        return [months - months % 12 if months >= 0 else -(-months - -months % 12), 0, 0]
-    if level == 1:
-        return [months, 0, 0]
-    if level == 2:
-        return [months, days, 0]
-    unit = {3: 3_600_000, 4: 60_000}.get(level)
-    if unit is None:
-        return value
-    return [months, days, (abs(ms) - abs(ms) % unit) * (1 if ms >= 0 else -1)]
-
-
-def _parameter(a: ExpressionAnalyzer, node: tree.ParameterWord) -> Expression:
-    return a.context.parameter(node.index)
-
-
-def _default(_a: ExpressionAnalyzer, _node: tree.DefaultWord) -> Expression:
-    raise UnsupportedFeature("DEFAULT is only allowed in INSERT VALUES")
-
-
-def _name(a: ExpressionAnalyzer, node: tree.Name) -> Expression:
-    parts = node.parts
-    if len(parts) > 4:
-        raise SQLParseError(f'Column reference "{".".join(parts)}" has too many parts')
-    return a.scope.resolve(parts)
-
-
-def _star(_a: ExpressionAnalyzer, _node: tree.Star) -> Expression:
-    raise SQLParseError("'*' can only be used in the select list and in count(*)")
 
 
 # --- operators -------------------------------------------------------------------------------------------------------
@@ -420,51 +327,6 @@ def _aligned(a: ExpressionAnalyzer, left: Expression, right: Expression) -> tupl
 # --- casts, case, parts ----------------------------------------------------------------------------------------------
 
 
-def _cast(a: ExpressionAnalyzer, node: tree.CastNode) -> Expression:
-    target = data_type(node.type)
-    operand = a.analyze(node.operand)
-    if operand.type.kind == "undefined" and not isinstance(operand, Literal):
-        # What a client sends for a parameter cast to a catalog type is a name; a number is one, too.
-        is_named = isinstance(operand, Parameter) and target.kind in ("regclass", "regproc", "regtype")
-        operand = cast_to(a.context, operand, TEXT if is_named else target)
-        if operand.type == target:
-            return operand
-    if target == REGCLASS and isinstance(operand, Literal) and isinstance(operand.value, str):
-        return _regclass(a, operand.value)
-    if not node.is_try and (operand.type.kind, target.kind) in _BY_CATALOG:
-        function = _BY_CATALOG[operand.type.kind, target.kind]
-        return a.call(function, [operand], node)
-    if not registry.can_cast(operand.type, target, explicit=True):
-        if node.is_try:
-            return Literal(None, target)
-        raise SQLParseError(f"Cannot cast expressions from type `{operand.type.name}` to type `{target.name}`")
-    return Cast(operand, _merged_target(operand.type, target), is_try=node.is_try)
-
-
-#: Casts that need the relations of the cluster state.
-_BY_CATALOG: Final = {("regclass", "text"): "_regclass_text", ("text", "regclass"): "_regclass"}
-
-
-def _merged_target(source: DataType, target: DataType) -> DataType:
-    """A cast to an object keeps the parts of the source, unless the target is strict."""
-    if target.kind == source.kind == "object" and target.policy != "strict" and source.fields:
-        known = {field.name for field in target.fields}
-        fields = (*target.fields, *(field for field in source.fields if field.name not in known))
-        return object_of(fields, target.policy)
-    return target
-
-
-def _regclass(a: ExpressionAnalyzer, text: str) -> Expression:
-    """``'schema.table'::regclass``: the oid of the relation. Raises RelationUnknown."""
-    if text.isdigit():
-        return Literal(int(text), REGCLASS)
-    found = a.context.catalog.find(name_parts(text))
-    oid = relation_oid(a.context.catalog.state, found.name) if found is not None else None
-    if oid is None:
-        raise RelationUnknown(f"Relation '{text}' unknown")
-    return Literal(oid, REGCLASS)
-
-
 def _case(a: ExpressionAnalyzer, node: tree.CaseNode) -> Expression:
     conditions: list[Expression] = []
     values: list[Expression] = []
@@ -503,85 +365,6 @@ def _object(a: ExpressionAnalyzer, node: tree.ObjectNode) -> Expression:
     return Call("_map", tuple(arguments), merged)
 
 
-def _subscript(a: ExpressionAnalyzer, node: tree.Subscript) -> Expression:
-    base = a.analyze(node.base)
-    if isinstance(node.base, tree.StringWord | tree.NumberWord | tree.BooleanWord | tree.NullWord):
-        kind = type(node.base).__name__.replace("Word", "Literal").replace("Number", "Integer")
-        raise UnsupportedFeature(f"An expression of type {kind} cannot have an index accessor ([])")
-    return _part_of(a, base, a.analyze(node.index), node)
-
-
-def _field(a: ExpressionAnalyzer, node: tree.FieldOf) -> Expression:
-    base = a.analyze(node.base)
-    if base.type.kind == "record":
-        part = base.type.field(node.field)
-        if part is None:
-            raise ColumnUnknown(f"The record {printed(node.base)} does not contain the field `{node.field}`")
-        return Call("subscript", (base, Literal(node.field, TEXT)), part)
-    return _part_of(a, base, Literal(node.field, TEXT), node)
-
-
-def _part_of(a: ExpressionAnalyzer, base: Expression, index: Expression, node: Node) -> Expression:
-    """``base[index]``: an element of an array or a part of an object, with its declared type."""
-    base = settled(base)
-    kind = base.type.kind
-    if kind not in ("array", "object", "undefined"):
-        if index.type.kind == "text" and _is_part_of_column(base):
-            raise ColumnUnknown(f"Column {printed(node)} unknown")
-        valid = "(array(object), text), (array(E), integer), (object, text), (undefined, text)"
-        given = f"({base.type.name}, {index.type.name})"
-        raise FunctionUnknown(f"Invalid arguments in: {a.shown(node)} with {given}. Valid types: {valid}")
-    if kind == "array" and index.type.kind == "text" and isinstance(index, Literal):
-        element = base.type.element
-        assert element is not None
-        if element.kind == "object":
-            part = _declared_part(a, element, str(index.value), base, node)
-            return Call("subscript", (base, index), array_of(part))
-        raise _no_part(a, f"ARRAY({element.name.upper()})", str(index.value), base, node)
-    if kind in ("object", "undefined") and index.type.kind == "text":
-        part = UNDEFINED
-        if kind == "object" and isinstance(index, Literal):
-            part = _declared_part(a, base.type, str(index.value), base, node)
-        return Call("subscript", (base, index), part)
-    return a.call("subscript", [base, index], node)
-
-
-def _no_part(a: ExpressionAnalyzer, kind: str, name: str, base: Expression, node: Node) -> ColumnUnknown:
-    if _is_part_of_column(base):
-        return ColumnUnknown(f"Column {printed(node)} unknown")
-    of_node = node.base if isinstance(node, tree.Subscript | tree.FieldOf) else node
-    return ColumnUnknown(
-        f"The return type `{kind}` of the expression `{a.shown(of_node)}` does not contain the key `{name}`"
-    )
-
-
-def _declared_part(a: ExpressionAnalyzer, of: DataType, name: str, base: Expression, node: Node) -> DataType:
-    part = of.field(name)
-    if part is not None:
-        return part
-    if of.policy == "ignored":
-        return UNDEFINED
-    is_column = _is_part_of_column(base)
-    if of.policy == "dynamic" and (not a.context.session.fails_on_unknown_object_key or not (is_column or of.fields)):
-        return UNDEFINED
-    inner = ", ".join(f'"{field.name}" {field.type.name.upper()}' for field in of.fields)
-    shown = f"OBJECT({of.policy.upper()})" + (f" AS ({inner})" if inner else "")
-    raise _no_part(a, shown, name, base, node)
-
-
-def _is_part_of_column(expression: Expression) -> bool:
-    while isinstance(expression, Call) and expression.function == "subscript":
-        expression = expression.arguments[0]
-    return isinstance(expression, Column | OuterColumn)
-
-
-def _slice(a: ExpressionAnalyzer, node: tree.Slice) -> Expression:
-    base = a.analyze(node.base)
-    low = Literal(None, INTEGER) if node.low is None else a.analyze(node.low)
-    high = Literal(None, INTEGER) if node.high is None else a.analyze(node.high)
-    return a.call("array_slice", [base, low, high], node)
-
-
 def _function(a: ExpressionAnalyzer, node: tree.Function) -> Expression:
     from cratepy.sql.analyze.calls import analyze_call  # calls hold expressions and expressions hold calls
 
@@ -599,16 +382,16 @@ def _match(_a: ExpressionAnalyzer, _node: tree.MatchNode) -> Expression:
 
 
 _HANDLERS: Final[dict[type, Callable[[ExpressionAnalyzer, Any], Expression]]] = {
-    tree.NullWord: _null,
-    tree.BooleanWord: _boolean,
-    tree.NumberWord: _number,
-    tree.StringWord: _string,
-    tree.BitsWord: _bits,
-    tree.IntervalWord: _interval,
-    tree.ParameterWord: _parameter,
-    tree.DefaultWord: _default,
-    tree.Name: _name,
-    tree.Star: _star,
+    tree.NullWord: null_node,
+    tree.BooleanWord: boolean_node,
+    tree.NumberWord: number_node,
+    tree.StringWord: string_node,
+    tree.BitsWord: bits_node,
+    tree.IntervalWord: interval_node,
+    tree.ParameterWord: parameter_node,
+    tree.DefaultWord: default_node,
+    tree.Name: name_node,
+    tree.Star: star_node,
     tree.Unary: _unary,
     tree.Binary: _binary,
     tree.Logic: _logic,
@@ -621,11 +404,11 @@ _HANDLERS: Final[dict[type, Callable[[ExpressionAnalyzer, Any], Expression]]] = 
     tree.Like: _like,
     tree.Quantified: _quantified,
     tree.Function: _function,
-    tree.CastNode: _cast,
+    tree.CastNode: cast_node,
     tree.CaseNode: _case,
-    tree.Subscript: _subscript,
-    tree.Slice: _slice,
-    tree.FieldOf: _field,
+    tree.Subscript: subscript_node,
+    tree.Slice: slice_node,
+    tree.FieldOf: field_node,
     tree.ArrayNode: _array,
     tree.ObjectNode: _object,
     tree.RowNode: _row,
@@ -634,7 +417,3 @@ _HANDLERS: Final[dict[type, Callable[[ExpressionAnalyzer, Any], Expression]]] = 
     tree.ExistsNode: _subquery,
     tree.MatchNode: _match,
 }
-
-
-def combined(left: DataType, right: DataType) -> DataType:
-    return common_type(left, right)

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cratepy.errors import AmbiguousColumn, ColumnUnknown, RelationUnknown, SQLParseError
-from cratepy.model.expressions import Column, Expression, OuterColumn
+from cratepy.model.expressions import Column, Expression, Literal, OuterColumn
 from cratepy.model.names import DEFAULT_SCHEMA
+from cratepy.model.oids import system_relation_oids
 from cratepy.model.relations import Relation, Scan, ScanColumn, SystemScan
 from cratepy.model.schema import SYSTEM_COLUMN_IDS, SYSTEM_COLUMNS, TableDefinition
-from cratepy.model.types import DataType, Field, object_of
+from cratepy.model.types import INTEGER, DataType, Field, object_of
 from cratepy.sql.analyze.catalog import SystemTable
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.walk import map_parts
@@ -78,7 +79,9 @@ class TableSource:
         return column
 
     def find_system(self, name: str) -> list[Expression]:
-        """A system column of a user table: ``_id``, ``_score``, …"""
+        """A system column of a user table: ``_id``, ``_score``, …; PostgreSQL's ``tableoid`` of any table."""
+        if name == "tableoid":
+            return [Literal(self._oid(), INTEGER)]
         if name not in SYSTEM_COLUMNS or not isinstance(self.definition, TableDefinition):
             return []
         found = self.used.get(name)
@@ -89,6 +92,11 @@ class TableSource:
             column_id = SYSTEM_COLUMN_IDS[name] if self.by_oid else self.context.next_id()
             self.used[name] = found = ScanColumn(column_id, name, data_type, name)
         return [Column(found.id, found.name, found.type)]
+
+    def _oid(self) -> int:
+        if isinstance(self.definition, TableDefinition):
+            return self.definition.oid
+        return system_relation_oids()[self.definition.name]
 
     def relation(self) -> Relation:
         """The scan of the columns named so far; made when all expressions have been analyzed."""
@@ -148,9 +156,13 @@ class Scope:
     with_names: dict[str, WithBinding] = field(default_factory=dict)
     merged: dict[str, Expression] = field(default_factory=dict)
     merged_sources: dict[str, list[Source]] = field(default_factory=dict)
+    #: In ON CONFLICT DO UPDATE: the columns of the proposed row.
+    excluded: dict[str, Expression] | None = None
 
     def resolve(self, parts: tuple[str, ...], shown: str | None = None) -> Expression:
         """The column of that name. Raises ColumnUnknown, RelationUnknown, AmbiguousColumn."""
+        if self.excluded is not None and parts[:-1] == ("excluded",):
+            return self._resolve_excluded(parts[-1])
         scope: Scope | None = self
         depth = 0
         knows_relation = len(parts) == 1
@@ -165,6 +177,13 @@ class Scope:
             schema = parts[-3] if len(parts) > 2 else DEFAULT_SCHEMA
             raise RelationUnknown(f"Relation '{schema}.{parts[-2]}' unknown")
         raise ColumnUnknown(f"Column {shown or parts[-1]} unknown")
+
+    def _resolve_excluded(self, name: str) -> Expression:
+        assert self.excluded is not None
+        found = self.excluded.get(name)
+        if found is None:
+            raise ColumnUnknown(f"Column {name} unknown")
+        return found
 
     def _find(self, parts: tuple[str, ...]) -> Expression | None:
         name = parts[-1]
