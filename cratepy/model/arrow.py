@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
+from cratepy.errors import NumericOverflow
 from cratepy.model.relations import OutputColumn
 from cratepy.model.types import DataType
 
@@ -20,6 +21,7 @@ from cratepy.model.types import DataType
 UNCONSTRAINED_DIGITS: Final = 38
 UNCONSTRAINED_SCALE: Final = 18
 MS_PER_DAY: Final = 86_400_000
+_WIDE: Final = decimal.Context(prec=200)
 
 _SIMPLE: Final[dict[str, pa.DataType]] = {
     "undefined": pa.null(),
@@ -79,9 +81,44 @@ def arrow_schema(columns: tuple[OutputColumn, ...]) -> pa.Schema:
 
 
 def to_arrow(values: list[Any], data_type: DataType, *, at_rest: bool = False) -> pa.Array:
-    """SQL values as an Arrow array. Values must already be of the type; a value that does not fit raises ArrowInvalid."""
+    """SQL values as an Arrow array. Values must already be of the type.
+
+    Decimals are rounded to the scale; one with too many digits raises NumericOverflow. Anything else that does not fit
+    raises ArrowInvalid.
+    """
     target = stored_type(data_type) if at_rest else arrow_type(data_type)
-    return pa.array(_encoded(values, data_type), type=target)
+    try:
+        return pa.array(_encoded(values, data_type), type=target)
+    except pa.ArrowInvalid:
+        if not _holds_decimals(data_type):
+            raise
+        return pa.array(_fitted(values, data_type), type=target)
+
+
+def _holds_decimals(data_type: DataType) -> bool:
+    return data_type.kind == "numeric" or (data_type.element is not None and _holds_decimals(data_type.element))
+
+
+def _fitted(values: list[Any], data_type: DataType) -> list[Any]:
+    """Decimals (or arrays of them) as the type wants them: the way for values that do not fit as they are."""
+    if data_type.element is not None:
+        element = data_type.element
+        return [None if value is None else _fitted(value, element) for value in values]
+    precision, scale = data_type.precision, data_type.scale or 0
+    if precision is None:
+        precision, scale = UNCONSTRAINED_DIGITS, UNCONSTRAINED_SCALE
+    return [None if value is None else _fitted_decimal(value, precision, scale) for value in values]
+
+
+def _fitted_decimal(value: str, precision: int, scale: int) -> decimal.Decimal:
+    number = decimal.Decimal(value)
+    if number.is_finite() and number.adjusted() < precision - scale:
+        rounded = number.quantize(decimal.Decimal(1).scaleb(-scale), decimal.ROUND_HALF_UP, _WIDE)
+        if rounded.adjusted() < precision - scale or not rounded:
+            return rounded
+    raise NumericOverflow(
+        f"numeric field overflow: {value} needs more than {precision - scale} digits before the decimal point"
+    )
 
 
 def _encoded(values: list[Any], data_type: DataType) -> list[Any]:
