@@ -55,6 +55,16 @@ def _difference_row(arguments: tuple[DataType, ...], _result: DataType) -> Calla
     return difference
 
 
+def _remove_row(arguments: tuple[DataType, ...], _result: DataType) -> Callable[..., Any]:
+    element = element_of(arguments[0])
+
+    def remove(array: list[Any] | None, gone: Any) -> list[Any] | None:
+        key = item_key(gone, element)
+        return None if array is None else [item for item in array if item_key(item, element) != key]
+
+    return remove
+
+
 def _overlap_row(arguments: tuple[DataType, ...], _result: DataType) -> Callable[..., Any]:
     element = element_of(arguments[0])
 
@@ -233,7 +243,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         ),
     ),
     _array("array_unique", ("E[] -> E[]", "E[],E[] -> E[]"), _unique_row),
-    _array("array_remove", "E[],E -> E[]", lambda _a, _r: lambda array, item: _without(array, item)),
+    _array("array_remove", "E[],E -> E[]", _remove_row),
     _array("array_difference", "E[],E[] -> E[]", _difference_row),
     Declaration(
         name="array_overlap",

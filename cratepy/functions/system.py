@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import cratepy
 from cratepy.clock import SystemClock
-from cratepy.errors import SettingUnknown, SQLParseError
+from cratepy.errors import RoleUnknown, SettingUnknown, SQLParseError
 from cratepy.functions.catalog_names import format_type, type_name, type_oid_of_name
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA

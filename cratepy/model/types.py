@@ -178,7 +178,7 @@ TYPE_NAMES: Final[dict[str, DataType]] = {
     "timetz": TIMETZ, "time with time zone": TIMETZ,
     "ip": IP, "uuid": UUID, "json": JSON,
     "object": OBJECT, "geo_point": GEO_POINT, "geo_shape": GEO_SHAPE,
-    "regclass": REGCLASS, "regproc": REGPROC, "regtype": REGTYPE, "oidvector": OIDVECTOR,
+    "regclass": REGCLASS, "regproc": REGPROC, "regprocedure": REGPROC, "regoper": REGPROC, "regoperator": REGPROC, "regtype": REGTYPE, "oidvector": OIDVECTOR,
     "undefined": UNDEFINED, "unknown": UNDEFINED,
     "bit": DataType("bit", length=1), "float_vector": DataType("float_vector"),
 }  # fmt: skip

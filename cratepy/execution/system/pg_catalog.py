@@ -375,7 +375,7 @@ def _pg_views(view: SystemView) -> Iterator[Row]:
 
 
 def _pg_am(view: SystemView) -> Iterable[Row]:
-    return ({"oid": 2, "amname": "heap"}, {"oid": 403, "amname": "btree"})
+    return ({"oid": 2, "amname": "heap", "amtype": "t"}, {"oid": 403, "amname": "btree", "amtype": "i"})
 
 
 def _pg_tablespace(view: SystemView) -> Iterable[Row]:
