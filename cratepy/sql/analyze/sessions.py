@@ -28,7 +28,7 @@ from cratepy.model.types import TEXT
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.scope import Scope
-from cratepy.sql.analyze.settings import check_cluster_setting, cluster_value, constant
+from cratepy.sql.analyze.settings import check_cluster_setting, cluster_value, constant, settings_below
 from cratepy.sql.analyze.statements import AnalyzedDirect, AnalyzedStatement
 from cratepy.sql.analyze.typing import cast_to
 from cratepy.sql.parse import tree
@@ -144,7 +144,8 @@ def _reset(node: tree.ResetStatement) -> tuple[AnalyzedStatement, str]:
         assert node.names is not None
         for name in node.names:
             check_cluster_setting(name)
-        return _plan(CommandPlan(command=SetClusterSettings(settings=dict.fromkeys(node.names))), "RESET")
+        names = [found for name in node.names for found in settings_below(name)]
+        return _plan(CommandPlan(command=SetClusterSettings(settings=dict.fromkeys(names))), "RESET")
     return _plan(ResetPlan(name=None if node.names is None else node.names[0]), "RESET")
 
 

@@ -49,22 +49,43 @@ TABLE_SETTINGS: Final[dict[str, str | tuple[str, ...]]] = {
     "merge.scheduler.max_merge_count": "integer",
 }
 _ALLOCATION: Final = re.compile(r"routing\.allocation\.(include|require|exclude)\.[\w.-]+\Z")
-#: First words of the cluster settings that SET GLOBAL takes.
-_CLUSTER_PREFIXES: Final = (
-    "stats.",
-    "cluster.",
-    "indices.",
-    "bulk.",
-    "discovery.",
-    "gateway.",
-    "overload_protection.",
-    "replication.",
-    "logger.",
-    "udc.",
-    "memory.",
-    "statement_timeout",
-    "statement_max_length",
+#: The cluster settings that SET GLOBAL takes, by kind of value (docs: config/cluster). A stem stands for all its leaves.
+_CLUSTER_KINDS: Final[dict[str, str]] = {
+    "boolean": "cluster.graceful_stop.force cluster.routing.allocation.disk.threshold_enabled fdw.allow_local "
+    "stats.enabled udc.enabled",
+    "integer": "cluster.max_shards_per_node cluster.routing.allocation.cluster_concurrent_rebalance "
+    "cluster.routing.allocation.node_concurrent_recoveries "
+    "cluster.routing.allocation.node_initial_primaries_recoveries "
+    "cluster.routing.allocation.total_shards_per_node gateway.expected_data_nodes gateway.expected_nodes "
+    "gateway.recover_after_data_nodes gateway.recover_after_nodes indices.recovery.max_concurrent_file_chunks "
+    "overload_protection.dml.initial_concurrency overload_protection.dml.max_concurrency "
+    "overload_protection.dml.min_concurrency overload_protection.dml.queue_size "
+    "replication.logical.ops_batch_size replication.logical.recovery.max_concurrent_file_chunks "
+    "statement_max_length stats.jobs_log_size stats.operations_log_size",
+    "time": "bulk.request_timeout cluster.graceful_stop.timeout cluster.info.update.interval "
+    "gateway.recover_after_time indices.recovery.internal_action_long_timeout "
+    "indices.recovery.internal_action_timeout indices.recovery.recovery_activity_timeout "
+    "indices.recovery.retry_delay_network indices.recovery.retry_delay_state_sync indices.replication.retry_timeout "
+    "replication.logical.reads_poll_duration statement_timeout stats.jobs_log_expiration "
+    "stats.operations_log_expiration stats.service.interval udc.initial_delay udc.interval",
+    "size": "indices.recovery.max_bytes_per_sec replication.logical.recovery.chunk_size "
+    "stats.service.max_bytes_per_sec memory.operation_limit",
+    "share": "indices.breaker.query.limit indices.breaker.request.limit indices.breaker.total.limit "
+    "stats.breaker.log.jobs.limit stats.breaker.log.operations.limit "
+    "cluster.routing.allocation.disk.watermark.flood_stage cluster.routing.allocation.disk.watermark.high "
+    "cluster.routing.allocation.disk.watermark.low",
+    "text": "cluster.graceful_stop.min_availability cluster.routing.allocation.allow_rebalance "
+    "cluster.routing.allocation.awareness.attributes cluster.routing.allocation.balance.index "
+    "cluster.routing.allocation.balance.shard cluster.routing.allocation.balance.threshold "
+    "cluster.routing.allocation.enable cluster.routing.rebalance.enable indices.breaker.policy "
+    "memory.allocation.type stats.jobs_log_filter stats.jobs_log_persistent_filter udc.url",
+}
+CLUSTER_SETTINGS: Final = {name: kind for kind, names in _CLUSTER_KINDS.items() for name in names.split()}
+#: Settings whose last words are free.
+_CLUSTER_OPEN: Final = re.compile(
+    r"(?:logger(?:\..+)?|cluster\.routing\.allocation\.(?:include|exclude|require|awareness\.force)\..+)\Z"
 )
+_LEVELS: Final = frozenset({"trace", "debug", "info", "warn", "error", "off", "all"})
 _TIME: Final = re.compile(r"(-?\d+(?:\.\d+)?)\s*(ms|s|m|h|d|micros|nanos)?\Z")
 _TIME_MS: Final = {
     None: 1.0,
@@ -193,26 +214,58 @@ def _size_bytes(name: str, value: Any) -> int:
 
 
 def check_cluster_setting(name: str) -> None:
-    """Whether the cluster has such a setting."""
-    if not any(f"{name}.".startswith(prefix) for prefix in _CLUSTER_PREFIXES):
+    """Whether the cluster has such a setting, or settings below that name (``RESET GLOBAL stats``)."""
+    if name in CLUSTER_SETTINGS or _CLUSTER_OPEN.match(name):
+        return
+    if not any(known.startswith(f"{name}.") for known in CLUSTER_SETTINGS):
         raise SQLParseError(f"Setting '{name}' is not supported")
 
 
+def settings_below(name: str) -> tuple[str, ...]:
+    """The setting, or every setting below the name."""
+    if name in CLUSTER_SETTINGS or _CLUSTER_OPEN.match(name):
+        return (name,)
+    return tuple(known for known in sorted(CLUSTER_SETTINGS) if known.startswith(f"{name}."))
+
+
 def cluster_value(name: str, value: Any) -> SettingValue:
-    """A cluster setting's value, checked where its kind can be told from the name."""
-    last = name.rsplit(".", 1)[-1]
-    if last in ("enabled", "force", "allow_rebalance") and name.startswith(
-        ("stats.", "udc.", "cluster.graceful_stop.")
-    ):
-        if last != "allow_rebalance":
-            return boolean_value(value)
-    if last.endswith("_size") and name.startswith("stats."):
-        number = _integer(name, value)
-        if number < 0:
-            raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}] must be >= 0")
-        return number
+    """A cluster setting's value in canonical form. Raises SQLParseError."""
+    if name not in CLUSTER_SETTINGS and not _CLUSTER_OPEN.match(name):
+        raise SQLParseError(f"Setting '{name}' is not supported")
     if isinstance(value, list):
-        return ",".join(_text(item) for item in value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}]")
+        value = ",".join(_text(item) for item in value)
+    if name.startswith("logger"):
+        if value is not None and _text(value).lower() not in _LEVELS:
+            raise SQLParseError(f"Unknown level constant [{_text(value).upper()}].")
+        return value if value is None else _text(value)
+    match CLUSTER_SETTINGS.get(name):
+        case "boolean":
+            return boolean_value(value)
+        case "integer":
+            number = _integer(name, value)
+            if number < 0 and name != "cluster.routing.allocation.total_shards_per_node" and "gateway" not in name:
+                raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}] must be >= 0")
+            return number
+        case "time":
+            return time_ms(name, value)
+        case "size":
+            return _size_bytes(name, value)
+        case "share":
+            return _share(name, value)
+        case _:
+            return value if value is None else _text(value)
+
+
+def _share(name: str, value: Any) -> SettingValue:
+    """A percentage, or bytes; kept as written."""
+    text = _text(value)
+    if text.endswith("%"):
+        try:
+            percent = float(text[:-1])
+        except ValueError:
+            raise SQLParseError(f"failed to parse [{text}] as a double") from None
+        if not 0 <= percent <= 100:
+            raise SQLParseError(f"percentage should be in [0-100], got [{text[:-1]}]")
+        return text
+    _size_bytes(name, value)
+    return text
