@@ -18,7 +18,7 @@ from typing import Any, Final, assert_never
 import pyarrow as pa
 from datafusion import ScalarUDF
 
-from cratepy.errors import CircuitBreaking, CrateError
+from cratepy.errors import CircuitBreaking, CrateError, SQLParseError
 from cratepy.execution.engine.casting import arrow_cast, arrow_name, native_cast
 from cratepy.execution.engine.kernels import Notes, arrow_types, as_udf, encoded, fallback_kernel, row_kernel
 from cratepy.functions.casts import convert, tried
@@ -339,6 +339,7 @@ def window(expression: Window, text: Text) -> str:
     if expression.order_by:
         parts.append("ORDER BY " + sort_keys(expression.order_by, text))
     if expression.frame is not None:
+        _refuse_unequal_offsets(expression.frame, expression.order_by)
         parts.append(_frame(expression.frame, text))
     over = f" OVER ({' '.join(parts)})"
     declaration = window_of(expression.function)
@@ -367,6 +368,22 @@ def _offset(expression: Expression, text: Text) -> str:
         return render(expression, text)
     value = value_of(expression, NO_COLUMNS, text.context)
     return "NULL" if value is None else str(int(value))
+
+
+_TIMES: Final = frozenset({"timestamp with time zone", "timestamp without time zone", "date", "interval"})
+
+
+def _refuse_unequal_offsets(frame: Frame, keys: Sequence[SortKey]) -> None:
+    """RANGE adds its offset to the order key: an interval to times, a number to numbers."""
+    if frame.unit.lower() != "range":
+        return
+    for bound in (frame.start, frame.end):
+        if bound.offset is None or not keys:
+            continue
+        key = keys[0].expression.type
+        if (bound.offset.type.kind == "interval") != (key.kind in _TIMES):
+            offset = bound.offset.type.name
+            raise SQLParseError(f"RANGE with an offset of type `{offset}` is not possible for an order by `{key.name}`")
 
 
 def _frame(frame: Frame, text: Text) -> str:

@@ -329,6 +329,13 @@ def test_window_functions(engine: Engine, function: Window, expected: list[Any])
     assert [row[3] for row in rows(engine, in_order)] == expected
 
 
+def test_a_range_of_another_type_than_its_key_is_refused(engine: Engine) -> None:
+    frame = Frame("range", FrameBound("preceding", lit([0, 1, 0], DataType("interval"))), FrameBound("current_row"))
+    function = Window("sum", (PEOPLE[0],), BIGINT, order_by=(SortKey(PEOPLE[2]),), frame=frame)
+    with pytest.raises(errors.SQLParseError, match="RANGE with an offset of type `interval`"):
+        rows(engine, WindowCalculation(PEOPLE.leaf, (item(20, function),)))
+
+
 # --- joins, set operations -------------------------------------------------------------------------------------------
 
 SAME = call("op_=", PEOPLE[0], PETS[0])
