@@ -92,6 +92,15 @@ class Block:
         index = self.batch.schema.get_field_index(source)
         return self.batch.column(index) if index >= 0 else None
 
+    @property
+    def schema(self) -> pa.Schema:
+        return self.batch.schema
+
+    @property
+    def row_count(self) -> int:
+        rows: int = self.batch.num_rows
+        return rows
+
     def reader(self, source: str, data_type: DataType) -> CellReader:
         reader = self.readers.get(source)
         if reader is None:

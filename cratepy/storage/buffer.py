@@ -5,7 +5,7 @@ keeps what its writes did to older rows: those rows die for *searches* only when
 
 One thread writes (the shard's write lock), any thread reads: a row is complete before its id points to it. Row numbers
 count from 0 in the buffer and never change; small batches are gathered into bigger ones behind them, so that neither a
-refresh nor memory suffers from ten thousand one-row batches.
+refresh nor memory suffers from ten thousand one-row batches. Plain rows stay tuples until they become a segment.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from cratepy.storage.blocks import (
     Block,
     conformed,
 )
+from cratepy.storage.plain_rows import VALUE_BYTES, PlainBlock, PlainRow
 
 #: In ``rows_by_id``: the row was deleted, whatever segments say.
 TOMBSTONE: Final = -1
@@ -70,7 +71,7 @@ class WriteBuffer:
         self.segment_deletes: dict[int, list[int]] = {}
         self.buffered_bytes = 0
         #: (first rows, blocks), replaced as a whole when chunks are joined.
-        self._chunks: tuple[list[int], list[Block]] = ([], [])
+        self._chunks: tuple[list[int], list[Block | PlainBlock]] = ([], [])
 
     @property
     def row_count(self) -> int:
@@ -85,7 +86,7 @@ class WriteBuffer:
     def add(
         self,
         ids: Sequence[str],
-        rows: pa.RecordBatch,
+        rows: pa.RecordBatch | PlainRow,
         *,
         first_seq_no: int,
         primary_term: int,
@@ -106,6 +107,17 @@ class WriteBuffer:
             self.versions.frombytes(np.array(versions, dtype=np.int64).tobytes())
         self.ids.extend(ids)
         starts, blocks = self._chunks
+        if isinstance(rows, PlainRow):
+            # The row must be in its block before its id is known.
+            last = blocks[-1] if blocks else None
+            if not isinstance(last, PlainBlock) or last.schema is not rows.schema:
+                last = PlainBlock(rows.schema)
+                blocks.append(last)
+                starts.append(first)
+            last.rows.append(rows.values)
+            self.rows_by_id[ids[0]] = first
+            self.buffered_bytes += payload_bytes + _ROW_BYTES + len(rows.values) * VALUE_BYTES
+            return
         blocks.append(Block(rows))
         starts.append(first)
         if count == 1:
@@ -129,8 +141,8 @@ class WriteBuffer:
             if size_class == _NEVER_JOINED or _size_class(blocks[-_JOINED_CHUNKS]) != size_class:
                 return
             last = blocks[-_JOINED_CHUNKS:]
-            schema = last[0].batch.schema
-            if any(_size_class(block) != size_class or not block.batch.schema.equals(schema) for block in last):
+            schema = last[0].schema
+            if any(_size_class(block) != size_class or not block.schema.equals(schema) for block in last):
                 return
             self.buffered_bytes -= (_JOINED_CHUNKS - 1) * (_BATCH_BYTES + len(schema) * _COLUMN_BYTES)
             # New lists: a reader that holds the old pair goes on with it.
@@ -138,7 +150,7 @@ class WriteBuffer:
             blocks = [*blocks[:-_JOINED_CHUNKS], Block(pa.concat_batches([block.batch for block in last]))]
             self._chunks = (starts, blocks)
 
-    def locate(self, row: int) -> tuple[Block, int]:
+    def locate(self, row: int) -> tuple[Block | PlainBlock, int]:
         """The block of a row and the row's place in it."""
         starts, blocks = self._chunks
         index = bisect.bisect_right(starts, row) - 1
@@ -180,13 +192,13 @@ class WriteBuffer:
         """The different schemas of the chunks."""
         found: list[pa.Schema] = []
         for block in self._chunks[1]:
-            if not any(block.batch.schema.equals(schema) for schema in found[-1:]):
-                found.append(block.batch.schema)
+            if not any(block.schema.equals(schema) for schema in found[-1:]):
+                found.append(block.schema)
         return found
 
 
-def _size_class(block: Block) -> int:
-    rows = block.batch.num_rows
+def _size_class(block: Block | PlainBlock) -> int:
+    rows = block.row_count
     if rows < _JOINED_CHUNKS:
         return 0
     return 1 if rows < _JOINED_CHUNKS * _JOINED_CHUNKS else _NEVER_JOINED

@@ -10,12 +10,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
 from cratepy import limits
 from cratepy.errors import BadRequest
 from cratepy.storage.filesystem import FileSystem
+from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.records import MARK, NO_SCHEMA, encode_operation, encode_schema
 from cratepy.storage.recovery import Replay
 from cratepy.storage.translog import create_translog
@@ -57,16 +59,23 @@ class ShardLog:
     def append(
         self,
         ids: Sequence[str],
-        rows: pa.RecordBatch | None,
+        rows: pa.RecordBatch | PlainRow | None,
         *,
         first_seq_no: int,
         primary_term: int,
         versions: Sequence[int],
     ) -> int:
         """Log rows, or deletes if there are none; returns the bytes of the rows. Raises BadRequest: too big, not logged."""
-        schema, body = (NO_SCHEMA, b"") if rows is None else (self._ordinal(rows.schema), rows.serialize())
+        kind: Literal["index", "row", "delete"]
+        body: bytes | pa.Buffer
+        if rows is None:
+            kind, schema, body = "delete", NO_SCHEMA, b""
+        elif isinstance(rows, PlainRow):
+            kind, schema, body = "row", self._ordinal(rows.schema), rows.serialized()
+        else:
+            kind, schema, body = "index", self._ordinal(rows.schema), rows.serialize()
         payload = encode_operation(
-            "delete" if rows is None else "index",
+            kind,
             first_seq_no=first_seq_no,
             primary_term=primary_term,
             ids=ids,

@@ -14,6 +14,8 @@ from typing import Literal
 
 import pyarrow as pa
 
+from cratepy.storage.plain_rows import PlainRow
+
 #: Why one row of a batch was not written: an ``insert`` of an id that exists; ``expected`` names another
 #: (seq_no, primary_term) than the row has; a ``delete`` of, or ``expected`` on, a row that does not exist.
 Refusal = Literal["duplicate", "conflict", "missing"]
@@ -27,7 +29,7 @@ class WriteBatch:
     kind: Literal["insert", "index", "delete"]
     ids: Sequence[str]
     #: Columns at rest (``c<oid>``, text as utf8), as many rows as ids; None for delete. Missing columns are NULL.
-    rows: pa.RecordBatch | None
+    rows: pa.RecordBatch | PlainRow | None
     primary_term: int
     #: (seq_no, primary_term) each row must have now, or None per row.
     expected: Sequence[tuple[int, int] | None] | None = None

@@ -5,6 +5,9 @@ its schema (4 µs for a row of eight columns, and zero-copy for ten thousand); t
 and schema. A record is complete in itself otherwise: a copy that applies records in order is the same shard.
 
     payload  header length (u32) | header (msgpack array) | body
+
+The body of a single row may be the msgpack array of its SQL values instead (kind ``row``, see
+:mod:`cratepy.storage.plain_rows`).
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ NO_SCHEMA: Final = -1
 class RecordHeader(msgspec.Struct, frozen=True, array_like=True):
     """The small part of a record. ``schema``: the ordinal this record defines or refers to."""
 
-    kind: Literal["index", "delete", "schema", "mark"]
+    kind: Literal["index", "row", "delete", "schema", "mark"]
     schema: int = NO_SCHEMA
     first_seq_no: int = -1
     primary_term: int = 0
@@ -46,7 +49,7 @@ def encode_schema(ordinal: int, schema: pa.Schema) -> bytes:
 
 
 def encode_operation(
-    kind: Literal["index", "delete"],
+    kind: Literal["index", "row", "delete"],
     *,
     first_seq_no: int,
     primary_term: int,

@@ -22,6 +22,7 @@ from cratepy.storage import translog as translogs
 from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.manifest import Manifest
 from cratepy.storage.merging import LiveSegment
+from cratepy.storage.plain_rows import PlainRow, decode_plain_row
 from cratepy.storage.records import RecordHeader, decode_record, decode_rows, decode_schema
 
 #: Written into a new shard's directory before anything else is durable in it.
@@ -96,7 +97,7 @@ class Replay:
         self._last: translogs.TranslogReader | None = None
         self._last_generation = manifest.translog_generation
 
-    def operations(self) -> Iterator[tuple[RecordHeader, pa.RecordBatch | None, int]]:
+    def operations(self) -> Iterator[tuple[RecordHeader, pa.RecordBatch | PlainRow | None, int]]:
         """(header, rows, bytes) in the order they were written; raises ShardFailed for damage."""
         for generation in self._generations:
             path = self._directory / translogs.translog_name(generation)
@@ -115,7 +116,7 @@ class Replay:
 
     def _operations_of(
         self, reader: translogs.TranslogReader, path: str
-    ) -> Iterator[tuple[RecordHeader, pa.RecordBatch | None, int]]:
+    ) -> Iterator[tuple[RecordHeader, pa.RecordBatch | PlainRow | None, int]]:
         self.schemas = []
         for payload in reader:
             try:
@@ -124,7 +125,11 @@ class Replay:
                     assert header.schema == len(self.schemas)
                     self.schemas.append(decode_schema(body))
                 elif header.kind != "mark":
-                    rows = None if header.kind == "delete" else decode_rows(body, self.schemas[header.schema])
+                    rows: pa.RecordBatch | PlainRow | None = None
+                    if header.kind == "row":
+                        rows = decode_plain_row(body, self.schemas[header.schema])
+                    elif header.kind == "index":
+                        rows = decode_rows(body, self.schemas[header.schema])
                     self.operation_count += len(header.ids)
                     yield header, rows, len(body)
             except (msgspec.MsgspecError, struct.error, pa.ArrowException, IndexError) as error:

@@ -40,6 +40,7 @@ from cratepy.storage.lookup import ShardState, find_row, find_rows, get_rows
 from cratepy.storage.manifest import NAME, Manifest, read_manifest
 from cratepy.storage.merging import LiveSegment, choose_merge, plan_merge
 from cratepy.storage.operations import Bounds, SegmentStats, ShardStats, WriteBatch, WriteResult
+from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.records import RecordHeader
 from cratepy.storage.scanning import scan_segments
 from cratepy.storage.segment import verify_segment
@@ -115,7 +116,7 @@ class Shard:
         self._log = ShardLog(self._files, self._directory, replay)
         self._refresh()
 
-    def _apply_again(self, header: RecordHeader, rows: pa.RecordBatch | None, payload_bytes: int) -> None:
+    def _apply_again(self, header: RecordHeader, rows: pa.RecordBatch | PlainRow | None, payload_bytes: int) -> None:
         """Do an operation of the translog. It was decided once, so each row simply replaces what its id has."""
         if header.versions == 1 and rows is not None:
             # First versions only: no id existed, so there is nothing to look up.
@@ -178,7 +179,7 @@ class Shard:
         batch is big or the buffer far above its share.
         """
         if (
-            batch.rows is not None
+            isinstance(batch.rows, pa.RecordBatch)
             and batch.rows.get_total_buffer_size() > _SPLIT_BYTES
             and batch.rows.nbytes > _SPLIT_BYTES
         ):
@@ -216,6 +217,7 @@ class Shard:
                 return self._log.position
             ids = [ids[row] for row in decision.accepted]
             versions = [versions[row] for row in decision.accepted]
+            assert not isinstance(rows, PlainRow), "a single row is accepted or refused as a whole"
             rows = None if rows is None else rows.take(pa.array(decision.accepted, pa.int32()))
         term = batch.primary_term
         try:
@@ -230,7 +232,7 @@ class Shard:
         self,
         decision: Decision,
         ids: Sequence[str],
-        rows: pa.RecordBatch | None,
+        rows: pa.RecordBatch | PlainRow | None,
         first_seq_no: int,
         primary_term: int,
         versions: Sequence[int],
@@ -263,7 +265,7 @@ class Shard:
         self._max_seq_no = first_seq_no + len(ids) - 1
 
     def _write_in_two(self, batch: WriteBatch) -> WriteResult:
-        assert batch.rows is not None
+        assert isinstance(batch.rows, pa.RecordBatch)
         middle = len(batch.ids) // 2
         if middle == 0:
             raise BadRequest(f"a row of {batch.rows.nbytes} bytes is above {_SPLIT_BYTES}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from cratepy.model.types import BIGINT, TEXT, DataType
 from cratepy.storage.columns import ColumnCache
 from cratepy.storage.filesystem import FileSystem, RealFileSystem
 from cratepy.storage.operations import WriteBatch
+from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.shard import Shard
 
 COLUMNS: tuple[tuple[str, DataType], ...] = (("n", BIGINT), ("t", TEXT))
@@ -39,6 +41,9 @@ def rows(values: Sequence[tuple[Any, ...]], columns: Sequence[tuple[str, DataTyp
     return pa.RecordBatch.from_arrays(arrays, names=[f"c{i}" for i in range(1, len(columns) + 1)])
 
 
+_SCHEMA = rows([]).schema
+
+
 def insert(
     values: dict[str, tuple[Any, ...]],
     *,
@@ -46,9 +51,11 @@ def insert(
     primary_term: int = 1,
     expected: Sequence[tuple[int, int] | None] | None = None,
 ) -> WriteBatch:
-    return WriteBatch(
-        kind=kind, ids=list(values), rows=rows(list(values.values())), primary_term=primary_term, expected=expected
-    )
+    """Half of the single rows, by their ids, go in as plain rows: what holds must hold for both."""
+    written: pa.RecordBatch | PlainRow = rows(list(values.values()))
+    if len(values) == 1 and zlib.crc32(next(iter(values)).encode()) & 1:
+        written = PlainRow(_SCHEMA, next(iter(values.values())))
+    return WriteBatch(kind=kind, ids=list(values), rows=written, primary_term=primary_term, expected=expected)
 
 
 def delete(*ids: str, expected: Sequence[tuple[int, int] | None] | None = None) -> WriteBatch:

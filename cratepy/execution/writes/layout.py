@@ -28,8 +28,6 @@ class TableLayout:
     columns: tuple[ColumnDefinition, ...]
     #: One field ``c<oid>`` per column.
     schema: pa.Schema
-    #: The same fields as one struct: the fastest way to make a batch of one row.
-    row_type: pa.StructType
     position_by_name: dict[str, int]
     by_oid: dict[int, ColumnDefinition]
     #: Oids of the primary key columns in key order, and their types.
@@ -82,7 +80,6 @@ def make_layout(definition: TableDefinition) -> TableLayout:
         definition=definition,
         columns=columns,
         schema=schema,
-        row_type=pa.struct(list(schema)),
         position_by_name={column.name: i for i, column in enumerate(columns)},
         by_oid={column.oid: column for column in columns},
         key=tuple(column.oid for column in key),

@@ -74,18 +74,18 @@ class PrimaryWriter:
             raise result
         return result
 
+    async def write_one(self, copy: Shard, batch: WriteBatch) -> WriteResult:
+        """:meth:`write` of one row, on the loop; it waits only if the write buffer is full."""
+        await self._make_room(copy, is_small=True)
+        return copy.write(batch)
+
     async def write_all(
         self, batches: Sequence[tuple[Shard, WriteBatch]]
     ) -> list[WriteResult | CrateError | StaleRouting]:
         """Write batches to several shards: on the loop if they are small, else on a worker thread."""
         rows = sum(len(batch.ids) for _, batch in batches)
         is_small = rows <= limits.WRITE_INLINE_ROWS
-        # The sum over all shards is not worth its time for every single row.
-        self._unchecked_writes += 1
-        if not is_small or self._unchecked_writes >= _CHECK_EVERY_WRITES:
-            self._unchecked_writes = 0
-            if self._store.buffered_bytes > limits.WRITE_BUFFER_BYTES_MAX:
-                await self._wait_for_buffer(batches[0][0])
+        await self._make_room(batches[0][0], is_small=is_small)
         if is_small:
             return _write_each(batches)
         # A write that has begun is not abandoned: its outcome would be unknown.
@@ -198,6 +198,14 @@ class PrimaryWriter:
             self._operations.popitem(last=False)
             self._forgotten_until = max(self._forgotten_until, oldest.started)
         return operation
+
+    async def _make_room(self, copy: Shard, *, is_small: bool) -> None:
+        # The sum over all shards is not worth its time for every single row.
+        self._unchecked_writes += 1
+        if not is_small or self._unchecked_writes >= _CHECK_EVERY_WRITES:
+            self._unchecked_writes = 0
+            if self._store.buffered_bytes > limits.WRITE_BUFFER_BYTES_MAX:
+                await self._wait_for_buffer(copy)
 
     async def _wait_for_buffer(self, copy: Shard) -> None:
         """Back-pressure: make room by a refresh of this shard, wait for others to do the same, give up after a while."""

@@ -41,6 +41,7 @@ from cratepy.execution.writes.requests import WRITE, ShardWrite, ShardWritten, e
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState, ShardCopy, ShardRouting
 from cratepy.storage.operations import WriteBatch, WriteResult
+from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.shard import Shard
 
 Kind = Literal["insert", "index", "delete"]
@@ -136,21 +137,25 @@ class WriteRouter:
             await self._finish_local(written, report)
         return report
 
-    async def write_one(self, layout: TableLayout, kind: Kind, id: str, rows: pa.RecordBatch) -> str | None:
+    async def write_one(self, layout: TableLayout, kind: Kind, id: str, rows: PlainRow) -> str | None:
         """One row, by the shortest way: None if it was written, else why its shard refused it."""
         definition = layout.definition
-        writes = RowWrites(definition=definition, kind=kind, ids=(id,), shards=(layout.shard_of(id),), rows=rows)
-        copy, term = self._local_copy(self._cluster.state, definition, int(writes.shards[0]))
+        shard = layout.shard_of(id)
+        copy, term = self._local_copy(self._cluster.state, definition, shard)
         if copy is not None:
             try:
-                result = await self._primary.write(copy, _batch(writes, term))
+                result = await self._primary.write_one(
+                    copy, WriteBatch(kind=kind, ids=(id,), rows=rows, primary_term=term)
+                )
             except StaleRouting:
                 pass
             else:
                 # A refusal waits, too: the row it rests on must not be lost after it was told.
                 await self._primary.wait_durable(((copy, result.position),))
                 return result.failures[0][1] if result.failures else None
-        report = await self.write(writes)
+        report = await self.write(
+            RowWrites(definition=definition, kind=kind, ids=(id,), shards=(shard,), rows=rows.batch())
+        )
         if report.errors:
             raise report.errors[0]
         return report.refused.get(0)

@@ -1,19 +1,21 @@
 """INSERT of one row, in microseconds: what a plan needs is worked out once per plan and table version.
 
-In: an InsertPlan of one row of expressions over a table of plain columns. Out: the row as a batch and its id, or None where
+In: an InsertPlan of one row of expressions over a table of plain columns. Out: the row as SQL values and its id, or None where
 this short way does not lead (then the general way does, with the same outcome). Its own room because the latency of a
-durable single-row insert is this code plus one fsync: no engine, no thread, no array per column.
+durable single-row insert is this code plus one fsync: no engine, no thread, no Arrow.
 
-The short way is taken if there are no generated columns, checks, objects, RETURNING or ON CONFLICT DO UPDATE; values that
-might exceed a length limit leave it for the general way.
+The short way is taken if there are no generated columns, checks, objects, RETURNING or ON CONFLICT DO UPDATE. Every value is
+checked to be one of its column as it is, because nobody does it later; one that is not leaves for the general way.
 """
 
 from __future__ import annotations
 
 import decimal
+import struct
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
@@ -23,15 +25,27 @@ from cratepy.errors import NotNullViolation, SQLParseError
 from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.values import is_exact
-from cratepy.model.arrow import MS_PER_DAY
+from cratepy.model.arrow import MS_PER_DAY, from_arrow, to_arrow
 from cratepy.model.expressions import Expression, Parameter
 from cratepy.model.plan import InsertPlan, StatementContext
 from cratepy.model.routing import composite_id, key_text
 from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import DataType
+from cratepy.storage.plain_rows import PlainRow
 
-Encode = Callable[[Any], Any]
+#: A value as the column has it; raises one of ``_UNFIT``.
+Fit = Callable[[Any], Any]
 
+_UNFIT: Final = (ValueError, OverflowError, TypeError, struct.error, decimal.DecimalException, pa.ArrowException)
+_FLOAT: Final = struct.Struct("<f")
+_RANGES: Final = {
+    "byte": 2**7,
+    "smallint": 2**15,
+    "integer": 2**31,
+    "bigint": 2**63,
+    "timestamp with time zone": 2**63,
+    "timestamp without time zone": 2**63,
+}
 _PLAIN: Final = frozenset(
     {
         "boolean", "byte", "smallint", "integer", "bigint", "real", "double precision",
@@ -49,41 +63,42 @@ class SingleInsert:
     plan: InsertPlan
     layout: TableLayout
     expressions: tuple[Expression, ...]
-    #: Per expression: its place in the row, how it is encoded (None: as it is), the most characters it may have, and
-    #: the kind that a parameter must be of already ("": no parameter).
-    places: tuple[tuple[int, Encode | None, int, str], ...]
+    #: Per expression: its place in the row, what makes a value fit, and the kind that a parameter must be of already
+    #: ("": no parameter).
+    places: tuple[tuple[int, Fit, str], ...]
     #: Places of the key in key order.
     key: tuple[int, ...]
     required: tuple[tuple[int, str], ...]
     skips_duplicates: bool
 
-    def row(self, context: StatementContext, take_ids: Callable[[int], list[str]]) -> tuple[str, pa.RecordBatch] | None:
-        """The id and the row at rest; None if a value needs the general way."""
+    def row(self, context: StatementContext, take_ids: Callable[[int], list[str]]) -> tuple[str, PlainRow] | None:
+        """The id and the row; None if a value needs the general way."""
         layout = self.layout
         row: list[Any] = [None] * len(layout.columns)
         values = constant_values(self.expressions, context)
-        for (place, encode, length, kind), value in zip(self.places, values, strict=True):
-            if value is not None:
-                if kind and not is_exact(value, kind):
-                    return None
-                if length and len(value) > length:
-                    return None
-                row[place] = value if encode is None else encode(value)
+        try:
+            for (place, fit, kind), value in zip(self.places, values, strict=True):
+                if value is not None:
+                    if kind and not is_exact(value, kind):
+                        return None
+                    row[place] = fit(value)
+        except _UNFIT:
+            return None
         for place in self.key:
             if row[place] is None:
                 raise SQLParseError("A primary key value must not be NULL")
         for place, name in self.required:
             if row[place] is None:
                 raise NotNullViolation(f'"{name}" must not be null')
-        batch = pa.RecordBatch.from_struct_array(pa.array([tuple(row)], type=layout.row_type))
+        plain = PlainRow(layout.schema, row)
         key = self.key
         if not key:
-            return take_ids(1)[0], batch
+            return take_ids(1)[0], plain
         types = layout.key_types
         if len(key) == 1:
-            return key_text(row[key[0]], types[0]), batch
+            return key_text(row[key[0]], types[0]), plain
         texts = [key_text(row[place], data_type) for place, data_type in zip(key, types, strict=True)]
-        return composite_id(texts, layout.clustered_position), batch
+        return composite_id(texts, layout.clustered_position), plain
 
 
 class SingleInserts:
@@ -116,13 +131,10 @@ def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
     places = []
     for name, expression in values:
         place = layout.position_by_name[name]
-        encoding = _encoding(layout.columns[place])
-        if encoding is None:
+        fit = _fit(layout.columns[place])
+        if fit is None:
             return None
-        places.append((place, *encoding, expression.type.kind if isinstance(expression, Parameter) else ""))
-    if any(data_type.kind in ("date", "numeric") for data_type in layout.key_types):
-        # Their texts are those of the SQL values, which are encoded here.
-        return None
+        places.append((place, fit, expression.type.kind if isinstance(expression, Parameter) else ""))
     by_oid = {column.oid: place for place, column in enumerate(layout.columns)}
     return SingleInsert(
         plan=plan,
@@ -135,19 +147,63 @@ def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
     )
 
 
-def _encoding(column: ColumnDefinition) -> tuple[Encode | None, int] | None:
-    """How values of the column are encoded, and their longest length; None if that is not simple."""
+def _fit(column: ColumnDefinition) -> Fit | None:
+    """What makes a value fit the column; None if that is not simple."""
     data_type: DataType = column.type
     kind = data_type.kind
-    if kind == "text":
-        return None, min(data_type.length or _SAFE_CHARACTERS, _SAFE_CHARACTERS)
-    if kind in _PLAIN:
-        return None, 0
-    if kind == "date":
-        return (lambda value: value // MS_PER_DAY), 0
+    bound = _RANGES.get(kind)
+    if bound is not None:
+        return partial(_integer, bound)
+    if kind in ("text", "ip", "uuid"):
+        return partial(_text, min(data_type.length or _SAFE_CHARACTERS, _SAFE_CHARACTERS))
+    if kind in ("double precision", "real", "boolean", "date"):
+        return {"double precision": _double, "real": _real, "boolean": _boolean, "date": _date}[kind]
     if kind == "numeric" and data_type.scale is not None:
-        return decimal.Decimal, 0
+        return partial(_stored, data_type)
     if kind == "array":
         assert data_type.element is not None
-        return (None, 0) if data_type.element.kind in _PLAIN - {"text"} else None
+        return partial(_stored, data_type) if data_type.element.kind in _PLAIN - {"text"} else None
     return None
+
+
+def _integer(bound: int, value: Any) -> int:
+    if type(value) is not int or not -bound <= value < bound:
+        raise ValueError
+    return value
+
+
+def _double(value: Any) -> float:
+    if type(value) is float:
+        return value
+    if type(value) is not int:
+        raise ValueError
+    return float(value)
+
+
+def _real(value: Any) -> float:
+    single: float = _FLOAT.unpack(_FLOAT.pack(_double(value)))[0]
+    return single
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError
+    return value
+
+
+def _date(value: Any) -> int:
+    days = _integer(2**31 * MS_PER_DAY, value) // MS_PER_DAY
+    return days * MS_PER_DAY
+
+
+def _text(characters_max: int, value: Any) -> str:
+    if type(value) is not str or len(value) > characters_max:
+        raise ValueError
+    if not value.isascii():
+        value.encode()  # a lone surrogate is no text
+    return value
+
+
+def _stored(data_type: DataType, value: Any) -> Any:
+    """As a column gives it back."""
+    return from_arrow(to_arrow([value], data_type, at_rest=True), data_type)[0]
