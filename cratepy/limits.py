@@ -122,6 +122,10 @@ ENGINE_MEMORY_BYTES: Final = 1_024 * MIB
 BROADCAST_ROWS_MAX: Final = 50_000
 #: Groups of an input of so many rows are merged on the handler; those of a larger one may be many, and every node merges some.
 GATHERED_ROWS_MAX: Final = 2_000_000
+#: Rows of a join's larger side are grouped before it if they are at least so many …
+EARLY_GROUPING_ROWS_MIN: Final = 20_000
+#: … and their groups at least so many times fewer.
+EARLY_GROUPING_FACTOR: Final = 4
 #: Finished jobs kept for a late KILL or a late stream.
 JOB_TOMBSTONES_MAX: Final = 1_024
 #: Attempts to route a read or a write again after stale routing.

@@ -88,7 +88,8 @@ def split_aggregates(aggregates: tuple[Item, ...], new_id: Callable[[], int]) ->
     return Parts(tuple(partial), tuple(merged), tuple(final))
 
 
-def _passed_keys(aggregation: Aggregation) -> tuple[Item, ...]:
+def passed_keys(aggregation: Aggregation) -> tuple[Item, ...]:
+    """The group keys as columns of the aggregation's rows."""
     return tuple(Item(k.id, k.name, Column(k.id, k.name, k.expression.type)) for k in aggregation.keys)
 
 
@@ -98,7 +99,7 @@ def _in_parts(
     """``keys``: what to partition the parts by; none gathers them."""
     partial = grown(fragment, Aggregation(fragment.relation, aggregation.keys, parts.partial))
     moved = shop.partitioned(partial, keys, fragment.nodes) if keys else shop.at_handler(partial)
-    passed = _passed_keys(aggregation)
+    passed = passed_keys(aggregation)
     merged = grown(moved, Aggregation(moved.relation, passed, parts.merged))
     return grown(merged, Project(merged.relation, (*passed, *parts.final))) if parts.final else merged
 
@@ -111,4 +112,4 @@ def _unsplit(aggregation: Aggregation, fragment: Fragment, shop: Workshop, *, ke
         item for item in aggregation.keys if not (isinstance(item.expression, Column) and item.expression.id == item.id)
     ]
     moved = shop.partitioned(computed(fragment, new), keys, fragment.nodes)
-    return grown(moved, Aggregation(moved.relation, _passed_keys(aggregation), aggregation.aggregates))
+    return grown(moved, Aggregation(moved.relation, passed_keys(aggregation), aggregation.aggregates))

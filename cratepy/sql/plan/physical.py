@@ -5,7 +5,7 @@ an operator needs rows of other nodes together:
 
 * scans run on the nodes that hold the shards, system tables on the handler or on every node;
 * filters, projections and set-returning functions stay where their rows are;
-* aggregations and joins: see ``aggregating`` and ``joining``;
+* aggregations and joins: see ``aggregating``, ``early_grouping`` and ``joining``;
 * ``ORDER BY … LIMIT n`` and ``LIMIT n`` are done on every node and again on the handler; a sort without a limit is done
   on the handler;
 * windows are computed where their partitions are together;
@@ -51,6 +51,7 @@ from cratepy.model.relations import (
 )
 from cratepy.model.state import ClusterState
 from cratepy.sql.plan.aggregating import distribute_aggregation
+from cratepy.sql.plan.early_grouping import group_early
 from cratepy.sql.plan.estimates import Estimates
 from cratepy.sql.plan.exchanges import narrow_exchanges
 from cratepy.sql.plan.fragments import Fragment, Workshop, grown, is_partitionable, merged_shards
@@ -77,7 +78,7 @@ def plan_query(
     def phases_of(relation: Relation, wanted: tuple[OutputColumn, ...]) -> QueryPlan:
         new_id = count(max(all_ids(relation), default=0) + 1).__next__
         shop = Workshop(state=state, handler_id=handler_id, estimates=estimates, new_id=new_id)
-        last = shop.at_handler(distribute(relation, shop))
+        last = shop.at_handler(distribute(group_early(relation, estimates, new_id), shop))
         shop.close(replace(last, relation=with_output(last.relation, wanted)), None)
         return QueryPlan(phases=narrow_exchanges(tuple(shop.phases)), columns=wanted)
 
