@@ -52,6 +52,8 @@ from cratepy.model.relations import (
 _PAIRS_MAX: Final = 10_000_000
 _BATCH_ROWS: Final = 8_192
 _BATCH_ROWS_MIN: Final = 64
+#: A condition with more parts than this is costly.
+_CHEAP_PARTS_MAX: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,14 @@ class JoinGuard:
 
     def checks(self, join: Join) -> Checks:
         left, right = output_columns(join.left), output_columns(join.right)
+        pairs = self._check(left[0], right[0]) if left and right else None
         if not _is_loop(join) or self._wanted_batch_rows(join) < _BATCH_ROWS_MIN:
-            return Checks(pairs=self._check(left[0], right[0])) if left and right else Checks()
+            return Checks(pairs=pairs)
         return Checks(
-            left=self._check(left[0]) if left else None,
-            right=self._check(right[0]) if right else None,
+            left=self._check(*_cover(join.left)) if left else None,
+            right=self._check(*_cover(join.right)) if right else None,
+            # Beside a costly condition a check of the pairs costs little, and without it they would take long.
+            pairs=pairs if join.condition is not None and _is_costly(join.condition) else None,
         )
 
     def number_check(self) -> str:
@@ -127,6 +132,47 @@ class JoinGuard:
         if isinstance(relation.count, Literal) and isinstance(relation.count.value, int):
             return min(rows, relation.count.value)
         return rows
+
+
+def _cover(relation: Relation) -> list[OutputColumn]:
+    """Columns that come from every leaf of the joins below: a check of fewer would be pushed down to where they are."""
+    origins = _origins(relation)
+    missing = set[int]().union(*origins.values())
+    chosen: list[OutputColumn] = []
+    for column in output_columns(relation):
+        if not chosen or missing & origins[column.id]:
+            chosen.append(column)
+            missing -= origins[column.id]
+    return chosen
+
+
+def _origins(relation: Relation) -> dict[int, frozenset[int]]:
+    """For each output column the leaves of joins it comes from (an aggregation is a leaf: no filter passes it unseen)."""
+    match relation:
+        case Join(kind="semi" | "anti"):
+            return _origins(relation.left)
+        case Join():
+            return _origins(relation.left) | _origins(relation.right)
+        case Filter() | Sort():
+            return _origins(relation.child)
+        case Project():
+            known = _origins(relation.child)
+            return {
+                item.id: frozenset[int]().union(
+                    *(known[part.id] for part in subexpressions(item.expression) if isinstance(part, Column))
+                )
+                for item in relation.items
+            }
+        case _:
+            return {column.id: frozenset((id(relation),)) for column in output_columns(relation)}
+
+
+def _is_costly(condition: Expression) -> bool:
+    """Whether judging a pair takes much longer than making it: anything but a little arithmetic."""
+    parts = list(subexpressions(condition))
+    return len(parts) > _CHEAP_PARTS_MAX or any(
+        not (part.type.is_integer or part.type.kind in ("boolean", "real", "double precision")) for part in parts
+    )
 
 
 def _always_true(*arrays: pa.Array) -> pa.Array:
