@@ -98,11 +98,11 @@ class ValueConversionError(CrateError):
 
 
 class DivisionByZero(SQLParseError):
-    sqlstate, label = "22012", "ArithmeticException"
+    sqlstate = "22012"
 
 
 class NumericOverflow(SQLParseError):
-    sqlstate, label = "22003", "ArithmeticException"
+    sqlstate = "22003"
 
 
 class TypeMismatch(SQLParseError):
@@ -225,7 +225,7 @@ class RelationAlreadyExists(CrateError):
 
 
 class SchemaAlreadyExists(CrateError):
-    code, sqlstate, label = 4090, "42P06", "SchemaAlreadyExistsException"
+    code, sqlstate, label = 40910, "42P06", "SchemaAlreadyExists"
 
 
 class DuplicateObject(CrateError):
@@ -269,7 +269,7 @@ class RowDivisionByZero(RowOverflow):
 class CardinalityViolation(CrateError):
     """A scalar subquery that gave more than one row."""
 
-    code, sqlstate, label = 5000, "21000", "UnsupportedOperationException"
+    code, sqlstate, label = 4004, "21000", "UnsupportedFeatureException"
 
 
 class CircuitBreaking(CrateError):

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from cratepy.errors import CLIENT_ERRORS, CrateError, error_from_wire, error_to_wire
+from cratepy.errors import (
+    CLIENT_ERRORS,
+    CardinalityViolation,
+    CrateError,
+    DivisionByZero,
+    NumericOverflow,
+    RowDivisionByZero,
+    SchemaAlreadyExists,
+    error_from_wire,
+    error_to_wire,
+)
 
 
 @pytest.mark.parametrize("error", CLIENT_ERRORS.values(), ids=lambda cls: cls.__name__)
@@ -33,3 +43,14 @@ def test_no_two_classes_share_code_sqlstate_and_label() -> None:
 def test_an_unknown_class_becomes_an_internal_error_with_the_same_text() -> None:
     received = error_from_wire("FromTheFuture", "text")
     assert (received.code, received.message) == (5000, "text")
+
+
+def test_clients_see_the_names_and_codes_they_know() -> None:
+    for error, code, labelled in (
+        (DivisionByZero("/ by zero"), 4000, "SQLParseException[/ by zero]"),
+        (NumericOverflow("integer overflow"), 4000, "SQLParseException[integer overflow]"),
+        (RowDivisionByZero("/ by zero"), 5000, "ArithmeticException[/ by zero]"),
+        (SchemaAlreadyExists("Schema 's' already exists"), 40910, "SchemaAlreadyExists[Schema 's' already exists]"),
+        (CardinalityViolation("more than 1 row"), 4004, "UnsupportedFeatureException[more than 1 row]"),
+    ):
+        assert (error.code, error.labelled) == (code, labelled)

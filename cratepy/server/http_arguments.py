@@ -8,13 +8,18 @@ the statement and the values are made to fit it here, once, for all rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from cratepy.errors import SQLParseError
+from cratepy.errors import ConversionError, SQLParseError
+from cratepy.execution.writes.values import plain_text
 from cratepy.model.types import DataType
 from cratepy.protocols.http.statements import column_type, value_type
 from cratepy.protocols.postgres.parameters import parameter_decoder
 from cratepy.protocols.values import double_text
+
+#: Other kinds than arrays whose values may come as JSON arrays, and those whose values come as JSON objects.
+_KINDS_OF_LISTS: Final = frozenset({"geo_point", "float_vector", "oidvector", "json"})
+_KINDS_OF_OBJECTS: Final = frozenset({"object", "json", "geo_shape"})
 
 
 def argument_types(arguments: Sequence[Any]) -> tuple[DataType | None, ...]:
@@ -76,6 +81,12 @@ def coerce(value: Any, data_type: DataType) -> Any:
     if kind == "array" and isinstance(value, list):
         assert data_type.element is not None
         return [coerce(item, data_type.element) for item in value]
+    if (
+        kind == "array"
+        or (isinstance(value, list) and kind not in _KINDS_OF_LISTS)
+        or (isinstance(value, dict) and kind not in _KINDS_OF_OBJECTS)
+    ):
+        raise ConversionError(f"Cannot cast value `{plain_text(value)}` to type `{data_type.name}`")
     if kind in ("real", "double precision") and isinstance(value, int):
         return float(value)
     if isinstance(value, bool):

@@ -19,6 +19,7 @@ from cratepy.model.session_settings import DEFINITIONS, READ_ONLY_SILENT, SETTIN
 
 _TRUE: Final = frozenset({"true", "on", "t", "yes", "y", "1"})
 _FALSE: Final = frozenset({"false", "off", "f", "no", "n", "0"})
+_PATH_ITEM: Final = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:,|$)|([^,]+)')
 _DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 _DURATION_MS: Final[dict[str, float]] = {
     "": 1, "ms": 1, "msec": 1, "millisecond": 1, "s": 1000, "sec": 1000, "second": 1000,
@@ -148,7 +149,7 @@ def _checked(name: str, text: str) -> str:
         # asyncpg sends the value in quotes; whatever is asked for, text is UTF-8, as in CrateDB.
         return "UTF8"
     if name == "search_path":
-        return ", ".join(_path_items(text)) or DEFAULT_SEARCH_PATH[-1]
+        return ", ".join(map(_path_word, _path_items(text))) or DEFAULT_SEARCH_PATH[-1]
     if definition.type == "boolean":
         return _boolean(text)
     if definition.type == "integer":
@@ -195,14 +196,19 @@ def duration_text(milliseconds: int) -> str:
 
 
 def _path_items(text: str) -> list[str]:
+    """The names in a list of names; commas and blanks inside double quotes belong to the name."""
     items = []
-    for item in text.split(","):
-        name = item.strip()
-        if len(name) > 1 and name[0] == name[-1] == '"':
-            name = name[1:-1].replace('""', '"')
+    for match in _PATH_ITEM.finditer(text):
+        quoted, plain = match.groups()
+        name = quoted.replace('""', '"') if quoted is not None else plain.strip()
         if name:
             items.append(name)
     return items
+
+
+def _path_word(name: str) -> str:
+    """The name so that it is read back as one."""
+    return '"' + name.replace('"', '""') + '"' if "," in name or '"' in name or name != name.strip() else name
 
 
 def _search_path(text: str | None) -> tuple[str, ...]:

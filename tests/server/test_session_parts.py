@@ -67,6 +67,8 @@ def test_blank_is_white_space_comments_and_semicolons() -> None:
         ("search_path", ["s1", "doc"], "s1, doc"),
         ("search_path", "s1, doc", "s1, doc"),
         ("search_path", "", "doc"),
+        ("search_path", ['"a,b"', "c"], '"a,b", c'),
+        ("search_path", '"a""b",x', '"a""b", x'),
         ("standard_conforming_strings", True, "on"),
         ("timezone", "UTC", "UTC"),
     ],

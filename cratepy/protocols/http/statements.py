@@ -16,7 +16,18 @@ import orjson
 
 from cratepy import limits
 from cratepy.errors import RequestError, SQLParseError
-from cratepy.model.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, OBJECT, TEXT, DataType, array_of, common_type
+from cratepy.model.types import (
+    BIGINT,
+    BOOLEAN,
+    DOUBLE,
+    INTEGER,
+    OBJECT,
+    TEXT,
+    UNDEFINED,
+    DataType,
+    array_of,
+    common_type,
+)
 
 _KEYS: Final = frozenset({"stmt", "args", "bulk_args"})
 _SHOWN_CHARS_MAX: Final = 1_000
@@ -100,6 +111,8 @@ def value_type(value: Any) -> DataType | None:
         return DOUBLE
     if isinstance(value, dict):
         return OBJECT
+    if not value:
+        return array_of(UNDEFINED)
     element = column_type(value)
     return array_of(element) if element is not None else None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cratepy.errors import CrateError, SQLParseError
+from cratepy.errors import ConversionError, CrateError, SQLParseError
 from cratepy.model.types import (
     BIGINT,
     BOOLEAN,
@@ -16,6 +16,7 @@ from cratepy.model.types import (
     OBJECT,
     TEXT,
     TIMESTAMPTZ,
+    UNDEFINED,
     DataType,
     array_of,
 )
@@ -38,12 +39,21 @@ def test_bodies() -> None:
     ("value", "data_type"),
     [
         (None, None), (True, BOOLEAN), (1, INTEGER), (2**31, BIGINT), (1.0, DOUBLE), ("x", TEXT), ({}, OBJECT),
-        ([], None), ([1, None], array_of(INTEGER)), ([1, 2.5], array_of(DOUBLE)), ([1, "a"], None),
+        ([], array_of(UNDEFINED)), ([1, None], array_of(INTEGER)), ([1, 2.5], array_of(DOUBLE)), ([1, "a"], None),
         ([[1], [2**40]], array_of(array_of(BIGINT))),
     ],
 )  # fmt: skip
 def test_values_suggest_types(value: Any, data_type: DataType | None) -> None:
     assert value_type(value) == data_type
+
+
+@pytest.mark.parametrize(
+    ("value", "data_type"),
+    [([1, "a"], TEXT), ([1], INTEGER), ({"a": 1}, TEXT), (1, array_of(INTEGER)), ([{}], BOOLEAN)],
+)
+def test_arrays_and_objects_do_not_become_other_types(value: Any, data_type: DataType) -> None:
+    with pytest.raises(ConversionError, match="Cannot cast value"):
+        coerce(value, data_type)
 
 
 def test_numbers_beyond_64_bits_are_refused() -> None:
