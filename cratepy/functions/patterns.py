@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cratepy.errors import SQLParseError
+from cratepy.functions.arrow_kernels import matched_text, replaced_text
 from cratepy.functions.operators import all_of, any_of
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.model.types import DataType
@@ -177,13 +178,19 @@ _LIKE_SIGNATURES: Final = signatures("text,text -> boolean", "text,text,text -> 
 DECLARATIONS: Final[tuple[Declaration, ...]] = (
     Declaration(name="op_like", signatures=_LIKE_SIGNATURES, row=_like(False), sql=_like_sql("LIKE")),
     Declaration(name="op_ilike", signatures=_LIKE_SIGNATURES, row=_like(True), sql=_like_sql("ILIKE")),
-    Declaration(name="op_~", signatures=signatures("text,text -> boolean"), row=_matches),
+    Declaration(
+        name="op_~",
+        signatures=signatures("text,text -> boolean"),
+        row=_matches,
+        arrow=lambda _arguments, _result: matched_text,
+    ),
     Declaration(name="op_~*", signatures=signatures("text,text -> boolean"), row=_matches_ignoring_case),
     *_quantified_declarations(),
     Declaration(
         name="regexp_replace",
         signatures=signatures("text,text,text -> text", "text,text,text,text -> text"),
         row=_regexp_replace,
+        arrow=lambda _arguments, _result: replaced_text,
         doc="the first match (all with flag g) replaced; $1 is a group",
     ),
     Declaration(

@@ -21,6 +21,7 @@ from datafusion import ScalarUDF
 from cratepy.errors import CircuitBreaking, CrateError, SQLParseError
 from cratepy.execution.engine.casting import arrow_cast, arrow_name, native_cast
 from cratepy.execution.engine.kernels import Notes, arrow_types, as_udf, encoded, fallback_kernel, row_kernel
+from cratepy.functions.aggregates import SUM_OF_DISTINCT, SUM_OF_HALVES
 from cratepy.functions.casts import convert, tried
 from cratepy.functions.collectors import collector
 from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_volatile, row_function, value_of
@@ -193,6 +194,8 @@ def _call(expression: Call, text: Text) -> str:
     result = expression.type
     template = declaration.sql if isinstance(declaration.sql, str | None) else declaration.sql(types, result)
     arguments = [render(argument, text) for argument in expression.arguments]
+    if expression.function == "date_trunc" and len(types) == 2:
+        template = _truncation(expression, text)
     if template is not None and expression.function in _PATTERNS and not _is_good_pattern(expression, text):
         template = None
     if template is not None:
@@ -211,6 +214,20 @@ def _is_good_pattern(expression: Call, text: Text) -> bool:
     if pattern is not None:
         like_pattern(pattern, "\\", ignores_case=False)
     return True
+
+
+_UNITS: Final = frozenset({"second", "minute", "hour", "day", "week", "month", "quarter", "year"})
+
+
+def _truncation(expression: Call, text: Text) -> str | None:
+    """The engine's date_trunc for a unit known beforehand."""
+    if has_columns(expression.arguments[0]):
+        return None
+    unit = value_of(expression.arguments[0], NO_COLUMNS, text.context)
+    if not isinstance(unit, str) or unit.lower() not in _UNITS:
+        return None
+    timestamps = arrow_cast("{1}", expression.type)
+    return arrow_cast(f"date_trunc('{unit.lower()}', {timestamps})", expression.type)
 
 
 def _waited(expression: Call, text: Text) -> str:
@@ -296,6 +313,8 @@ def aggregate(expression: Aggregate, text: Text, over: str = "") -> str:
     order = " ORDER BY " + sort_keys(expression.order_by, text) if expression.order_by else ""
     if template is None:
         return _collected(expression, types, arguments, condition, order, over, text)
+    if expression.is_distinct and template == SUM_OF_HALVES:
+        template = SUM_OF_DISTINCT
     filled = template.format(
         *arguments,
         args=", ".join(arguments),

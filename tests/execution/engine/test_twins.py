@@ -22,7 +22,7 @@ from cratepy.functions.evaluate import value_of
 from cratepy.functions.registry import SCALARS
 from cratepy.functions.signatures import Declaration
 from cratepy.model.arrow import from_arrow
-from cratepy.model.expressions import Call, Cast, Column, Expression
+from cratepy.model.expressions import Call, Cast, Column, Expression, Literal
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import ExchangeInput, Item, OutputColumn, Project
 from cratepy.model.types import (
@@ -196,3 +196,44 @@ def test_short_numerics_are_computed_exactly(engine: Engine, symbol: str, left: 
         assert found == [value_of(call, {1: a, 2: b}, CONTEXT) for a, b in rows]
 
     trio.run(main)
+
+
+UNITS = ("second", "Minute", "hour", "day", "week", "month", "quarter", "year")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("source", [TIMESTAMP, TIMESTAMPTZ, DATE])
+def test_a_known_unit_is_truncated_alike(engine: Engine, unit: str, source: DataType) -> None:
+    call = Call("date_trunc", (Literal(unit, TEXT), Column(1, "x1", source)), TIMESTAMPTZ)
+    compare(engine, call, (source,))
+
+
+PATTERNS = (
+    "a",
+    "^a",
+    "b.*k$",
+    "(a)(%)",
+    "x+",
+    "[^a]",
+    "a|A",
+    "(?i)a",
+    "line\nb",
+    "(?=a)",
+    "(.)\\1",
+    "\\w",
+    "a$",
+    "x{2,}",
+    "(",
+)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize(("replacement", "flags"), [("<$1>", ""), ("-", "g"), ("\\$0", "g"), ("$9", "")])
+def test_a_known_pattern_is_replaced_alike(engine: Engine, pattern: str, replacement: str, flags: str) -> None:
+    arguments = (Column(1, "x1", TEXT), *(Literal(part, TEXT) for part in (pattern, replacement, flags)))
+    compare(engine, Call("regexp_replace", arguments, TEXT), (TEXT,))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_known_pattern_matches_alike(engine: Engine, pattern: str) -> None:
+    compare(engine, Call("op_~", (Column(1, "x1", TEXT), Literal(pattern, TEXT)), BOOLEAN), (TEXT,))
