@@ -173,7 +173,7 @@ def _view(context: StatementContext, oid: int, _pretty: object = None) -> str | 
 
 
 def _view_by_name(context: StatementContext, name: str, _pretty: object = None) -> str | None:
-    oid = _to_regclass(context, name)
+    oid = int(name) if name.isdigit() else _to_regclass(context, name)
     return None if oid is None else _view(context, oid)
 
 

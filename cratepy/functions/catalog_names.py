@@ -10,6 +10,7 @@ from typing import Final
 
 from cratepy.model.names import RelationName
 from cratepy.model.oids import system_relation_oids
+from cratepy.model.pg_types import pg_type_facts
 from cratepy.model.types import TYPE_FACTS, TYPE_NAMES, DataType, array_of, type_oid
 
 #: oid → PostgreSQL's name, for the types whose name there is not CrateDB's.
@@ -63,10 +64,19 @@ def format_type(oid: int | None, typmod: int | None) -> str | None:
     element = _ARRAY_OIDS.get(oid) if oid not in _POSTGRES_NAMES else None
     if element is not None:
         return f"{format_type(element, typmod)}[]"
-    name = _POSTGRES_NAMES.get(oid)
+    name = _POSTGRES_NAMES.get(oid) or _catalog_names().get(oid)
     if name is None:
-        return "???"
+        return "-" if oid == 0 else "???"
     return name + _typmod_text(oid, typmod)
+
+
+@functools.cache
+def _catalog_names() -> dict[int, str]:
+    """The types of pg_type; an array by its element, as PostgreSQL prints it."""
+    rows = {row["oid"]: row for row in pg_type_facts()}
+    plain = {oid: _POSTGRES_NAMES.get(oid, row["typname"]) for oid, row in rows.items()}
+    arrays = {oid: f"{plain[row['typelem']]}[]" for oid, row in rows.items() if row["typinput"] == "array_in"}
+    return plain | arrays
 
 
 def _typmod_text(oid: int, typmod: int | None) -> str:
@@ -90,6 +100,10 @@ def _oids_by_type_name() -> dict[str, int]:
         found.setdefault(f"{name}[]", type_oid(array_of(data_type)))
     for facts in TYPE_FACTS.values():
         found.setdefault(facts.pg_name, facts.oid)
+    for row in pg_type_facts():
+        found.setdefault(row["typname"], row["oid"])
+        if row["typarray"]:
+            found.setdefault(f"{row['typname']}[]", row["typarray"])
     return found
 
 

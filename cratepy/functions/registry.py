@@ -142,6 +142,21 @@ def function_names() -> list[str]:
     return sorted({name for name in names if not name.startswith(("op_", "_"))})
 
 
+def procedures() -> list[tuple[str, str, Signature]]:
+    """Every function by name: its kind (``f``, ``a`` aggregate, ``w`` window, ``s`` gives a set) and first signature."""
+    found: list[tuple[str, str, Signature]] = []
+    for name in function_names():
+        if name in _AGGREGATES:
+            found.append((name, "a", _AGGREGATES[name].signatures[0]))
+        elif name in _WINDOWS:
+            found.append((name, "w", _WINDOWS[name].signatures[0]))
+        elif name in _SCALARS:
+            found.append((name, "f", _SCALARS[name].signatures[0]))
+        else:
+            found.append((name, "s", _TABLES[name].signatures[0]))
+    return found
+
+
 def resolve(name: str, argument_types: Sequence[DataType], *, shown: str | None = None) -> Resolution:
     """The overload of a scalar (or of a table function in the select list: ``returns_set``).
 

@@ -69,6 +69,13 @@ def _current_setting(context: Any, name: str, missing_ok: bool = False) -> str |
     return None
 
 
+def _set_config(context: Any, name: str, value: str, is_local: bool) -> str:
+    """The new value. A local one would end with the transaction, and every statement is one here: nothing is kept."""
+    if not is_local:
+        context.written_settings[name.lower()] = value
+    return value
+
+
 def _has_privilege(kind: str) -> Callable[..., bool]:
     known = _PRIVILEGES[kind]
 
@@ -160,6 +167,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _plain("current_database", "-> text", lambda: CATALOG_NAME),
     _plain("current_catalog", "-> text", lambda: CATALOG_NAME),
     _info("current_setting", "text -> text; text,boolean -> text", _current_setting),
+    _info("set_config", "text,text,boolean -> text", _set_config),
     _info("pg_backend_pid", "-> integer", lambda _context: -1),
     _info("pg_postmaster_start_time", "-> timestamptz", lambda context: context.now_ms),
     _info("pg_is_in_recovery", "-> boolean", lambda _context: False),

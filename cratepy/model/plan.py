@@ -374,3 +374,5 @@ class StatementContext(msgspec.Struct, frozen=True, kw_only=True):
     session_id: int = 0
     #: Only for statements that ask for names and definitions by oid (``regclass::text``, ``pg_get_indexdef``).
     catalog: CatalogFacts | None = None
+    #: What ``set_config`` wrote while the statement ran on its handler; the session takes it over afterwards.
+    written_settings: dict[str, str] = {}

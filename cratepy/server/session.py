@@ -191,6 +191,8 @@ class Session:
             return await handler(self, compiled, parameters)
         context = self.context(compiled, parameters)
         result = await self.services.execution.execute(compiled, context, timeout_s=self.settings.statement_timeout_s)
+        for name, value in context.written_settings.items():
+            self.settings.set(name, value)
         if self.transaction_status != "I" and plan_type in _WRITE_PLANS:
             self._has_written = True
         return result

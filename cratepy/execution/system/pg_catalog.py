@@ -13,6 +13,7 @@ from typing import Any, Final
 from cratepy.execution.system.information_schema import schema_names, user_tables
 from cratepy.execution.system.view import Provider, Row, SystemView
 from cratepy.functions.catalog import index_definition
+from cratepy.functions.registry import procedures
 from cratepy.model.names import CATALOG_NAME, RelationName
 from cratepy.model.oids import (
     DATABASE_OID,
@@ -30,6 +31,9 @@ from cratepy.model.session_settings import SETTINGS
 from cratepy.model.system_tables import system_tables
 from cratepy.model.types import DataType, facts, type_oid
 
+_INTERNAL_LANGUAGE: Final = 12
+_ANY_ELEMENT: Final = 2283
+_ANY_ARRAY: Final = 2277
 #: Types that have a collation, and the preferred types of their categories.
 _COLLATED: Final = frozenset({"text", "varchar", "bpchar", "name"})
 _PREFERRED: Final = frozenset({"bool", "text", "oid", "float8", "timestamptz", "interval", "varbit", "inet"})
@@ -133,9 +137,11 @@ def _relations(view: SystemView) -> Iterator[tuple[int, RelationName, str, tuple
 
 
 def _pg_class(view: SystemView) -> Iterator[Row]:
-    indexed = {definition.oid for definition in user_tables(view.state) if definition.primary_key}
+    tables = {definition.oid: definition for definition in user_tables(view.state)}
     for oid, name, kind, columns in _relations(view):
-        yield _class_row(oid, name, kind, len(columns), has_index=oid in indexed)
+        table = tables.get(oid)
+        row = _class_row(oid, name, kind, len(columns), has_index=table is not None and bool(table.primary_key))
+        yield row if table is None else row | {"relchecks": len(table.checks)}
     for definition in user_tables(view.state):
         if definition.primary_key:
             index = RelationName(definition.name.schema, primary_key_name(definition))
@@ -144,7 +150,7 @@ def _pg_class(view: SystemView) -> Iterator[Row]:
             )
 
 
-def _class_row(oid: int, name: RelationName, kind: str, columns: int, *, has_index: bool) -> Row:
+def _class_row(oid: int, name: RelationName, kind: str, columns: int, *, has_index: bool) -> dict[str, Any]:
     return {
         "oid": oid,
         "relname": name.name,
@@ -171,7 +177,7 @@ def _class_row(oid: int, name: RelationName, kind: str, columns: int, *, has_ind
         "relrowsecurity": False,
         "relforcerowsecurity": False,
         "relispopulated": True,
-        "relreplident": "p",
+        "relreplident": "n" if kind == "i" else "d",
         "relispartition": False,
         "relrewrite": 0,
         "relfrozenxid": 0,
@@ -396,8 +402,56 @@ def _pg_settings(view: SystemView) -> Iterator[Row]:
         }
 
 
+@cache
+def pg_procs() -> tuple[Row, ...]:
+    """One row per function name, with its first signature: there is no oid for every overload."""
+    rows: list[Row] = []
+    for name, kind, signature in procedures():
+        rows.append(
+            {
+                "oid": procedure_oid(name),
+                "proname": name,
+                "pronamespace": schema_oid("pg_catalog"),
+                "proowner": SUPERUSER_OID,
+                "prolang": _INTERNAL_LANGUAGE,
+                "prokind": "f" if kind == "s" else kind,
+                "proretset": kind == "s",
+                "prosecdef": False,
+                "proleakproof": False,
+                "proisstrict": True,
+                "provolatile": "i",
+                "proparallel": "s",
+                "pronargs": len(signature.parameters),
+                "pronargdefaults": 0,
+                "proargtypes": [_procedure_type(parameter) for parameter in signature.parameters],
+                "prorettype": _procedure_type(signature.result),
+                "prosrc": name,
+                "provariadic": 0,
+                "procost": 1.0,
+                "prorows": 100.0 if kind == "s" else 0.0,
+            }
+        )
+    return tuple(rows)
+
+
+def _procedure_type(data_type: DataType) -> int:
+    """The oid of a parameter; a type variable is PostgreSQL's anyelement or anyarray."""
+    element = data_type.element if data_type.kind == "array" else data_type
+    if element is not None and element.kind.startswith("$"):
+        return _ANY_ELEMENT if data_type.kind != "array" else _ANY_ARRAY
+    return type_oid(data_type)
+
+
+def _pg_proc(view: SystemView) -> Iterable[Row]:
+    return pg_procs()
+
+
 def _pg_language(view: SystemView) -> Iterable[Row]:
-    return ({"oid": 14, "lanname": "sql", "lanowner": SUPERUSER_OID, "lanispl": False, "lanpltrusted": True},)
+    owned = {"lanowner": SUPERUSER_OID, "lanispl": False}
+    return (
+        owned | {"oid": _INTERNAL_LANGUAGE, "lanname": "internal", "lanpltrusted": False},
+        owned | {"oid": 14, "lanname": "sql", "lanpltrusted": True},
+    )
 
 
 def _pg_collation(view: SystemView) -> Iterable[Row]:
@@ -425,6 +479,7 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "pg_indexes": _pg_indexes,
     "pg_language": _pg_language,
     "pg_namespace": _pg_namespace,
+    "pg_proc": _pg_proc,
     "pg_roles": _roles,
     "pg_settings": _pg_settings,
     "pg_authid": _roles,
