@@ -9,7 +9,7 @@ import pytest
 
 from cratepy.errors import ConversionError, CrateError, ValueConversionError
 from cratepy.execution.engine.constants import fold
-from cratepy.functions.casts import convert, text_of, tried
+from cratepy.functions.casts import convert, json_value_as, text_of, tried
 from cratepy.functions.conversions import can_cast
 from cratepy.model.expressions import Cast, Literal
 from cratepy.model.types import (
@@ -128,3 +128,11 @@ def test_floats_print_in_java_style(value: float, text: str) -> None:
 )
 def test_which_casts_are_allowed(source: DataType, target: DataType, explicit: bool, allowed: bool) -> None:
     assert can_cast(source, target, explicit=explicit) is allowed
+
+
+def test_a_json_value_of_which_nothing_is_known_stays_what_it_is() -> None:
+    unknown = DataType("object", policy="ignored")
+    for value in ("zz", 5, 1.5, True, [1, "a"], {"a": None}):
+        assert json_value_as(value, unknown) == value
+    with pytest.raises(CrateError):
+        json_value_as("zz", DataType("object", policy="dynamic"))
