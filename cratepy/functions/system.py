@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-import cratepy
+from cratepy import CRATEDB_VERSION, POSTGRES_VERSION, __version__
 from cratepy.clock import SystemClock
 from cratepy.errors import RoleUnknown, SettingUnknown, SQLParseError
 from cratepy.functions.catalog_names import format_type, type_name, type_oid_of_name
@@ -43,6 +43,8 @@ _PRIVILEGES: Final = {
     "foreign_data_wrapper": frozenset({"usage"}),
 }
 _CLOCK: Final = SystemClock()
+#: Drivers look for "PostgreSQL <number>" to know the catalog.
+_VERSION: Final = f"CratePy {__version__} (CrateDB {CRATEDB_VERSION}, PostgreSQL {POSTGRES_VERSION} compatible)"
 
 
 def _current_schemas(context: Any, with_implicit: bool) -> list[str]:
@@ -160,7 +162,7 @@ def _null(*_arguments: Any) -> None:
 
 
 DECLARATIONS: Final[tuple[Declaration, ...]] = (
-    _plain("version", "-> text", lambda: f"CratePy {cratepy.__version__} (CrateDB 6.4.3 compatible)"),
+    _plain("version", "-> text", lambda: _VERSION),
     _info("current_user", "-> text", lambda context: context.user, aliases=("session_user", "user", "current_role")),
     _info("current_schema", "-> text", _current_schema),
     _info("current_schemas", "boolean -> text[]", _current_schemas),
