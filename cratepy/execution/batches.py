@@ -21,10 +21,15 @@ from cratepy import limits
 _INLINE_BYTES: Final = 12
 #: A column is compacted if its buffers are more than this many times what its rows refer to.
 _SLACK: Final = 1.5
+#: A batch whose buffers are no bigger is weighed and sent as it is: looking closer costs more (50 µs) than the bytes.
+_SMALL_BYTES: Final = 8 * limits.KIB
 
 
 def batch_bytes(batch: pa.RecordBatch) -> int:
-    """Bytes the rows of the batch refer to; not the buffers they share with others."""
+    """Bytes the rows of the batch refer to, not the buffers they share with others; of a small batch what it holds."""
+    held: int = batch.get_total_buffer_size()
+    if held <= _SMALL_BYTES:
+        return held
     return sum(_array_bytes(column) for column in batch.columns)
 
 
@@ -46,6 +51,8 @@ def slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def compact(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The same rows without the bytes of others in the buffers of view columns; as it is if there are few."""
+    if batch.get_total_buffer_size() <= _SMALL_BYTES:
+        return batch
     columns = [_compact_array(column) for column in batch.columns]
     if all(new is old for new, old in zip(columns, batch.columns, strict=True)):
         return batch
