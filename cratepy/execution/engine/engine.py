@@ -12,11 +12,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import trio
-from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
 
 from cratepy.errors import CrateError
 from cratepy.execution.engine import failures
@@ -44,6 +43,9 @@ from cratepy.model.relations import (
     output_columns,
 )
 from cratepy.model.relations import children as relation_children
+
+if TYPE_CHECKING:
+    from datafusion import RuntimeEnvBuilder, SessionContext
 
 #: Inputs with fewer rows than this run in one partition: starting threads costs more.
 _ONE_PARTITION_ROWS_MAX: Final = 16_384
@@ -78,8 +80,8 @@ class Engine:
         spill_path.mkdir(parents=True, exist_ok=True)
         self._memory_bytes = memory_bytes
         self._partitions = partitions
-        builder = RuntimeEnvBuilder().with_disk_manager_specified(str(spill_path))
-        self._runtime = builder.with_fair_spill_pool(memory_bytes)
+        self._spill_path = spill_path
+        self._runtime: RuntimeEnvBuilder | None = None
         self._loop: LoopThread | None = None
         self._lock = threading.Lock()
 
@@ -210,7 +212,19 @@ class Engine:
                 session.register_record_batches(f"i{number}", self._spread(one))
         return _Fragment(session, sql, text, notes, arrow_schema(output_columns(relation)))
 
+    def _environment(self) -> RuntimeEnvBuilder:
+        # Imported at the first use: a node that is only written to and read by key never needs it.
+        from datafusion import RuntimeEnvBuilder
+
+        with self._lock:
+            if self._runtime is None:
+                builder = RuntimeEnvBuilder().with_disk_manager_specified(str(self._spill_path))
+                self._runtime = builder.with_fair_spill_pool(self._memory_bytes)
+            return self._runtime
+
     def _session(self, rows: int, batch_rows: int, *, merges: bool, has_union: bool) -> SessionContext:
+        from datafusion import SessionConfig, SessionContext
+
         partitions = 1 if rows <= _ONE_PARTITION_ROWS_MAX else self._partitions
         config = (
             SessionConfig()
@@ -222,7 +236,7 @@ class Engine:
             # Sorting the branches of a union each for itself fails at planning if a key is constant in one of them.
             .set("datafusion.optimizer.repartition_sorts", "false" if has_union else "true")
         )
-        return SessionContext(config, self._runtime)
+        return SessionContext(config, self._environment())
 
     def _spread(self, given: FragmentInput) -> list[list[pa.RecordBatch]]:
         """The batches as they are if they come in enough partitions, else dealt out; never an empty list."""

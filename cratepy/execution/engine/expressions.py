@@ -13,10 +13,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import pyarrow as pa
-from datafusion import ScalarUDF
 
 from cratepy.errors import CircuitBreaking, CrateError, SQLParseError
 from cratepy.execution.engine.casting import arrow_cast, arrow_name, native_cast
@@ -47,6 +46,9 @@ from cratepy.model.expressions import (
 )
 from cratepy.model.plan import StatementContext
 from cratepy.model.types import DataType
+
+if TYPE_CHECKING:
+    from datafusion import ScalarUDF
 
 #: An argument for kernels that have none: its length is the number of rows.
 _ROW_COUNTER: Final = "random()"

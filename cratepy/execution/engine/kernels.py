@@ -10,14 +10,16 @@ from __future__ import annotations
 import decimal
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-from datafusion import ScalarUDF, udf
 
 from cratepy.errors import CrateError, RowOverflow
 from cratepy.model.arrow import UNCONSTRAINED_SCALE, arrow_type, from_arrow, to_arrow
 from cratepy.model.types import DataType
+
+if TYPE_CHECKING:
+    from datafusion import ScalarUDF
 
 _ROUNDING: Final = decimal.Context(prec=76, rounding=decimal.ROUND_HALF_UP)
 
@@ -115,6 +117,7 @@ def as_udf(
     is_volatile: bool = False,
 ) -> ScalarUDF:
     """The kernel as a function of the engine; ``arguments`` and ``result`` are Arrow types."""
+    from datafusion import udf  # as late as the engine's session
 
     def guarded(*arrays: Any) -> Any:
         if notes.is_stopped:
