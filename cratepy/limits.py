@@ -204,6 +204,9 @@ WRITE_BUFFER_BYTES_MAX: Final = 512 * MIB
 #: Setting ``translog.flush_threshold_size``; CrateDB's default.
 TRANSLOG_FLUSH_BYTES: Final = 512 * MIB
 TRANSLOG_RECORD_BYTES_MAX: Final = 256 * MIB
+#: How long a thread of Python may compute on when another wants to: the event loop waits this long for a refresh or a big
+#: write (Python's own default is ten times as much; below it, changing threads starts to cost).
+THREAD_SWITCH_S: Final = 0.0005
 #: Space reserved behind a translog's records: as much as it has, within these bounds.
 TRANSLOG_RESERVE_BYTES_MIN: Final = 64 * KIB
 TRANSLOG_RESERVE_BYTES_MAX: Final = 8 * MIB

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cratepy import CRATEDB_VERSION, __version__
+from cratepy import CRATEDB_VERSION, __version__, limits
 from cratepy.clock import SystemClock
 from cratepy.config import load_config
 from cratepy.errors import CrateError
@@ -57,6 +57,7 @@ def _start(parsed: argparse.Namespace) -> int:
     except CrateError as error:
         print(f"cratepy: {error.message}", file=sys.stderr)
         return 2
+    sys.setswitchinterval(limits.THREAD_SWITCH_S)
     clock = SystemClock()
     node_name = config.node_name or random_node_name(clock)
     configure_logging(node_name, level=logging.DEBUG if parsed.verbose else logging.INFO)

@@ -22,7 +22,6 @@ from typing import IO, Final, cast
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cratepy import limits
 from cratepy.errors import BadRequest, CrateError, SQLParseError, UnsupportedFeature
@@ -193,6 +192,9 @@ def read_blocks(file: SourceFile, options: CopyOptions) -> Iterator[Block]:
 
 def _parquet_blocks(file: SourceFile, options: CopyOptions) -> Iterator[Block]:
     source = file.path
+    # Ten megabytes of code that only nodes need that read such files.
+    from pyarrow import parquet as pq
+
     with pq.ParquetFile(source) as parquet:
         done, total = 0, max(1, parquet.metadata.num_rows)
         for batch in parquet.iter_batches(batch_size=options.bulk_rows):
