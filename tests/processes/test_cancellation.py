@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 import psycopg
@@ -98,10 +98,10 @@ class Running:
 
 
 @pytest.fixture(params=KINDS)
-def marked(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+def marked(request: pytest.FixtureRequest) -> tuple[str, str]:
     """(statement with a marker as the name of a column, the marker)."""
     marker = f"kind_{request.param.replace(' ', '_').replace('-', '_')}"
-    yield KINDS[request.param].format(m=marker), marker
+    return KINDS[request.param].format(m=marker), marker
 
 
 def settle(seconds: float = 0.4) -> None:

@@ -20,6 +20,14 @@ import pyarrow as pa
 from cratepy.errors import CircuitBreaking, CrateError, SQLParseError
 from cratepy.execution.engine.casting import arrow_cast, arrow_name, native_cast
 from cratepy.execution.engine.kernels import Notes, arrow_types, as_udf, encoded, fallback_kernel, row_kernel
+from cratepy.execution.engine.quantified import (
+    ITEMS_INLINE_MAX,
+    deciding_value,
+    differ,
+    has_plain_values,
+    membership,
+    repeated,
+)
 from cratepy.functions.aggregates import SUM_OF_DISTINCT, SUM_OF_HALVES
 from cratepy.functions.casts import convert, tried
 from cratepy.functions.collectors import collector
@@ -64,6 +72,8 @@ class Text:
     notes: Notes
     parameters: dict[str, Any] = field(default_factory=dict)
     kernels: list[ScalarUDF] = field(default_factory=list)
+    #: Values whose identity names a kernel.
+    kept: list[Any] = field(default_factory=list)
     _known_kernels: dict[Any, str] = field(default_factory=dict)
 
     def parameter(self, scalar: Any) -> str:
@@ -145,6 +155,11 @@ def literal(value: Any, data_type: DataType, text: Text) -> str:
         return f"CAST({value} AS BIGINT)"
     if data_type.kind == "integer":
         return f"CAST({value} AS INT)"
+    if data_type.kind == "array" and len(value) > ITEMS_INLINE_MAX:
+        key = ("array", id(value))
+        text.kept.append(value)
+        name = text.kernel(key, lambda: repeated(value, data_type), [pa.float64()], arrow_type(data_type))
+        return f"{name}({_ROW_COUNTER})"
     scalar = encoded([value], data_type)[0]
     return f"arrow_cast({text.parameter(scalar)}, '{arrow_name(data_type)}')"
 
@@ -191,6 +206,10 @@ def _fast_cast(source: DataType, target: DataType, slow: Callable[..., Any]) -> 
 def _call(expression: Call, text: Text) -> str:
     if expression.function == "pg_sleep" and not has_columns(expression):
         return _waited(expression, text)
+    if expression.function.startswith(("op_any_", "op_all_")):
+        quantified = _quantified(expression, text)
+        if quantified is not None:
+            return quantified
     declaration = declaration_of(expression.function)
     types = tuple(argument.type for argument in expression.arguments)
     result = expression.type
@@ -203,6 +222,42 @@ def _call(expression: Call, text: Text) -> str:
     if template is not None:
         return template.format(*arguments, args=", ".join(arguments))
     return _kernel_call(expression.function, types, result, arguments, text)
+
+
+def _quantified(expression: Call, text: Text) -> str | None:
+    """operand OP ANY/ALL (constant array); None if it has to be judged row by row."""
+    operand, array = expression.arguments
+    symbol, is_all = expression.function[len("op_any_") :], expression.function.startswith("op_all_")
+    if array.type.element != operand.type or not has_plain_values(operand.type) or symbol not in _ORDERS:
+        return None
+    if has_columns(array) or is_volatile(array) or not has_columns(operand):
+        return None
+    values = value_of(array, NO_COLUMNS, text.context)
+    if values is None:
+        return None
+    if symbol == ("<>" if is_all else "="):
+        return _member(operand, values, text, is_all=is_all)
+    if symbol in ("<>", "=") and differ(values):
+        return f"(CASE WHEN {render(operand, text)} IS NULL THEN NULL ELSE {'FALSE' if is_all else 'TRUE'} END)"
+    value = deciding_value(symbol, values, is_all=is_all)
+    if value is None:
+        return None
+    answer = render(Call(f"op_{symbol}", (operand, Literal(value, operand.type)), expression.type), text)
+    return f"({answer} {'AND' if is_all else 'OR'} NULL::BOOLEAN)" if None in values else answer
+
+
+_ORDERS: Final = frozenset({"=", "<>", "<", "<=", ">", ">="})
+
+
+def _member(operand: Expression, values: Sequence[Any], text: Text, *, is_all: bool) -> str:
+    text.kept.append(values)
+    name = text.kernel(
+        ("member", id(values), is_all),
+        lambda: membership(values, operand.type, is_all=is_all),
+        [arrow_type(operand.type)],
+        pa.bool_(),
+    )
+    return f"{name}({render(operand, text)})"
 
 
 _PATTERNS: Final = frozenset({"op_like", "op_ilike"})
@@ -298,6 +353,10 @@ def _in_list(expression: InList, text: Text) -> str:
     if template((operand.type, operand.type), expression.type) is None:
         parts = [Call("op_=", (operand, item), expression.type) for item in expression.items]
         return "(" + " OR ".join(render(part, text) for part in parts) + ")"
+    if len(expression.items) > ITEMS_INLINE_MAX and has_plain_values(operand.type):
+        if not any(has_columns(item) or is_volatile(item) for item in expression.items):
+            values = [value_of(item, NO_COLUMNS, text.context) for item in expression.items]
+            return _member(operand, values, text, is_all=False)
     items = ", ".join(render(item, text) for item in expression.items)
     return f"({render(operand, text)} IN ({items}))"
 
@@ -324,7 +383,19 @@ def aggregate(expression: Aggregate, text: Text, over: str = "") -> str:
         order=order,
         filter=f"{condition}{over}",
     )
-    return f"arrow_cast({filled}, '{arrow_name(expression.type)}')"
+    return filled if _has_wanted_type(expression) else f"arrow_cast({filled}, '{arrow_name(expression.type)}')"
+
+
+def _has_wanted_type(expression: Aggregate) -> bool:
+    """Whether the engine's result surely is of the type already; every cast costs the planning of a fragment 0.1 ms."""
+    match expression.function:
+        case "count":
+            return True
+        case "avg":
+            return expression.type.kind == "double precision"
+        case "sum":
+            return expression.arguments[0].type.kind in ("byte", "smallint", "integer", "double precision")
+    return False
 
 
 def _collected(
