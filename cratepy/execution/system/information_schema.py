@@ -169,7 +169,7 @@ def _column_row(
         "datetime_precision": 3 if data_type.is_timestamp else None,
         "is_identity": False,
         "udt_catalog": CATALOG_NAME,
-        "udt_schema": "pg_catalog",
+        "udt_schema": None,
         "udt_name": type_name(data_type),
         "column_details": {
             "name": path[0],

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from cratepy.errors import BadRequest, CrateError
 from cratepy.execution.engine.engine import Engine
-from cratepy.execution.writes.expressions import evaluate
+from cratepy.execution.writes.expressions import evaluate, is_deterministic
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.objects import fit_objects, holds_objects
-from cratepy.execution.writes.rows import RowBlock, check_columns, json_texts, run_checks
+from cratepy.execution.writes.rows import RowBlock, check_columns, compare_generated, json_texts, run_checks
 from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values, values_of
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Cast, Expression, Literal, Parameter, SubqueryValue
@@ -93,13 +93,17 @@ def changed_rows(
             block.columns[column.oid] = at_rest(array, column.type)
     for name, sets in parts.items():
         _set_parts(block, name, sets, grown)
+    given = {item.name for item in changes.assignments}
     for item, array in zip(
         changes.generated,
         evaluate(engine, changes.generated, block.columns, count, context, block.errors),
         strict=True,
     ):
         column = layout.column(item.name)
-        block.columns[column.oid] = at_rest(array, column.type)
+        computed = at_rest(array, column.type)
+        if item.name in given and is_deterministic(item.expression):
+            compare_generated(block, column, block.columns[column.oid], computed)
+        block.columns[column.oid] = computed
     check_columns(block)
     run_checks(block, changes.checks, engine, context, shown=layout.columns)
     return block, grown

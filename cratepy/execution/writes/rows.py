@@ -133,11 +133,12 @@ def _add_generated(block: RowBlock, rules: Rules, engine: Engine, context: State
         computed = at_rest(array, column.type)
         given = block.columns.get(column.oid)
         if given is not None:
-            _compare_generated(block, column, given, computed)
+            compare_generated(block, column, given, computed)
         block.columns[column.oid] = computed
 
 
-def _compare_generated(block: RowBlock, column: ColumnDefinition, given: pa.Array, computed: pa.Array) -> None:
+def compare_generated(block: RowBlock, column: ColumnDefinition, given: pa.Array, computed: pa.Array) -> None:
+    """A value given for a generated column must be the one that is computed; an error of the row otherwise."""
     if given.equals(computed):
         return
     absent = block.absent.get(column.oid, frozenset())

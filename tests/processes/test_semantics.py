@@ -1,0 +1,42 @@
+"""What statements mean where it is easy to get wrong, over HTTP and through every room of the server."""
+
+from __future__ import annotations
+
+import pytest
+
+from demo.processes import Cluster, SqlError
+
+
+def test_a_generated_column_is_not_set_to_something_else(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    node.sql("CREATE TABLE generated_values (a INTEGER, b INTEGER GENERATED ALWAYS AS a + 1)")
+    node.sql("INSERT INTO generated_values (a) VALUES (2)")
+    node.sql("REFRESH TABLE generated_values")
+    for value, is_right in ((5, False), (3, True)):
+        if is_right:
+            assert node.sql("UPDATE generated_values SET b = ?", [value])["rowcount"] == 1
+        else:
+            with pytest.raises(SqlError, match="Given value 5 for generated column b does not match calculation"):
+                node.sql("UPDATE generated_values SET b = ?", [value])
+    node.sql("UPDATE generated_values SET a = 7")
+    node.sql("REFRESH TABLE generated_values")
+    assert node.sql("SELECT a, b FROM generated_values")["rows"] == [[7, 8]]
+
+
+def test_undeclared_keys_of_ignored_objects_are_whatever_they_were(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    node.sql("CREATE TABLE ignored_keys (id INTEGER PRIMARY KEY, o OBJECT(IGNORED))")
+    node.sql("INSERT INTO ignored_keys VALUES (1, {x = 1}), (2, {x = 'zz'}), (3, {x = [1, 2]}), (4, {y = 1})")
+    node.sql("REFRESH TABLE ignored_keys")
+    rows = node.sql("SELECT o['x'] FROM ignored_keys ORDER BY id")["rows"]
+    assert rows == [[1], ["zz"], [[1, 2]], [None]]
+    assert node.sql("SELECT id FROM ignored_keys WHERE o['x'] = 'zz'")["rows"] == [[2]]
+
+
+def test_arrays_as_parameters(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    reply = node.sql("SELECT ?, ?", [[], [[1], []]])
+    assert (reply["rows"], reply["col_types"]) == ([[[], [[1], []]]], [[100, 0], [100, [100, 9]]])
+    assert node.sql("SELECT x FROM generate_series(1, 3) t (x) WHERE x = ANY(?)", [[]])["rows"] == []
+    with pytest.raises(SqlError, match="Cannot cast value"):
+        node.sql("SELECT ?", [[1, "a", None]])
