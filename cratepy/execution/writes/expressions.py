@@ -79,11 +79,16 @@ def is_deterministic(expression: Expression) -> bool:
     return True
 
 
+def parameter_column_id(index: int) -> int:
+    """The column that stands for a parameter; positive, as the engine's names of columns must be."""
+    return index + 2
+
+
 def with_columns_for_parameters(expression: Expression) -> Expression:
-    """The expression with every Parameter ``i`` as a Column of id ``-1 - i``: for many parameter rows at once."""
+    """The expression with every Parameter ``i`` as a Column of :func:`parameter_column_id`: for many parameter rows at once."""
     match expression:
         case Parameter(index, data_type):
-            return Column(-1 - index, f"${index + 1}", data_type)
+            return Column(parameter_column_id(index), f"${index + 1}", data_type)
         case Literal() | Column() | OuterColumn() | SubqueryValue():
             return expression
         case Call():

@@ -31,7 +31,7 @@ from cratepy.execution.writes.blocks import (
     first_error,
     rules_of,
 )
-from cratepy.execution.writes.expressions import evaluate, walk, with_columns_for_parameters
+from cratepy.execution.writes.expressions import evaluate, parameter_column_id, walk, with_columns_for_parameters
 from cratepy.execution.writes.growth import definition_of
 from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.objects import holds_objects
@@ -39,9 +39,10 @@ from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import WriteRouter
 from cratepy.execution.writes.single import SingleInserts
 from cratepy.execution.writes.values import column_of_raw_values, column_of_values, values_of
-from cratepy.model.expressions import Expression, Literal, Parameter
+from cratepy.model.expressions import Cast, Expression, Literal, Parameter
 from cratepy.model.plan import InsertPlan, QueryPlan, StatementContext
 from cratepy.model.relations import Item
+from cratepy.model.types import DataType
 
 #: Runs a QueryPlan as part of a statement: a Result, whose batches are received.
 RunQuery = Callable[[QueryPlan, StatementContext], Awaitable[Result]]
@@ -224,6 +225,11 @@ class Inserter:
                     columns.append(given[expression.index])
                 case Parameter():
                     columns.append(column_of_raw_values(given[expression.index], data_type, errors))
+                case Cast(Parameter() as inner, cast_type) if (
+                    expression.is_implicit and cast_type == data_type and _is_plain(inner.type) and _is_plain(data_type)
+                ):
+                    # JSON numbers for a narrower column: the same conversion without the engine.
+                    columns.append(column_of_raw_values(given[inner.index], data_type, errors))
                 case _:
                     array = self._computed(expression, given, count, context, errors)
                     columns.append(array)
@@ -243,7 +249,8 @@ class Inserter:
         """An expression over the parameters, for all parameter rows."""
         named = {part.index: part.type for part in walk(expression) if isinstance(part, Parameter)}
         arrays = {
-            -1 - index: column_of_raw_values(given[index], data_type, errors) for index, data_type in named.items()
+            parameter_column_id(index): column_of_raw_values(given[index], data_type, errors)
+            for index, data_type in named.items()
         }
         if errors:
             raise first_error(errors)
@@ -270,6 +277,10 @@ def _told(error: CrateError, *, written: int, count: int | None) -> CrateError:
         return error
     done = f"{written} rows" if count is None else f"{written} of {count} rows"
     return type(error)(f"{error.message} ({done} were written)")
+
+
+def _is_plain(data_type: DataType) -> bool:
+    return data_type.is_integer or data_type.is_timestamp or data_type.kind in ("real", "double precision")
 
 
 def _check_parameters(plan: InsertPlan, parameter_rows: Sequence[Sequence[Any]]) -> None:

@@ -553,3 +553,11 @@ def test_bulk_with_several_rows_per_item_counts_per_item(tmp_path: Path) -> None
             ]  # fmt: skip
 
     trio.run(main)
+
+
+def test_parameters_of_a_bulk_are_columns_the_engine_can_name() -> None:
+    from cratepy.execution.writes.expressions import with_columns_for_parameters
+
+    column_of = with_columns_for_parameters(Parameter(0, BIGINT))
+    assert isinstance(column_of, Column)
+    assert column_of.id > 1, "negative ids are no names, and 1 is the item's"
