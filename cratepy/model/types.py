@@ -48,7 +48,7 @@ class DataType(msgspec.Struct, frozen=True, omit_defaults=True):
     element: DataType | None = None
     #: object and row: the declared parts, in order.
     fields: tuple[Field, ...] = ()
-    #: object: ``dynamic``, ``strict`` or ``ignored``; empty for all others.
+    #: object: ``dynamic``, ``strict`` or ``ignored``; integer: ``oid`` or empty; empty for all others.
     policy: str = ""
 
     @property
@@ -140,6 +140,9 @@ BYTE: Final = DataType("byte")
 SMALLINT: Final = DataType("smallint")
 INTEGER: Final = DataType("integer")
 BIGINT: Final = DataType("bigint")
+#: An integer in all but the number PostgreSQL's clients see: asyncpg reads the catalog with built-in codecs only, and
+#: arrays of oids are one of the two arrays it has a codec for (the other is text).
+OID: Final = DataType("integer", policy="oid")
 REAL: Final = DataType("real")
 DOUBLE: Final = DataType("double precision")
 NUMERIC: Final = DataType("numeric")
@@ -166,7 +169,7 @@ TYPE_NAMES: Final[dict[str, DataType]] = {
     "boolean": BOOLEAN, "bool": BOOLEAN,
     "byte": BYTE, "char": CHARACTER, "\"char\"": CHARACTER, "character": CHARACTER, "bpchar": CHARACTER,
     "smallint": SMALLINT, "short": SMALLINT, "int2": SMALLINT,
-    "integer": INTEGER, "int": INTEGER, "int4": INTEGER, "oid": INTEGER,
+    "integer": INTEGER, "int": INTEGER, "int4": INTEGER, "oid": OID,
     "bigint": BIGINT, "long": BIGINT, "int8": BIGINT,
     "real": REAL, "float": REAL, "float4": REAL,
     "double precision": DOUBLE, "double": DOUBLE, "float8": DOUBLE,
@@ -212,14 +215,28 @@ def http_type_id(data_type: DataType) -> int | list[object]:
     return TYPE_FACTS[data_type.kind].http_id
 
 
+_OID_OID: Final = 26
+_OID_ARRAY_OID: Final = 1028
+_TEXT_ARRAY_OID: Final = 1009
+
+
 def type_oid(data_type: DataType) -> int:
-    """PostgreSQL's OID. Nested arrays and arrays of objects are json, as in CrateDB."""
+    """PostgreSQL's OID. Nested arrays and arrays of objects are json, as in CrateDB.
+
+    An array of text is ``_text`` (CrateDB: ``_varchar``): every client has a codec for it, asyncpg for no other.
+    """
     if data_type.kind == "array":
         assert data_type.element is not None
         element = data_type.element
         if element.kind in ("array", "object", "geo_shape"):
             return 199 if element.kind == "object" else 114
+        if element == OID:
+            return _OID_ARRAY_OID
+        if element == TEXT:
+            return _TEXT_ARRAY_OID
         return TYPE_FACTS[element.kind].array_oid
+    if data_type == OID:
+        return _OID_OID
     return TYPE_FACTS[data_type.kind].oid
 
 

@@ -79,6 +79,35 @@ def test_psql_lists_and_describes_tables(cluster: Cluster) -> None:
     assert "crate" in psql(node, "\\du")
 
 
+@pytest.mark.parametrize(
+    "command", ["\\d", "\\dt+", "\\di", "\\dv", "\\df abs", "\\dT", "\\dp", "\\dA", "\\dd", "\\dX", "\\d pg_class"]
+)
+def test_psql_describes_everything_without_an_error(command: str, cluster: Cluster) -> None:
+    psql(cluster.nodes[0], command)
+
+
+def test_catalog_functions_give_names_and_definitions(cluster: Cluster) -> None:
+    node = cluster.nodes[2]
+    node.sql("CREATE TABLE defined (a INTEGER, b TEXT, PRIMARY KEY (a, b), CONSTRAINT few CHECK (a < 9))")
+    found = node.sql(
+        "SELECT pg_get_constraintdef(k.oid), conrelid::regclass::text, pg_get_indexdef(conindid, 2, true) "
+        "FROM pg_constraint k WHERE conrelid = 'defined'::regclass ORDER BY contype DESC"
+    )["rows"]
+    assert found == [["PRIMARY KEY (a, b)", "defined", "b"], ['CHECK ("a" < 9)', "defined", None]]
+    types = node.sql("SELECT typreceive::text FROM pg_type WHERE typinput = 'array_in'::regproc GROUP BY 1")["rows"]
+    assert types == [["array_recv"]]
+
+
+def test_a_recursive_query_in_a_subquery_may_name_outer_columns(cluster: Cluster) -> None:
+    rows = cluster.nodes[1].sql(
+        "SELECT t.oid, (WITH RECURSIVE b (oid, depth) AS ("
+        "SELECT t2.typelem, 0 FROM pg_type t2 WHERE t2.oid = t.oid UNION ALL "
+        "SELECT t2.typelem, b.depth + 1 FROM pg_type t2, b WHERE b.oid = t2.oid AND t2.typelem <> 0"
+        ") SELECT oid FROM b ORDER BY depth DESC LIMIT 1) FROM pg_type t WHERE t.oid IN (23, 1007, 1013) ORDER BY 1"
+    )["rows"]
+    assert rows == [[23, 0], [1007, 23], [1013, 26]]
+
+
 def test_psql_runs_several_statements_with_their_own_tags(cluster: Cluster) -> None:
     output = psql(
         cluster.nodes[0],
@@ -193,6 +222,7 @@ def test_asyncpg_hears_errors_with_their_sqlstate_and_goes_on(cluster: Cluster) 
             await connection.fetch("SELECT nothing FROM asyncpg_errors")
         with pytest.raises(asyncpg.PostgresSyntaxError):
             await connection.fetch("SELEC 1")
+        await connection.execute("REFRESH TABLE asyncpg_errors")
         with pytest.raises(asyncpg.DivisionByZeroError):
             await connection.fetch("SELECT id / 0 FROM asyncpg_errors")
         assert await connection.fetchval("SELECT 1") == 1

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
 
-from cratepy.model.types import DataType, type_oid
+from cratepy.model.types import TEXT, DataType, type_oid
 from cratepy.protocols.postgres.oids import OID_OID
 from cratepy.protocols.postgres.text import json_bytes
 
@@ -19,6 +19,8 @@ BinaryEncoder = Callable[[Any], bytes]
 
 #: 2000-01-01 in milliseconds since 1970-01-01: PostgreSQL's epoch.
 POSTGRES_EPOCH_MS: Final = 946_684_800_000
+#: Arrays of text are ``_text``, so their elements are ``text``.
+_TEXT_OID: Final = 25
 _DAY_MS: Final = 86_400_000
 _INT2 = struct.Struct(">h").pack
 _INT4 = struct.Struct(">i").pack
@@ -110,7 +112,7 @@ def binary_encoder(data_type: DataType) -> BinaryEncoder:
         if element.kind in ("array", "geo_shape"):
             return json_bytes
         encode = binary_encoder(element)
-        oid = type_oid(element)
+        oid = _TEXT_OID if element == TEXT else type_oid(element)
         return lambda value: array_bytes(value, encode, oid)
     if data_type.kind == "record":
         fields = [(type_oid(field.type), binary_encoder(field.type)) for field in data_type.fields]

@@ -117,6 +117,8 @@ def settled(expression: Expression) -> Expression:
 
 def _is_wider(source: DataType, target: DataType) -> bool:
     """Whether every value of the source is a value of the target as it is (``varchar(3)`` as ``text``)."""
+    if source.kind == target.kind == "integer":
+        return True
     return source.kind == target.kind == "text" and target.length is None
 
 
