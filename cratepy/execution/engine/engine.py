@@ -8,6 +8,7 @@ node's. Facts and figures about DataFusion that shaped this: docs/architecture/e
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,20 @@ _BATCH_ROWS: Final = 8_192
 _SQL_NESTING_MAX: Final = 400
 
 
+#: Sessions of a kind kept for the next fragment.
+_IDLE_SESSIONS_MAX: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _SessionKind:
+    """What differs between the engine's sessions; the number of kinds with the usual batches is eight."""
+
+    partitions: int
+    batch_rows: int
+    merges: bool
+    has_union: bool
+
+
 @dataclass(slots=True)
 class _Fragment:
     """A fragment ready to run: the engine's session and the text over its tables."""
@@ -66,9 +81,14 @@ class _Fragment:
     text: Text
     notes: Notes
     schema: pa.Schema
+    #: The session may serve another fragment: the plan has all it needs.
+    release: Callable[[], None]
 
     def frame(self) -> Any:
-        return self.session.sql(self.sql, param_values=self.text.parameters)
+        """The planned text; once."""
+        frame = self.session.sql(self.sql, param_values=self.text.parameters)
+        self.release()
+        return frame
 
 
 class Engine:
@@ -84,6 +104,7 @@ class Engine:
         self._runtime: RuntimeEnvBuilder | None = None
         self._loop: LoopThread | None = None
         self._lock = threading.Lock()
+        self._idle: dict[_SessionKind, list[SessionContext]] = {}
 
     def close(self) -> None:
         with self._lock:
@@ -202,7 +223,9 @@ class Engine:
         sql = Renderer(text, guard).sql(flat)
         rows = sum(one.row_count for one in inputs)
         series_check = guard.number_check() if any(isinstance(one, Series) for one in inputs) else ""
-        session = self._session(rows, guard.batch_rows, merges=merges, has_union=_has_union(flat))
+        partitions = 1 if rows <= _ONE_PARTITION_ROWS_MAX else self._partitions
+        kind = _SessionKind(partitions, guard.batch_rows, merges, _has_union(flat))
+        session = self._session(kind)
         for kernel in text.kernels:
             session.register_udf(kernel)
         for number, one in enumerate(inputs):
@@ -210,7 +233,12 @@ class Engine:
                 session.sql(f"CREATE VIEW i{number} AS {_series_sql(one, series_check)}")
             else:
                 session.register_record_batches(f"i{number}", self._spread(one))
-        return _Fragment(session, sql, text, notes, arrow_schema(output_columns(relation)))
+
+        def release() -> None:
+            if not series_check:
+                self._put_back(session, kind, tables=len(inputs), kernels=len(text.kernels))
+
+        return _Fragment(session, sql, text, notes, arrow_schema(output_columns(relation)), release)
 
     def _environment(self) -> RuntimeEnvBuilder:
         # Imported at the first use: a node that is only written to and read by key never needs it.
@@ -222,21 +250,33 @@ class Engine:
                 self._runtime = builder.with_fair_spill_pool(self._memory_bytes)
             return self._runtime
 
-    def _session(self, rows: int, batch_rows: int, *, merges: bool, has_union: bool) -> SessionContext:
+    def _session(self, kind: _SessionKind) -> SessionContext:
+        """A session without tables and kernels, used before if there is one: making one takes as long as planning."""
         from datafusion import SessionConfig, SessionContext
 
-        partitions = 1 if rows <= _ONE_PARTITION_ROWS_MAX else self._partitions
+        with contextlib.suppress(KeyError, IndexError):
+            return self._idle[kind].pop()
         config = (
             SessionConfig()
-            .with_target_partitions(partitions)
-            .with_batch_size(batch_rows)
+            .with_target_partitions(kind.partitions)
+            .with_batch_size(kind.batch_rows)
             .set("datafusion.sql_parser.dialect", "PostgreSQL")
             .set("datafusion.sql_parser.recursion_limit", str(_SQL_NESTING_MAX))
-            .set("datafusion.optimizer.prefer_hash_join", "false" if merges else "true")
+            .set("datafusion.optimizer.prefer_hash_join", "false" if kind.merges else "true")
             # Sorting the branches of a union each for itself fails at planning if a key is constant in one of them.
-            .set("datafusion.optimizer.repartition_sorts", "false" if has_union else "true")
+            .set("datafusion.optimizer.repartition_sorts", "false" if kind.has_union else "true")
         )
         return SessionContext(config, self._environment())
+
+    def _put_back(self, session: SessionContext, kind: _SessionKind, *, tables: int, kernels: int) -> None:
+        for number in range(tables):
+            session.deregister_table(f"i{number}")
+        for number in range(kernels):
+            session.deregister_udf(f"k{number + 1}")
+        if kind.batch_rows == _BATCH_ROWS:
+            idle = self._idle.setdefault(kind, [])
+            if len(idle) < _IDLE_SESSIONS_MAX:
+                idle.append(session)
 
     def _spread(self, given: FragmentInput) -> list[list[pa.RecordBatch]]:
         """The batches as they are if they come in enough partitions, else dealt out; never an empty list."""

@@ -69,6 +69,8 @@ class _Select:
     items: tuple[Item, ...] | None = None
     order: tuple[SortKey, ...] = ()
     limit: str = ""
+    #: The SELECT that the source is, if it is one that gives the columns as they are.
+    whole: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -88,7 +90,10 @@ class Renderer:
         self._recursive: dict[str, tuple[str, tuple[OutputColumn, ...]]] = {}
 
     def sql(self, relation: Relation) -> str:
-        return self._text_of(self._select(relation), output_columns(relation))
+        select, wanted = self._select(relation), output_columns(relation)
+        if select.whole and select.is_plain and not select.where and select.columns == wanted:
+            return select.whole
+        return self._text_of(select, wanted)
 
     # --- SELECT blocks ---
 
@@ -221,7 +226,7 @@ class Renderer:
         where = f" WHERE {' AND '.join(child.where)}" if child.where else ""
         grouping = f" GROUP BY {', '.join(keys)}" if keys else ""
         sql = f"SELECT {', '.join(shown) or '1 AS none'} FROM {child.source}{where}{grouping}"
-        return self._table(f"({sql}) AS {self._alias()}", output_columns(relation))
+        return replace(self._table(f"({sql}) AS {self._alias()}", output_columns(relation)), whole=sql)
 
     def _window(self, relation: WindowCalculation) -> _Select:
         child = self._select(relation.child)

@@ -557,7 +557,7 @@ def test_a_fragment_can_be_read_as_sql(engine: Engine) -> None:
     )
     top = Limit(Sort(grouped, (SortKey(Column(21, "x21", BIGINT), True, True),)), lit(3, BIGINT))
     assert engine.explain(top, inputs_of(top), CONTEXT) == (
-        "SELECT c20, c21 FROM (SELECT c2 AS c20, arrow_cast(count(*), 'Int64') AS c21 FROM i0 "
+        "SELECT c20, c21 FROM (SELECT c2 AS c20, count(*) AS c21 FROM i0 "
         "WHERE (c1 < CAST(3 AS INT)) GROUP BY c2) AS r1 ORDER BY c21 DESC NULLS FIRST LIMIT 3"
     )
     assert [column.id for column in output_columns(top)] == [20, 21]
