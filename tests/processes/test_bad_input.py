@@ -80,6 +80,16 @@ def test_deep_nesting_is_refused_and_the_node_lives(node: Node, depth: int) -> N
     assert node.sql("SELECT 1")["rows"] == [[1]]
 
 
+def test_an_array_of_300000_elements_is_compared_without_harm(node: Node) -> None:
+    """Rows times elements would be gigabytes."""
+    node.sql("CREATE TABLE many (id INTEGER) CLUSTERED INTO 3 SHARDS")
+    node.sql("INSERT INTO many (id) SELECT i FROM generate_series(1, 30000) AS s(i)")
+    node.sql("REFRESH TABLE many")
+    wanted = list(range(10_001, 310_001))
+    assert node.sql("SELECT count(*) FROM many WHERE id = ANY(?)", [wanted])["rows"] == [[20_000]]
+    assert node.sql("SELECT count(*) FROM many WHERE id <> ALL(?)", [wanted])["rows"] == [[10_000]]
+
+
 def raw_http(node: Node, request: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", node.http_port), timeout=10) as client:
         client.sendall(request)
