@@ -143,7 +143,7 @@ def test_the_simulation_notices_a_step_left_out(owner: object, name: str, monkey
     monkeypatch.setattr(limits, "MERGE_SEGMENTS", 3)
     monkeypatch.setattr(owner, name, _never_synced)
     chance = random.Random(5)
-    with pytest.raises((AssertionError, ShardFailed)):  # noqa: PT012
+    with pytest.raises((AssertionError, ShardFailed)):
         for seed in range(100):
             run_history(seed, (chance.randint(1, 120), chance.randint(1, 80)))
 
