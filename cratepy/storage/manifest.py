@@ -67,6 +67,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[SegmentEntry, ...] = ()
 
 
+#: Made once and here: shards open on several threads, and msgspec crashes if two of them look at a type for the first time.
+_decoder: Final = msgspec.msgpack.Decoder(Manifest)
+
+
 def write_manifest(files: FileSystem, directory: Path, manifest: Manifest) -> None:
     """Replace the manifest durably; raises OSError with the old one still in place."""
     payload = msgspec.msgpack.encode(manifest)
@@ -105,7 +109,7 @@ def decode_manifest(data: bytes, path: str) -> Manifest:
     if format_number > FORMAT:
         raise ShardFailed(f"{path} has format {format_number}; this version reads formats up to {FORMAT}")
     try:
-        return msgspec.msgpack.decode(payload, type=Manifest)
+        return _decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise ShardFailed(f"{path} is damaged: {error}") from error
 

@@ -42,6 +42,8 @@ _IDS_MAGIC: Final = b"CRPYIDS1"
 _IDS_HEADER_BYTES: Final = 16
 
 _StatsFile = dict[str, list[BlockStatistics]]
+#: Made at import: see the decoder of the manifest.
+_decode_stats: Final = msgspec.msgpack.Decoder(_StatsFile).decode
 
 
 def segment_name(number: int) -> str:
@@ -270,7 +272,7 @@ def open_segment(files: FileSystem, directory: Path, entry: SegmentEntry) -> Seg
             entry,
             columns=files.map(target / COLUMNS),
             ids=files.map(target / IDS),
-            stats=msgspec.msgpack.decode(stats, type=_StatsFile),
+            stats=_decode_stats(stats),
         )
     except (pa.ArrowException, msgspec.MsgspecError) as error:
         raise ShardFailed(f"{target} is damaged: {error}") from error
