@@ -166,6 +166,12 @@ def matched_text(texts: Any, patterns: Any) -> Any | None:
         return None
 
 
+def matched_one(text: str, pattern: str) -> bool | None:
+    """The same for one text; None if the pattern is not RE2's."""
+    found = matched_text(pa.array([text], pa.string()), pa.array([pattern], pa.string()))
+    return None if found is None else bool(found[0].as_py())
+
+
 def _is_plain_pattern(pattern: str, texts: Any) -> bool:
     """``$`` before a line break at the end of the text matches in Java and not in RE2."""
     if _NOT_RE2.search(pattern):

@@ -264,7 +264,7 @@ def parse_point(text: str) -> list[float]:
         return checked_point([parse_float(match[1]), parse_float(match[2])], text)
     try:
         value = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Unparsable(text) from error
     return checked_point(value, text)
 

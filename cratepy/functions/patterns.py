@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cratepy.errors import SQLParseError
-from cratepy.functions.arrow_kernels import matched_text, replaced_text
+from cratepy.functions.arrow_kernels import matched_one, matched_text, replaced_text
 from cratepy.functions.operators import all_of, any_of
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.model.types import DataType
@@ -82,11 +82,23 @@ def compiled(pattern: str, flags: str = "") -> re.Pattern[str]:
         raise SQLParseError(f"Invalid regular expression '{pattern}': {error}") from error
 
 
+#: A repeated group that repeats something itself: Python's matcher may need exponential time, RE2 never does.
+_NESTED_REPETITION: Final = re.compile(r"[*+}][^()]*\)[*+{]")
+
+
 def _matches(text: str, pattern: str) -> bool:
+    if _NESTED_REPETITION.search(pattern):
+        found = matched_one(text, pattern)
+        if found is not None:
+            return found
     return compiled(pattern, "s").fullmatch(text) is not None
 
 
 def _matches_ignoring_case(text: str, pattern: str) -> bool:
+    if _NESTED_REPETITION.search(pattern):
+        found = matched_one(text, f"(?i:{pattern})")
+        if found is not None:
+            return found
     return compiled(pattern, "i").fullmatch(text) is not None
 
 

@@ -60,7 +60,7 @@ def test_the_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     async def main() -> None:
         kept = buffer(tmp_path, 0)
         await kept.add(batch(0))
-        with pytest.raises(CircuitBreaking, match="10000b"):  # noqa: PT012
+        with pytest.raises(CircuitBreaking, match="10000b"):
             for _ in range(5):
                 await kept.add(batch(1))
         kept.close()

@@ -178,7 +178,7 @@ def _as_object(value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         try:
             value = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise _Mismatch from None
     if not isinstance(value, dict):
         raise _Mismatch

@@ -54,7 +54,7 @@ def parameter_decoder(data_type: DataType, declared_oid: int, *, is_binary: bool
             raise
         except (struct.error, IndexError) as error:
             raise ProtocolViolation(f"insufficient data left in message for type {data_type.name}") from error
-        except (ValueError, OverflowError, msgspec.MsgspecError) as error:
+        except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             shown = "…" if is_binary else data[:200].decode("utf-8", "replace")
             raise ConversionError(f"Cannot cast value `{shown}` to type `{data_type.name}`") from error
 
