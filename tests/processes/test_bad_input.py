@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from demo.processes import Cluster, Node, SqlError, free_ports
+from demo.processes import Cluster, Node, SqlError, free_ports, polls
 
 
 def error_of(node: Node, statement: str, *args: Any) -> tuple[int, int, str]:
@@ -194,7 +194,7 @@ def test_a_peer_of_another_cluster_is_refused_and_harmless(cluster: Cluster, tmp
     stranger.start()
     try:
         status = None
-        for _ in range(200):
+        for _ in polls(20):
             try:
                 stranger.sql("SELECT 1", timeout_s=2)
             except SqlError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import decimal
+import shutil
 import subprocess
 import uuid
 from collections.abc import Coroutine
@@ -17,6 +18,14 @@ import psycopg
 import pytest
 
 from demo.processes import Cluster, Node
+
+
+needs_psql = pytest.mark.skipif(
+    shutil.which("psql") is None, reason="psql is not installed (Debian: postgresql-client)"
+)
+needs_pgbench = pytest.mark.skipif(
+    shutil.which("pgbench") is None, reason="pgbench is not installed (Debian: postgresql)"
+)
 
 
 def psql(node: Node, *commands: str) -> str:
@@ -62,6 +71,7 @@ def with_psycopg(node: Node, **options: Any) -> psycopg.Connection[Any]:
     return psycopg.connect(address, autocommit=True, **options)
 
 
+@needs_psql
 def test_psql_lists_and_describes_tables(cluster: Cluster) -> None:
     node = cluster.nodes[0]
     psql(
@@ -82,6 +92,7 @@ def test_psql_lists_and_describes_tables(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     "command", ["\\d", "\\dt+", "\\di", "\\dv", "\\df abs", "\\dT", "\\dp", "\\dA", "\\dd", "\\dX", "\\d pg_class"]
 )
+@needs_psql
 def test_psql_describes_everything_without_an_error(command: str, cluster: Cluster) -> None:
     psql(cluster.nodes[0], command)
 
@@ -108,6 +119,7 @@ def test_a_recursive_query_in_a_subquery_may_name_outer_columns(cluster: Cluster
     assert rows == [[23, 0], [1007, 23], [1013, 26]]
 
 
+@needs_psql
 def test_psql_runs_several_statements_with_their_own_tags(cluster: Cluster) -> None:
     output = psql(
         cluster.nodes[0],
@@ -117,6 +129,7 @@ def test_psql_runs_several_statements_with_their_own_tags(cluster: Cluster) -> N
     assert output.splitlines() == ["CREATE 1", "INSERT 0 2", "REFRESH 1", "a", "1", "2", "(2 rows)", "DROP 1"]
 
 
+@needs_pgbench
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
 def test_pgbench_reads_and_writes_in_every_mode(mode: str, cluster: Cluster, tmp_path: Path) -> None:
     node = cluster.nodes[1]
