@@ -19,7 +19,6 @@ import pytest
 
 from demo.processes import Cluster, Node
 
-
 needs_psql = pytest.mark.skipif(
     shutil.which("psql") is None, reason="psql is not installed (Debian: postgresql-client)"
 )
