@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-check test check lint types layers bench clean setup
+.PHONY: help demo demo-check test chaos check lint types layers bench clean setup
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ demo-check: $(STAMP)  ## the same, every answer compared with DuckDB's; prints N
 
 test: $(STAMP)  ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(STAMP)  ## a ledger of acknowledged rows while nodes are killed, twenty times
+	@CHAOS_ROUNDS=20 $(BIN)/python -m pytest tests/processes/test_ledger.py
 
 check: lint types layers  ## ruff, mypy, import-linter
 
