@@ -1,7 +1,7 @@
 """Client sockets: listening, non-blocking reads and writes, and news of clients that hang up.
 
 trio's SocketStream costs more than a small statement, so a connection reads and writes its socket itself and waits only
-when it would block; what is written is gathered and sent once per reply (performance.md §4.3). A client that goes away
+when it would block; what is written is gathered and sent once per reply. A client that goes away
 while its statement runs is noticed at once and without a task per statement: one epoll set of the process watches all
 client sockets for the peer's FIN (EPOLLRDHUP, edge-triggered), and one task waits for that set.
 """
