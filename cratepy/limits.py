@@ -31,8 +31,6 @@ TABLE_SHARDS_MAX: Final = 1_024
 IDENTIFIER_BYTES_MAX: Final = 255
 #: Rules are applied until nothing changes, but never more often than this.
 OPTIMIZER_PASSES_MAX: Final = 10
-#: Rows a recursive query may make before it is refused.
-RECURSION_ROWS_MAX: Final = 10_000_000
 #: Key combinations that a WHERE over the primary key is turned into a get for; above it becomes a scan.
 PRIMARY_KEY_GETS_MAX: Final = 10_000
 

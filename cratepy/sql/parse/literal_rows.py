@@ -13,8 +13,8 @@ from typing import Final
 
 from cratepy import limits
 from cratepy.errors import StatementTooLong
+from cratepy.functions.keywords import RESERVED
 from cratepy.sql.parse import tree
-from cratepy.sql.parse.words import RESERVED
 
 #: Shorter statements gain nothing.
 _CHARS_MIN: Final = 400

@@ -15,8 +15,8 @@ from sqlglot.tokens import TokenType
 
 from cratepy import limits
 from cratepy.errors import ParsingError, StatementTooComplex, StatementTooLong
+from cratepy.functions.keywords import RESERVED
 from cratepy.sql.parse.dialect import CrateDB
-from cratepy.sql.parse.words import RESERVED
 
 #: Keys of tokens that are not words or operators. A word's key is the word in lower case, an operator's its text.
 QUOTED: Final = '"'
