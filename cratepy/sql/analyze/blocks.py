@@ -45,8 +45,9 @@ from cratepy.sql.analyze.queries import UNORDERED_KINDS, Result, ordinal, sort_k
 from cratepy.sql.analyze.scope import Scope, WithBinding
 from cratepy.sql.analyze.tables import FromClause, analyze_from, with_applies
 from cratepy.sql.analyze.typing import settled
-from cratepy.sql.analyze.walk import column_ids, key_of, map_parts, nodes, outer_ids
+from cratepy.sql.analyze.walk import column_ids, key_of, nodes, outer_ids
 from cratepy.sql.parse import tree
+from cratepy.sql.plan.walk import map_parts
 
 _EVERYTHING = frozenset({"aggregate", "window", "set"})
 

@@ -19,8 +19,8 @@ from cratepy.model.schema import SYSTEM_COLUMN_IDS, SYSTEM_COLUMNS, TableDefinit
 from cratepy.model.types import INTEGER, DataType, Field, object_of
 from cratepy.sql.analyze.catalog import SystemTable
 from cratepy.sql.analyze.context import Context
-from cratepy.sql.analyze.walk import map_parts
 from cratepy.sql.parse import tree
+from cratepy.sql.plan.walk import map_parts
 
 
 @dataclass(slots=True)

@@ -1,92 +1,14 @@
-"""Walking typed expressions and relations."""
+"""What the analyzer asks of expressions and relations; taking them apart is ``sql.plan.walk``'s."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, assert_never
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
-from cratepy.model.expressions import (
-    Aggregate,
-    Branch,
-    Call,
-    Case,
-    Cast,
-    Column,
-    Expression,
-    InList,
-    Literal,
-    OuterColumn,
-    Parameter,
-    SortKey,
-    SubqueryValue,
-    Window,
-)
-
-Change = Callable[[Expression], Expression]
-
-
-def map_parts(expression: Expression, change: Change) -> Expression:
-    """The expression with its direct parts changed."""
-    match expression:
-        case Literal() | Column() | OuterColumn() | Parameter() | SubqueryValue():
-            return expression
-        case Call():
-            return Call(expression.function, tuple(map(change, expression.arguments)), expression.type)
-        case Cast():
-            return msgspec.structs.replace(expression, argument=change(expression.argument))
-        case Case():
-            branches = tuple(Branch(change(b.condition), change(b.value)) for b in expression.branches)
-            return Case(branches, change(expression.default), expression.type)
-        case InList():
-            return InList(change(expression.operand), tuple(map(change, expression.items)), expression.type)
-        case Aggregate():
-            return msgspec.structs.replace(
-                expression,
-                arguments=tuple(map(change, expression.arguments)),
-                filter=None if expression.filter is None else change(expression.filter),
-                order_by=tuple(map_sort_key(key, change) for key in expression.order_by),
-            )
-        case Window():
-            return msgspec.structs.replace(
-                expression,
-                arguments=tuple(map(change, expression.arguments)),
-                partition_by=tuple(map(change, expression.partition_by)),
-                order_by=tuple(map_sort_key(key, change) for key in expression.order_by),
-                filter=None if expression.filter is None else change(expression.filter),
-            )
-        case _:
-            assert_never(expression)
-
-
-def map_sort_key(key: SortKey, change: Change) -> SortKey:
-    return SortKey(change(key.expression), key.is_descending, key.nulls_first)
-
-
-def parts(expression: Expression) -> tuple[Expression, ...]:
-    """The direct parts."""
-    match expression:
-        case Literal() | Column() | OuterColumn() | Parameter() | SubqueryValue():
-            return ()
-        case Call():
-            return expression.arguments
-        case Cast():
-            return (expression.argument,)
-        case Case():
-            pairs = tuple(part for branch in expression.branches for part in (branch.condition, branch.value))
-            return (*pairs, expression.default)
-        case InList():
-            return (expression.operand, *expression.items)
-        case Aggregate():
-            keys = tuple(key.expression for key in expression.order_by)
-            return (*expression.arguments, *keys, *(() if expression.filter is None else (expression.filter,)))
-        case Window():
-            keys = tuple(key.expression for key in expression.order_by)
-            rest = () if expression.filter is None else (expression.filter,)
-            return (*expression.arguments, *expression.partition_by, *keys, *rest)
-        case _:
-            assert_never(expression)
+from cratepy.model.expressions import Column, Expression, OuterColumn
+from cratepy.sql.plan.walk import parts
 
 
 def nodes(expression: Expression) -> Iterator[Expression]:
