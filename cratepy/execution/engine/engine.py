@@ -9,6 +9,7 @@ node's. Facts and figures about DataFusion that shaped this: docs/architecture/e
 from __future__ import annotations
 
 import contextlib
+import enum
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,13 +63,26 @@ _SQL_NESTING_MAX: Final = 400
 _IDLE_SESSIONS_MAX: Final = 8
 
 
+class _Way(enum.Enum):
+    """How a fragment is run, in the order tried: the next one takes over if memory is exhausted before the first batch.
+
+    Partitions side by side may not spill: a repartitioning that spills from two inputs at once waits for ever
+    (apache/datafusion issue 24883). So they run without a disk, and what does not fit runs again in one partition.
+    """
+
+    PARALLEL = enum.auto()
+    SPILLING = enum.auto()
+    #: Hash joins cannot spill, sort-merge joins can.
+    MERGING = enum.auto()
+
+
 @dataclass(frozen=True, slots=True)
 class _SessionKind:
-    """What differs between the engine's sessions; the number of kinds with the usual batches is eight."""
+    """What differs between the engine's sessions; the number of kinds with the usual batches is six."""
 
     partitions: int
     batch_rows: int
-    merges: bool
+    way: _Way
     has_union: bool
 
 
@@ -101,7 +115,8 @@ class Engine:
         self._memory_bytes = memory_bytes
         self._partitions = partitions
         self._spill_path = spill_path
-        self._runtime: RuntimeEnvBuilder | None = None
+        self._spilling_runtime: RuntimeEnvBuilder | None = None
+        self._parallel_runtime: RuntimeEnvBuilder | None = None
         self._loop: LoopThread | None = None
         self._lock = threading.Lock()
         self._idle: dict[_SessionKind, list[SessionContext]] = {}
@@ -132,16 +147,17 @@ class Engine:
         ``partition_by`` are ids of output columns whose hash chooses one of ``partition_count`` partitions.
         """
         notes = Notes()
+        ways = self._ways(relation, inputs)
 
-        def start(*, merges: bool = False) -> Any:
-            fragment = self._prepared(relation, inputs, context, notes, merges=merges)
+        def start() -> Any:
+            fragment = self._prepared(relation, inputs, context, notes, ways[0])
             return _typed_stream(fragment)
 
         def restart(error: BaseException) -> Callable[[], Any] | None:
-            if notes.error is None and failures.is_exhausted(error) and _has_join(relation) and not notes.is_retried:
-                notes.is_retried = True
-                return lambda: start(merges=True)
-            return None
+            if notes.error is not None or not failures.is_exhausted(error) or len(ways) == 1:
+                return None
+            del ways[0]
+            return start
 
         ids = [column.id for column in output_columns(relation)]
         return FragmentStream(
@@ -170,17 +186,21 @@ class Engine:
     def _collected(
         self, relation: Relation, inputs: Sequence[FragmentInput], context: StatementContext, notes: Notes
     ) -> list[pa.RecordBatch]:
-        try:
-            fragment = self._prepared(relation, inputs, context, notes, merges=False)
-            return [_typed(batch, fragment.schema) for batch in fragment.frame().collect() if batch.num_rows]
-        except CrateError:
-            raise
-        except BaseException as error:
-            raise self._translated(error, notes, context) from error
+        ways = self._ways(relation, inputs)
+        while True:
+            try:
+                fragment = self._prepared(relation, inputs, context, notes, ways.pop(0))
+                return [_typed(batch, fragment.schema) for batch in fragment.frame().collect() if batch.num_rows]
+            except CrateError:
+                raise
+            except BaseException as error:
+                if notes.error is None and failures.is_exhausted(error) and ways:
+                    continue
+                raise self._translated(error, notes, context) from error
 
     def explain(self, relation: Relation, inputs: Sequence[FragmentInput], context: StatementContext) -> str:
         """The SQL text of a fragment, for EXPLAIN VERBOSE and for people."""
-        return self._prepared(relation, inputs, context, Notes(), merges=False).sql
+        return self._prepared(relation, inputs, context, Notes(), _Way.SPILLING).sql
 
     def evaluate(self, items: tuple[Item, ...], batch: pa.RecordBatch, context: StatementContext) -> pa.RecordBatch:
         """Columns ``c<item id>`` computed from the batch's columns ``c<id>``. Raises CrateError."""
@@ -207,24 +227,28 @@ class Engine:
 
     # --- preparing ---
 
+    def _ways(self, relation: Relation, inputs: Sequence[FragmentInput]) -> list[_Way]:
+        ways = [_Way.SPILLING, _Way.MERGING] if _has_join(relation) else [_Way.SPILLING]
+        if self._partitions > 1 and sum(one.row_count for one in inputs) > _ONE_PARTITION_ROWS_MAX:
+            return [_Way.PARALLEL, *ways]
+        return ways
+
     def _prepared(
         self,
         relation: Relation,
         given: Sequence[FragmentInput],
         context: StatementContext,
         notes: Notes,
-        *,
-        merges: bool,
+        way: _Way,
     ) -> _Fragment:
         bound, inputs = bind(relation, given, context)
         flat = without_subqueries(bound)
         text = Text(context, notes)
         guard = JoinGuard(flat, [one.row_count for one in inputs], text)
         sql = Renderer(text, guard).sql(flat)
-        rows = sum(one.row_count for one in inputs)
         series_check = guard.number_check() if any(isinstance(one, Series) for one in inputs) else ""
-        partitions = 1 if rows <= _ONE_PARTITION_ROWS_MAX else self._partitions
-        kind = _SessionKind(partitions, guard.batch_rows, merges, _has_union(flat))
+        partitions = self._partitions if way is _Way.PARALLEL else 1
+        kind = _SessionKind(partitions, guard.batch_rows, way, _has_union(flat))
         session = self._session(kind)
         for kernel in text.kernels:
             session.register_udf(kernel)
@@ -240,15 +264,22 @@ class Engine:
 
         return _Fragment(session, sql, text, notes, arrow_schema(output_columns(relation)), release)
 
-    def _environment(self) -> RuntimeEnvBuilder:
+    def _environment(self, way: _Way) -> RuntimeEnvBuilder:
+        """Half of the memory is for fragments that run side by side, half for those that may spill."""
         # Imported at the first use: a node that is only written to and read by key never needs it.
         from datafusion import RuntimeEnvBuilder
 
+        share = max(1, self._memory_bytes // 2)
         with self._lock:
-            if self._runtime is None:
+            if way is _Way.PARALLEL:
+                if self._parallel_runtime is None:
+                    builder = RuntimeEnvBuilder().with_disk_manager_disabled()
+                    self._parallel_runtime = builder.with_greedy_memory_pool(share)
+                return self._parallel_runtime
+            if self._spilling_runtime is None:
                 builder = RuntimeEnvBuilder().with_disk_manager_specified(str(self._spill_path))
-                self._runtime = builder.with_fair_spill_pool(self._memory_bytes)
-            return self._runtime
+                self._spilling_runtime = builder.with_fair_spill_pool(share)
+            return self._spilling_runtime
 
     def _session(self, kind: _SessionKind) -> SessionContext:
         """A session without tables and kernels, used before if there is one: making one takes as long as planning."""
@@ -262,11 +293,11 @@ class Engine:
             .with_batch_size(kind.batch_rows)
             .set("datafusion.sql_parser.dialect", "PostgreSQL")
             .set("datafusion.sql_parser.recursion_limit", str(_SQL_NESTING_MAX))
-            .set("datafusion.optimizer.prefer_hash_join", "false" if kind.merges else "true")
+            .set("datafusion.optimizer.prefer_hash_join", "false" if kind.way is _Way.MERGING else "true")
             # Sorting the branches of a union each for itself fails at planning if a key is constant in one of them.
             .set("datafusion.optimizer.repartition_sorts", "false" if kind.has_union else "true")
         )
-        return SessionContext(config, self._environment())
+        return SessionContext(config, self._environment(kind.way))
 
     def _put_back(self, session: SessionContext, kind: _SessionKind, *, tables: int, kernels: int) -> None:
         for number in range(tables):

@@ -27,11 +27,10 @@ _ROUNDING: Final = decimal.Context(prec=76, rounding=decimal.ROUND_HALF_UP)
 class Notes:
     """What a fragment's kernels and its owner tell each other: the first error, and whether to stop."""
 
-    __slots__ = ("_stop", "error", "is_retried")
+    __slots__ = ("_stop", "error")
 
     def __init__(self) -> None:
         self.error: CrateError | None = None
-        self.is_retried = False
         self._stop = threading.Event()
 
     @property
