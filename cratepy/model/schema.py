@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from cratepy.model.names import RelationName
+from cratepy.model.search import AnalyzerDefinition, IndexDefinition
 from cratepy.model.types import BIGINT, OBJECT, REAL, TEXT, DataType
 
 #: Values a table setting can have.
@@ -57,6 +58,10 @@ class TableDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     replicas: str = "0-1"
     column_policy: str = "strict"
     checks: tuple[CheckConstraint, ...] = ()
+    #: Named indexes; a column's own index is in its definition.
+    indexes: tuple[IndexDefinition, ...] = ()
+    #: The custom analyzers its indexes use, as they were when the table was made: redefining one changes no table.
+    analyzers: tuple[AnalyzerDefinition, ...] = ()
     partitioned_by: tuple[str, ...] = ()
     #: Explicitly given settings only, by CrateDB's names.
     settings: dict[str, SettingValue] = {}
