@@ -88,6 +88,23 @@ class ShardStats:
     segments: tuple[SegmentStats, ...]
 
 
+#: A value of a scalar column in a form that statistics compare: see :mod:`cratepy.storage.statistics`.
+Scalar = int | float | str | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRange:
+    """What a filter's conjunct asks of one column. A scan skips blocks that cannot match; it never drops a row for it."""
+
+    #: ``c<oid>``, a system column, or a leaf of an object.
+    source: str
+    #: SQL values, both inclusive; None: open on that side. A strict comparison is given as an inclusive one.
+    minimum: Scalar = None
+    maximum: Scalar = None
+    #: True: only NULL can match; False: NULL cannot. A bound alone already implies the latter.
+    is_null: bool | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """Smallest and largest value of a column over a shard's segments, dead rows included; None if not known.

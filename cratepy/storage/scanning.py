@@ -18,12 +18,22 @@ from cratepy.model.arrow import arrow_type, from_arrow
 from cratepy.storage.blocks import ID, Layout, raw_text
 from cratepy.storage.columns import ColumnCache, live_column, live_rows
 from cratepy.storage.merging import LiveSegment
+from cratepy.storage.operations import ColumnRange
+from cratepy.storage.statistics import may_match
 
 
 def scan_segments(
-    segments: Sequence[LiveSegment], sources: Sequence[str], layout: Layout, cache: ColumnCache
+    segments: Sequence[LiveSegment],
+    sources: Sequence[str],
+    layout: Layout,
+    cache: ColumnCache,
+    *,
+    ranges: Sequence[ColumnRange] = (),
 ) -> list[pa.RecordBatch]:
-    """At most ``SEGMENT_BLOCK_ROWS`` rows a batch, oldest first, none empty. Without sources: rows and no columns."""
+    """At most ``SEGMENT_BLOCK_ROWS`` rows a batch, oldest first, none empty. Without sources: rows and no columns.
+
+    Blocks in which no row can be in all ``ranges`` are left out.
+    """
     batches = []
     first = 0
     for live in segments:
@@ -32,6 +42,9 @@ def scan_segments(
             starts = live.segment.starts
             count = starts[index + 1] - starts[index] if selection is None else len(selection)
             if count == 0:
+                continue
+            if not may_match(live.segment.stats, index, ranges):
+                first += count
                 continue
             columns = [_column(live, index, selection, source, layout, cache, first) for source in sources]
             batches.append(_batch(columns, sources, count))

@@ -39,7 +39,7 @@ from cratepy.storage.log import ShardLog
 from cratepy.storage.lookup import ShardState, find_row, find_rows, get_rows
 from cratepy.storage.manifest import NAME, Manifest, read_manifest
 from cratepy.storage.merging import LiveSegment, choose_merge, plan_merge
-from cratepy.storage.operations import Bounds, SegmentStats, ShardStats, WriteBatch, WriteResult
+from cratepy.storage.operations import Bounds, ColumnRange, SegmentStats, ShardStats, WriteBatch, WriteResult
 from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.records import RecordHeader
 from cratepy.storage.scanning import scan_segments
@@ -300,10 +300,13 @@ class Shard:
         self._raise_if_unusable()
         return get_rows(self._state, ids, sources, self._layout)
 
-    def scan(self, sources: Sequence[str]) -> list[pa.RecordBatch]:
-        """Live rows as of the last refresh; columns named by source, in-flight types, at most a block of rows each."""
+    def scan(self, sources: Sequence[str], *, ranges: Sequence[ColumnRange] = ()) -> list[pa.RecordBatch]:
+        """Live rows as of the last refresh; columns named by source, in-flight types, at most a block of rows each.
+
+        Blocks that statistics prove to hold no row in all of ``ranges`` are left out; the caller filters the others.
+        """
         self._raise_if_unusable()
-        return scan_segments(self._state.segments, sources, self._layout, self._cache)
+        return scan_segments(self._state.segments, sources, self._layout, self._cache, ranges=ranges)
 
     def row_count(self) -> int:
         """Live rows as of the last refresh."""

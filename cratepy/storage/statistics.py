@@ -6,19 +6,17 @@ include dead rows, so they are never too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cratepy.storage.operations import Bounds
+from cratepy.storage.operations import Bounds, ColumnRange, Scalar
 
 #: Texts longer than this have no bounds: a bound is to be small, and a cut text is no bound.
 _TEXT_BOUND_BYTES_MAX: Final = 64
-
-Scalar = int | float | str | bool | None
 
 
 class BlockStatistics(msgspec.Struct, frozen=True, array_like=True):
@@ -69,3 +67,25 @@ def joined_bounds(blocks: Iterable[BlockStatistics]) -> Bounds | None:
         minimum = block.minimum if minimum is None else min(minimum, block.minimum)
         maximum = block.maximum if maximum is None else max(maximum, block.maximum)
     return Bounds(minimum, maximum, nulls, rows)
+
+
+def may_match(stats: Mapping[str, Sequence[BlockStatistics]], index: int, ranges: Iterable[ColumnRange]) -> bool:
+    """Whether some row of the ``index``-th block may be in all of the ranges; when in doubt it may."""
+    return all(_may_match(stats[wanted.source][index], wanted) for wanted in ranges if wanted.source in stats)
+
+
+def _may_match(block: BlockStatistics, wanted: ColumnRange) -> bool:
+    if wanted.is_null is True:
+        return block.null_count > 0
+    if wanted.is_null is None and wanted.minimum is None and wanted.maximum is None:
+        return True
+    if block.null_count == block.rows:
+        return False
+    if block.minimum is None or block.maximum is None:
+        return True
+    try:
+        is_above = wanted.maximum is not None and block.minimum > wanted.maximum  # type: ignore[operator]
+        is_below = wanted.minimum is not None and block.maximum < wanted.minimum  # type: ignore[operator]
+    except TypeError:
+        return True  # Values of another type than the column's: the filter will say.
+    return not (is_above or is_below)
