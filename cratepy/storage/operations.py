@@ -14,6 +14,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from cratepy.model.search import TextQuery
 from cratepy.storage.plain_rows import PlainRow
 
 #: Why one row of a batch was not written: an ``insert`` of an id that exists; ``expected`` names another
@@ -103,6 +104,35 @@ class ColumnRange:
     maximum: Scalar = None
     #: True: only NULL can match; False: NULL cannot. A bound alone already implies the latter.
     is_null: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """What to look for in the text indexes of a shard, and what to give of the rows that are found.
+
+    The answer is like that of a scan: live rows as of the last refresh, columns named by source, in-flight types. Beside
+    the sources of a scan there are two virtual ones. ``_match_<n>``: whether the row matches ``queries[n]`` (boolean,
+    never NULL). ``_score`` (real): the sum of the scores of those ``scored`` queries the row matches, 1.0 if no query is
+    scored, never NaN; comparable between the rows of a shard.
+    """
+
+    queries: tuple[TextQuery, ...]
+    #: So many queries, from the first, every row of the answer must match; the others only feed ``_match_<n>`` and
+    #: ``_score``. 0: all rows are answered.
+    required: int
+    sources: tuple[str, ...]
+    #: None: all rows, in scan order. Else only that many, the best by (_score descending, scan order), in this order, in
+    #: one batch (none if nothing matches); the columns of no other row are read.
+    limit: int | None = None
+    #: As in a scan, blocks only; not together with ``limit``, which would count rows that the filter drops.
+    ranges: tuple[ColumnRange, ...] = ()
+    #: Ordinals of the queries that give a score. None: every MATCH; filters that only use the index score nothing.
+    scored: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.required <= len(self.queries)
+        assert self.limit is None or (self.limit > 0 and not self.ranges)
+        assert all(0 <= ordinal < len(self.queries) for ordinal in self.scored or ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.errors import BadRequest, ShardFailed, StaleRouting
 from cratepy.model.schema import TableDefinition
+from cratepy.model.search import TextQuery
 from cratepy.storage import maintenance, recovery
 from cratepy.storage.blocks import Layout
 from cratepy.storage.buffer import WriteBuffer
@@ -39,7 +40,15 @@ from cratepy.storage.log import ShardLog
 from cratepy.storage.lookup import ShardState, find_row, find_rows, get_rows
 from cratepy.storage.manifest import NAME, Manifest, read_manifest
 from cratepy.storage.merging import LiveSegment, choose_merge, plan_merge
-from cratepy.storage.operations import Bounds, ColumnRange, SegmentStats, ShardStats, WriteBatch, WriteResult
+from cratepy.storage.operations import (
+    Bounds,
+    ColumnRange,
+    SearchRequest,
+    SegmentStats,
+    ShardStats,
+    WriteBatch,
+    WriteResult,
+)
 from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.records import RecordHeader
 from cratepy.storage.scanning import scan_segments
@@ -307,6 +316,17 @@ class Shard:
         """
         self._raise_if_unusable()
         return scan_segments(self._state.segments, sources, self._layout, self._cache, ranges=ranges)
+
+    def search(self, request: SearchRequest) -> list[pa.RecordBatch]:
+        """Rows that match full-text queries, as of the last refresh: see :class:`SearchRequest`.
+
+        Raises StaleRouting for an index this node does not know, BadRequest or SQLParseError for options nobody knows.
+        """
+        raise NotImplementedError
+
+    def estimate_hits(self, query: TextQuery) -> int:
+        """About how many rows match, from document frequencies alone; at most a little too many. A few µs."""
+        raise NotImplementedError
 
     def row_count(self) -> int:
         """Live rows as of the last refresh."""
