@@ -4,7 +4,7 @@ In: a shard's state at one moment, ids, sources. Out: where a row is, or its val
 no lock, and sees what was written before the state was taken. A single get is 2–5 µs: the latency-critical path.
 
 Sources: ``c<oid>``, ``_id`` (``_uid``), ``_seq_no``, ``_primary_term``, ``_version``, ``_doc`` (an object of the columns
-that are not NULL), ``_raw`` (the same as JSON text).
+that are not NULL), ``_raw`` (the same as JSON text), ``_score`` (NULL: nothing was searched).
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ def _special_value(
         return block.document(at, layout)
     if source == "_raw":
         return raw_text(block.document(at, layout))
+    if source == "_score":
+        return None
     source = ID if source == "_uid" else source
     if isinstance(holder, WriteBuffer) and source in SYSTEM_TYPES:
         return holder.system_value(row, source)

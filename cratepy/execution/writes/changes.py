@@ -30,7 +30,7 @@ from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.recheck import recheck_of
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import RowWrites, WriteRouter
-from cratepy.execution.writes.updater import Candidates, UpdateOutcome, Updater
+from cratepy.execution.writes.updater import Candidates, ReadRows, UpdateOutcome, Updater
 from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values, values_of
 from cratepy.model.arrow import from_arrow, to_arrow
 from cratepy.model.expressions import Literal, Parameter
@@ -103,7 +103,9 @@ class Changer:
             outcome = await self._delete(candidates, context, is_by_key=is_by_key and not plan.expects_version)
             deleted += len(outcome.written)
             if plan.returning and outcome.written:
-                pieces.append(_piece(found, sorted(outcome.written), self._layout(plan)).moved(read))
+                again = {position for piece in outcome.pieces for position in piece.positions}
+                as_found = _piece(found, sorted(outcome.written - again), self._layout(plan))
+                pieces.extend(piece.moved(read) for piece in (as_found, *outcome.pieces) if piece.ids)
             read += len(found.ids)
             if outcome.errors:
                 raise _told(outcome.errors, changed=deleted)
@@ -112,10 +114,11 @@ class Changer:
         return Result(rowcount=deleted)
 
     async def _delete(self, candidates: Candidates, context: StatementContext, *, is_by_key: bool) -> UpdateOutcome:
-        """Delete the rows; one that changed since it was seen is looked at again."""
+        """Delete the rows; one that changed since it was seen is looked at again, and is a piece of the outcome then."""
         outcome = UpdateOutcome()
         pending = list(range(len(candidates.ids)))
         expected: dict[int, tuple[int, int]] = {}
+        newer: ReadRows | None = None
         if candidates.seen is not None and not is_by_key:
             expected = dict(enumerate(candidates.seen))
         for _ in range(limits.WRITE_CONFLICT_ROUNDS_MAX):
@@ -132,24 +135,28 @@ class Changer:
             for row, error in report.errors.items():
                 outcome.errors[pending[row]] = error
             conflicts = []
+            done = []
             for row, position in enumerate(pending):
                 match report.refused.get(row):
                     case None:
                         if row not in report.errors:
                             outcome.written.add(position)
+                            done.append(row)
                     case "missing":
                         outcome.missing.add(position)
                     case _:
                         conflicts.append(position)
+            if newer is not None and done:
+                outcome.pieces.append(_piece_of_newer(newer.kept(done), candidates.ids))
             if not conflicts or candidates.is_pinned:
                 return outcome
             layout = self._layouts.of(candidates.definition)
-            found = await self._updater.read_rows(candidates, conflicts, layout, outcome)
-            found = self._updater.still_wanted(candidates, found, context)
-            pending = found.positions
+            newer = await self._updater.read_rows(candidates, conflicts, layout, outcome)
+            newer = self._updater.still_wanted(candidates, newer, context)
+            pending = newer.positions
             if not pending:
                 return outcome
-            expected.update(zip(pending, found.versions, strict=True))
+            expected.update(zip(pending, newer.versions, strict=True))
         raise VersionConflict(f"Rows changed by other writers in each of {limits.WRITE_CONFLICT_ROUNDS_MAX} attempts")
 
     # --- finding -----------------------------------------------------------------------------------------------------
@@ -339,17 +346,30 @@ def _with_missing(
 
 
 def _piece(found: FoundRows, places: list[int], layout: TableLayout) -> WrittenRows:
-    """The deleted rows as they were seen, for RETURNING."""
+    """The deleted rows as they were seen, for RETURNING; the search has given every system column that it reads."""
     rows = pa.array(places, type=pa.int64())
     columns = {}
     for key, array in found.columns.items():
         if key in layout.by_oid:
-            columns[key] = at_rest(array, layout.by_oid[key].type).take(rows)
+            array = at_rest(array, layout.by_oid[key].type)
+        # Views of text have no take kernel; only ``_raw`` and ``_doc`` are some here.
+        columns[key] = (array.cast(pa.string()) if array.type == pa.string_view() else array).take(rows)
     return WrittenRows(
         positions=places,
         columns=columns,
         ids=[found.ids[i] for i in places],
-        versions=[(*found.seen[i], None) for i in places],
+        # ``_version`` is a column if it is read.
+        versions=[(*found.seen[i], 0) for i in places],
+    )
+
+
+def _piece_of_newer(rows: ReadRows, ids: Sequence[str]) -> WrittenRows:
+    """Deleted rows that were read again, because they had changed since the search."""
+    return WrittenRows(
+        positions=rows.positions,
+        columns=rows.columns,
+        ids=[ids[position] for position in rows.positions],
+        versions=[(*version, count) for version, count in zip(rows.versions, rows.counts, strict=True)],
     )
 
 

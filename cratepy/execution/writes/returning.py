@@ -26,12 +26,15 @@ from cratepy.model.schema import SYSTEM_COLUMNS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenRows:
-    """Rows that were written: their places in the statement, columns by oid, ids and (seq_no, primary term, version)."""
+    """Rows that were written: their places in the statement, columns by oid, ids and (seq_no, primary term, version).
+
+    ``columns`` may have system columns, too, by their ids; they go before what follows from ids and versions.
+    """
 
     positions: Sequence[int]
     columns: dict[int, pa.Array]
     ids: Sequence[str]
-    versions: Sequence[tuple[int, int, int | None] | None]
+    versions: Sequence[tuple[int, int, int] | None]
 
     def moved(self, rows: int) -> WrittenRows:
         """The same rows, counted from further on."""
@@ -65,7 +68,7 @@ def _computed(
 ) -> pa.RecordBatch:
     columns = dict(piece.columns)
     for key, column in columns_of(items).items():
-        if column.name in SYSTEM_COLUMNS and key not in layout.by_oid:
+        if column.name in SYSTEM_COLUMNS and key not in layout.by_oid and key not in columns:
             columns[key] = to_arrow(_system_values(column.name, piece, layout), column.type)
     errors: dict[int, CrateError] = {}
     arrays = evaluate(engine, items, columns, len(piece.ids), context, errors)

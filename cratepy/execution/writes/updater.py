@@ -68,20 +68,23 @@ class UpdateOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class ReadRows:
     """Rows read in one round: their positions, versions and columns at rest."""
 
     positions: list[int]
     versions: list[tuple[int, int]]
+    #: ``_version``, which counts the changes of a row.
+    counts: list[int]
     columns: dict[int, pa.Array]
 
-    def kept(self, keep: list[int]) -> _Found:
+    def kept(self, keep: list[int]) -> ReadRows:
         if len(keep) == len(self.positions):
             return self
         places = pa.array(keep, type=pa.int64())
-        return _Found(
+        return ReadRows(
             positions=[self.positions[i] for i in keep],
             versions=[self.versions[i] for i in keep],
+            counts=[self.counts[i] for i in keep],
             columns={oid: array.take(places) for oid, array in self.columns.items()},
         )
 
@@ -152,9 +155,9 @@ class Updater:
 
     async def read_rows(
         self, candidates: Candidates, positions: list[int], layout: TableLayout, outcome: UpdateOutcome
-    ) -> _Found:
+    ) -> ReadRows:
         """The newest versions; rows that are gone are noted in the outcome."""
-        sources = ["_seq_no", "_primary_term", *(field.name for field in layout.schema)]
+        sources = ["_seq_no", "_primary_term", "_version", *(field.name for field in layout.schema)]
         ids, shards = candidates.ids, candidates.shards
         rows = await self._reader.read(
             layout.definition, [ids[i] for i in positions], [shards[i] for i in positions], sources
@@ -168,18 +171,19 @@ class Updater:
                 present.append(position)
                 values.append(row)
         if not present:
-            return _Found(positions=[], versions=[], columns={})
+            return ReadRows(positions=[], versions=[], counts=[], columns={})
         columns = list(zip(*values, strict=True))
-        return _Found(
+        return ReadRows(
             positions=present,
             versions=list(zip(columns[0], columns[1], strict=True)),
+            counts=list(columns[2]),
             columns={
-                column.oid: column_of_values(list(columns[i + 2]), column.type)
+                column.oid: column_of_values(list(columns[i + 3]), column.type)
                 for i, column in enumerate(layout.columns)
             },
         )
 
-    def still_wanted(self, candidates: Candidates, found: _Found, context: StatementContext) -> _Found:
+    def still_wanted(self, candidates: Candidates, found: ReadRows, context: StatementContext) -> ReadRows:
         """Without the rows that changed since the search so that the statement does not mean them any more."""
         seen = candidates.seen
         if seen is None or not found.positions:
@@ -210,7 +214,7 @@ class Updater:
         self,
         candidates: Candidates,
         definition: TableDefinition,
-        found: _Found,
+        found: ReadRows,
         batch: pa.RecordBatch,
         outcome: UpdateOutcome,
         *,

@@ -16,6 +16,8 @@ from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.scope import Scope, TableSource
 from cratepy.sql.analyze.statements import (
+    SEQ_NO_USAGE,
+    VERSION_USAGE,
     AnalyzedDelete,
     AnalyzedQuery,
     AnalyzedUpdate,
@@ -27,6 +29,8 @@ from cratepy.sql.parse import tree
 
 #: Columns that every UPDATE and DELETE finds first.
 _VERSION_COLUMNS = ("_id", "_seq_no", "_primary_term")
+#: Columns that say which version of a row is meant.
+_VERSIONING = frozenset({"_version", "_seq_no", "_primary_term"})
 
 
 def update(context: Context, node: tree.UpdateNode) -> AnalyzedUpdate:
@@ -123,26 +127,33 @@ def _find(
 
 
 def _expects_version(where: Expression | None) -> bool:
-    """Whether the condition pins ``_seq_no`` and ``_primary_term``; both are needed."""
+    """Whether the condition pins the version a row must have; that it pins the key, too, is the planner's to see."""
     if where is None:
         return False
+    named = {node.name for node in nodes(where) if isinstance(node, Column)} & _VERSIONING
+    if not named:
+        return False
+    if "_version" in named and len(named) > 1:
+        raise VersioningValidation(
+            '"_version" column cannot be used together with "_seq_no" and "_primary_term" columns for optimistic '
+            "concurrency control"
+        )
     pinned: set[str] = set()
-    named: set[str] = set()
-    for node in nodes(where):
-        if isinstance(node, Column) and node.name in ("_seq_no", "_primary_term", "_version"):
-            named.add(node.name)
-        if isinstance(node, Call) and node.function == "op_=":
-            pinned |= {_bare(side) for side in node.arguments} & {"_seq_no", "_primary_term"}
-    if "_version" in named:
-        raise VersioningValidation(
-            '"_version" column can only be used in SELECT; use "_seq_no" and "_primary_term" in UPDATE and DELETE'
-        )
-    if named and pinned != {"_seq_no", "_primary_term"}:
-        raise VersioningValidation(
-            '"_seq_no" and "_primary_term" columns can only be used together in the WHERE clause with equals comparisons '
-            "and if there are also equals comparisons on primary key columns"
-        )
-    return bool(pinned)
+    for part in _conjuncts(where):
+        if isinstance(part, Call) and part.function == "op_=":
+            for side, other in (part.arguments, part.arguments[::-1]):
+                if not column_ids(other):
+                    pinned |= {_bare(side)} & _VERSIONING
+    wanted = {"_version"} if "_version" in named else _VERSIONING - {"_version"}
+    if pinned != wanted:
+        raise VersioningValidation(VERSION_USAGE if "_version" in named else SEQ_NO_USAGE)
+    return True
+
+
+def _conjuncts(condition: Expression) -> list[Expression]:
+    if isinstance(condition, Call) and condition.function == "op_and":
+        return [part for argument in condition.arguments for part in _conjuncts(argument)]
+    return [condition]
 
 
 def _bare(expression: Expression) -> str:

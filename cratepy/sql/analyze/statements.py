@@ -11,6 +11,8 @@ gives ``_id``, ``_seq_no``, ``_primary_term`` first, then every column that the 
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from cratepy.model.commands import CreateTable
@@ -18,6 +20,17 @@ from cratepy.model.names import RelationName
 from cratepy.model.plan import CopyFromPlan, InsertPlan, Plan
 from cratepy.model.relations import Item, OutputColumn, Relation
 from cratepy.model.types import DataType
+
+
+#: How versions may be named in the WHERE of an UPDATE or DELETE; CrateDB's words (its ``VersioningValidationException``).
+SEQ_NO_USAGE: Final = (
+    '"_seq_no" and "_primary_term" columns can only be used together in the WHERE clause with equals comparisons and if '
+    "there are also equals comparisons on primary key columns"
+)
+VERSION_USAGE: Final = (
+    '"_version" column can only be used in the WHERE clause with equals comparisons and there must be also equals '
+    "comparisons on primary key columns"
+)
 
 
 class AnalyzedQuery(msgspec.Struct, frozen=True, kw_only=True):

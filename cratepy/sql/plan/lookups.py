@@ -36,8 +36,8 @@ from cratepy.sql.plan.placement import shard_sources
 from cratepy.sql.plan.volatility import is_volatile
 from cratepy.sql.plan.walk import columns_of, conjunction, conjuncts, disjuncts, is_constant, nodes, passed_on
 
-#: System columns that a row read by key has. ``_score`` and ``_docid`` exist only where an index was searched.
-GET_SYSTEM_COLUMNS: Final = frozenset({"_id", "_version", "_seq_no", "_primary_term", "_raw", "_doc"})
+#: System columns that a row read by key has: ``_score`` is NULL, for nothing was searched. ``_docid`` exists only there.
+GET_SYSTEM_COLUMNS: Final = frozenset({"_id", "_uid", "_version", "_seq_no", "_primary_term", "_raw", "_doc", "_score"})
 #: Functions that only an index can answer.
 _INDEX_FUNCTIONS: Final = frozenset({"match", "knn_match"})
 
@@ -177,7 +177,7 @@ def _keys_of(
     by_name = {column.name: f"c{column.oid}" for column in table.columns}
     primary = tuple(by_name[name] for name in table.primary_key)
     choices: list[tuple[tuple[str, ...], bool]] = [(primary, False)] if primary else []
-    choices.append((("_id",), True))
+    choices += [(("_id",), True), (("_uid",), True)]
     for wanted, is_by_id in choices:
         kept = {id_: source for id_, source in sources.items() if source in wanted}
         found = _allowed(scan.filter, kept)

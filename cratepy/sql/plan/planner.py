@@ -14,7 +14,7 @@ from typing import assert_never
 
 import msgspec
 
-from cratepy.errors import UnsupportedFeature
+from cratepy.errors import UnsupportedFeature, VersioningValidation
 from cratepy.model.plan import (
     CountPlan,
     CreateTableAsPlan,
@@ -31,6 +31,7 @@ from cratepy.model.relations import OutputColumn, Relation, output_columns
 from cratepy.model.state import ClusterState
 from cratepy.model.types import TEXT
 from cratepy.sql.analyze.statements import (
+    SEQ_NO_USAGE,
     AnalyzedCopyFrom,
     AnalyzedCreateTableAs,
     AnalyzedDeclare,
@@ -141,9 +142,12 @@ def _insert(statement: AnalyzedInsert, around: Surroundings) -> InsertPlan:
     return msgspec.structs.replace(statement.plan, query=query)
 
 
-def _found(query: AnalyzedQuery, around: Surroundings) -> QueryPlan | GetPlan:
+def _found(query: AnalyzedQuery, around: Surroundings, *, expects_version: bool) -> QueryPlan | GetPlan:
     found = plan_readable(query, around).plan
     assert not isinstance(found, CountPlan)
+    if expects_version and isinstance(found, QueryPlan) and any(phase.shards for phase in found.phases):
+        # A search sees the last refresh: the version it compares may be an old one.
+        raise VersioningValidation(SEQ_NO_USAGE)
     return found
 
 
@@ -151,7 +155,7 @@ def _update(statement: AnalyzedUpdate, around: Surroundings) -> UpdatePlan:
     return UpdatePlan(
         table_uuid=statement.table_uuid,
         table=statement.table,
-        find=_found(statement.find, around),
+        find=_found(statement.find, around, expects_version=statement.expects_version),
         assignments=statement.assignments,
         generated=statement.generated,
         checks=statement.checks,
@@ -164,7 +168,7 @@ def _delete(statement: AnalyzedDelete, around: Surroundings) -> DeletePlan:
     return DeletePlan(
         table_uuid=statement.table_uuid,
         table=statement.table,
-        find=_found(statement.find, around),
+        find=_found(statement.find, around, expects_version=statement.expects_version),
         returning=statement.returning,
         expects_version=statement.expects_version,
     )

@@ -1,0 +1,70 @@
+"""Optimistic concurrency as clients use it: versions read, expected, refused, and told by RETURNING."""
+
+from __future__ import annotations
+
+import pytest
+
+from demo.processes import Cluster, Node, SqlError
+
+KEYS_ONLY = "equals comparisons on primary key columns"
+
+
+def _rows(node: Node, statement: str, *parameters: object) -> list[list[object]]:
+    rows: list[list[object]] = node.sql(statement, list(parameters))["rows"]
+    return rows
+
+
+def test_a_write_that_expects_a_version_meets_it_or_does_nothing(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    node.sql("CREATE TABLE versions (id INTEGER PRIMARY KEY, a TEXT)")
+    node.sql("INSERT INTO versions VALUES (1, 'a')")
+    for statement in ("UPDATE versions SET a = 'b' WHERE {}", "DELETE FROM versions WHERE {}"):
+        ((seq_no, term, version),) = _rows(node, "SELECT _seq_no, _primary_term, _version FROM versions WHERE id = 1")
+        stale = statement.format("id = 1 AND _seq_no = ? AND _primary_term = ?")
+        assert node.sql(stale, [seq_no + 1, term])["rowcount"] == 0
+        assert node.sql(stale, [seq_no, term + 1])["rowcount"] == 0
+        assert node.sql(statement.format("id = 1 AND _version = ?"), [version + 1])["rowcount"] == 0
+        assert node.sql(statement.format("id = 1 AND _version = ?"), [version])["rowcount"] == 1
+    assert _rows(node, "SELECT * FROM versions WHERE id = 1") == []
+
+
+@pytest.mark.parametrize("where", [
+    "_seq_no = 0 AND _primary_term = 1", "id > 0 AND _seq_no = 0 AND _primary_term = 1", "id = 1 AND _seq_no = 0",
+    "id = 1 AND _seq_no > 0 AND _primary_term = 1", "id = 1 OR (_seq_no = 0 AND _primary_term = 1)",
+    "id = 1 AND _seq_no = _primary_term AND _primary_term = 1", "_version = 1", "id = 1 AND _version > 0",
+])  # fmt: skip
+def test_versions_without_the_key_or_an_equality_are_refused(cluster: Cluster, where: str) -> None:
+    node = cluster.nodes[1]
+    node.sql("CREATE TABLE IF NOT EXISTS version_usage (id INTEGER PRIMARY KEY, a TEXT)")
+    for statement in ("UPDATE version_usage SET a = 'b' WHERE ", "DELETE FROM version_usage WHERE "):
+        with pytest.raises(SqlError, match=KEYS_ONLY) as refused:
+            node.sql(statement + where)
+        assert refused.value.code == 4003
+
+
+def test_returning_tells_versions_of_every_kind_of_write(cluster: Cluster) -> None:
+    node = cluster.nodes[2]
+    node.sql("CREATE TABLE returned_versions (id INTEGER PRIMARY KEY, a TEXT) CLUSTERED INTO 1 SHARDS")
+    told = "RETURNING _id, _version, _seq_no, _primary_term, a"
+    assert _rows(node, f"INSERT INTO returned_versions VALUES (1, 'a') {told}") == [["1", 1, 0, 1, "a"]]
+    upsert = "INSERT INTO returned_versions VALUES (1, 'b'), (2, 'c') ON CONFLICT (id) DO UPDATE SET a = excluded.a"
+    assert [row[:2] for row in _rows(node, f"{upsert} {told}")] == [["1", 2], ["2", 1]]
+    ((_, version, seq_no, *_),) = _rows(node, f"UPDATE returned_versions SET a = 'd' WHERE id = 1 {told}")
+    assert (version, seq_no) == (3, 3)
+    node.sql("REFRESH TABLE returned_versions")
+    assert _rows(node, f"DELETE FROM returned_versions WHERE id = 1 {told}") == [["1", 3, 3, 1, "d"]]
+    ((*versions, raw),) = _rows(node, f"DELETE FROM returned_versions WHERE a = 'c' {told}, _raw")
+    assert versions[:2] == ["2", 1]
+    assert raw == '{"id":2,"a":"c"}'
+
+
+def test_rows_by_their_id_are_read_in_real_time(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    node.sql('CREATE TABLE by_id (a TEXT) WITH ("refresh_interval" = 0)')
+    ids = [row[0] for row in _rows(node, "INSERT INTO by_id VALUES ('x'), ('y') RETURNING _id")]
+    assert _rows(node, "SELECT a, _score FROM by_id WHERE _id = ?", ids[0]) == [["x", None]]
+    assert sorted(_rows(node, "SELECT a FROM by_id WHERE _id IN (?, ?)", *ids)) == [["x"], ["y"]]
+    assert _rows(node, "SELECT a FROM by_id WHERE _uid = ?", ids[1]) == [["y"]]
+    assert node.sql("DELETE FROM by_id WHERE _id = ?", [ids[1]])["rowcount"] == 1
+    assert node.sql("UPDATE by_id SET a = 'z' WHERE _id = ?", [ids[0]])["rowcount"] == 1
+    assert _rows(node, "SELECT a, _version FROM by_id WHERE _id = ?", ids[0]) == [["z", 2]]
