@@ -39,7 +39,7 @@ from cratepy.model.commands import (
     ShardStarted,
 )
 from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName
-from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition
+from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition, check_total_columns
 from cratepy.model.state import ClusterState, TableState
 from cratepy.model.types import DataType, Field, array_of
 
@@ -185,17 +185,20 @@ def _add_columns(state: ClusterState, command: AddColumns) -> ClusterState:
     all_columns = (*columns, *with_oids)
     if all_columns == definition.columns:
         return state
-    if len(all_columns) > limits.TABLE_COLUMNS_MAX:
-        raise SQLParseError(
-            f"Limit of total columns [{limits.TABLE_COLUMNS_MAX}] in table [{definition.name}] exceeded"
-        )
-    return _with_definition(state, table, replace(definition, columns=all_columns, next_column_oid=next_oid))
+    definition = replace(definition, columns=all_columns, next_column_oid=next_oid)
+    check_total_columns(definition)
+    return _with_definition(state, table, definition)
 
 
 def _merged(name: str, known: DataType, new: DataType) -> DataType:
-    """Two writers' view of one column: parts of objects are united, anything else must agree."""
-    if known == new:
+    """Two writers' view of one column: parts of objects are united, anything else must agree.
+
+    A type that nothing has told yet (of a key that was only NULL, of elements of ``[]``) is told by the other.
+    """
+    if known == new or new.kind == "undefined":
         return known
+    if known.kind == "undefined":
+        return new
     if known.kind == "array" and new.kind == "array":
         assert known.element is not None
         assert new.element is not None

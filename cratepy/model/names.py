@@ -1,10 +1,14 @@
-"""Names of relations, and the schemas that are always there."""
+"""Names of relations and columns, and the schemas that are always there."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
+
+from cratepy.errors import InvalidColumnName
+from cratepy.limits import IDENTIFIER_BYTES_MAX
 
 DEFAULT_SCHEMA: Final = "doc"
 SYSTEM_SCHEMAS: Final = frozenset({"sys", "information_schema", "pg_catalog", "blob"})
@@ -21,6 +25,32 @@ class RelationName(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
+
+
+_SUBSCRIPT: Final = re.compile(r"\['.*'\]|\[\d+\]", re.DOTALL)
+
+
+def check_column_name(name: str) -> None:
+    """Whether a column may have this name, system columns aside. Raises InvalidColumnName."""
+    if "." in name:
+        raise InvalidColumnName(f'"{name}" contains a dot')
+    if _SUBSCRIPT.search(name):
+        raise InvalidColumnName(f'"{name}" conflicts with subscript pattern, square brackets are not allowed')
+    _check_length(name)
+
+
+def check_key_name(name: str) -> None:
+    """Whether a key of a dynamic object may become a sub-column; any bracket is one too many. Raises InvalidColumnName."""
+    if "." in name:
+        raise InvalidColumnName(f'"{name}" contains a dot')
+    if "[" in name or "]" in name:
+        raise InvalidColumnName(f'"{name}" conflicts with subscript pattern, square brackets are not allowed')
+    _check_length(name)
+
+
+def _check_length(name: str) -> None:
+    if len(name) > IDENTIFIER_BYTES_MAX // 4 and len(name.encode()) > IDENTIFIER_BYTES_MAX:
+        raise InvalidColumnName(f'"{name}" is longer than {IDENTIFIER_BYTES_MAX} bytes')
 
 
 def quote_identifier(name: str) -> str:

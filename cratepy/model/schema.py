@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from cratepy.errors import SQLParseError
+from cratepy.limits import TABLE_COLUMNS_MAX
 from cratepy.model.names import RelationName
 from cratepy.model.search import AnalyzerDefinition, IndexDefinition
 from cratepy.model.types import BIGINT, OBJECT, REAL, TEXT, DataType
@@ -76,6 +78,25 @@ class TableDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
             if column.name == name:
                 return column
         return None
+
+
+def total_columns(columns: tuple[ColumnDefinition, ...]) -> int:
+    """Columns and sub-columns, which is what ``mapping.total_fields.limit`` counts."""
+    return sum(1 + _parts(column.type) for column in columns)
+
+
+def _parts(data_type: DataType) -> int:
+    while data_type.element is not None:
+        data_type = data_type.element
+    return sum(1 + _parts(part.type) for part in data_type.fields)
+
+
+def check_total_columns(definition: TableDefinition) -> None:
+    """Raises SQLParseError if the table has more columns than its setting (default 1,000) allows."""
+    given = definition.settings.get("mapping.total_fields.limit")
+    allowed = given if isinstance(given, int) and not isinstance(given, bool) else TABLE_COLUMNS_MAX
+    if total_columns(definition.columns) > allowed:
+        raise SQLParseError(f"Limit of total columns [{allowed}] in table [{definition.name}] exceeded")
 
 
 class ViewDefinition(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ from cratepy.model.commands import (
     DropView,
     RenameTable,
 )
-from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName
+from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName, check_column_name
 from cratepy.model.plan import CommandPlan, OptimizePlan, Plan, RefreshPlan
 from cratepy.model.schema import ColumnDefinition, TableDefinition, ViewDefinition
 from cratepy.model.types import DataType, Field, array_of, object_of
@@ -235,23 +235,19 @@ def _add_columns(context: Context, node: tree.AlterTableNode, table: TableDefini
             raise UnsupportedFeature("Cannot add a generated column to a table that isn't empty")
         if written.path:
             name = written.name
-            changed[name] = _with_part(changed.get(name) or _existing(table, name), written)
+            known = changed.get(name) or table.column(name)
+            if known is None:
+                # The object is made with its first part, as in CrateDB.
+                check_column_name(name)
+                known = ColumnDefinition(oid=0, name=name, type=object_of(()))
+            changed[name] = _with_part(known, written)
             continue
         if table.column(written.name) is not None:
             raise SQLParseError(f"The table {table.name} already has a column named {written.name}")
         columns.append(table_definitions.column_definition(context, written, 0, table.name))
-    if len(table.columns) + len(columns) > table_definitions.columns_max(table.settings):
-        raise SQLParseError(
-            f"Limit of total columns [{table_definitions.columns_max(table.settings)}] in table [{table.name}] exceeded"
-        )
-    return AddColumns(table_uuid=table.uuid, columns=tuple(columns), object_fields=tuple(changed.values()))
-
-
-def _existing(table: TableDefinition, name: str) -> ColumnDefinition:
-    column = table.column(name)
-    if column is None:
-        raise SQLParseError(f"Column {name} unknown")
-    return column
+    columns.extend(column for name, column in changed.items() if table.column(name) is None)
+    parts = tuple(column for name, column in changed.items() if table.column(name) is not None)
+    return AddColumns(table_uuid=table.uuid, columns=tuple(columns), object_fields=parts)
 
 
 def _with_part(column: ColumnDefinition, written: tree.ColumnDef) -> ColumnDefinition:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Final
 
 import msgspec
@@ -17,12 +16,19 @@ from cratepy.errors import (
     SQLParseError,
     UnsupportedFeature,
 )
-from cratepy.limits import IDENTIFIER_BYTES_MAX, TABLE_COLUMNS_MAX, TABLE_SHARDS_MAX
+from cratepy.limits import IDENTIFIER_BYTES_MAX, TABLE_SHARDS_MAX
 from cratepy.model.commands import CreateTable
 from cratepy.model.expressions import Column
-from cratepy.model.names import SYSTEM_SCHEMAS, RelationName
+from cratepy.model.names import SYSTEM_SCHEMAS, RelationName, check_column_name
 from cratepy.model.plan import CommandPlan, InsertPlan
-from cratepy.model.schema import SYSTEM_COLUMNS, CheckConstraint, ColumnDefinition, SettingValue, TableDefinition
+from cratepy.model.schema import (
+    SYSTEM_COLUMNS,
+    CheckConstraint,
+    ColumnDefinition,
+    SettingValue,
+    TableDefinition,
+    check_total_columns,
+)
 from cratepy.model.types import BOOLEAN, UNDEFINED, DataType
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
@@ -40,7 +46,6 @@ _NOT_STORED: Final = frozenset(
     {"interval", "time with time zone", "json", "regclass", "regproc", "regtype", "oidvector", "record"}
 )
 _NO_KEY: Final = frozenset({"object", "geo_point", "geo_shape"})
-_SUBSCRIPT: Final = re.compile(r"\['.*'\]|\[\d+\]")
 
 
 def check_name(name: RelationName) -> None:
@@ -63,11 +68,6 @@ def check_name(name: RelationName) -> None:
         )
 
 
-def columns_max(settings: dict[str, SettingValue]) -> int:
-    given = settings.get("mapping.total_fields.limit", TABLE_COLUMNS_MAX)
-    return int(given) if isinstance(given, int) else TABLE_COLUMNS_MAX
-
-
 def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
     """The command of a CREATE TABLE."""
     name = context.catalog.new_name(node.name)
@@ -77,8 +77,6 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
     if node.indexes:
         raise UnsupportedFeature("Named index definitions (INDEX name USING …) are not supported")
     settings = table_settings(context, node.settings)
-    if len(node.columns) > columns_max(settings):
-        raise SQLParseError(f"Limit of total columns [{columns_max(settings)}] in table [{name}] exceeded")
     seen: set[str] = set()
     for written in node.columns:
         if written.name in seen:
@@ -101,6 +99,7 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
     definition = _with_generated(context, definition, node)
     definition = msgspec.structs.replace(definition, checks=_checks(context, definition, node))
     definition = _with_layout(context, definition, node, settings)
+    check_total_columns(definition)
     if context.catalog.find((name.schema, name.name)) is not None and not node.if_not_exists:
         raise RelationAlreadyExists(f"Relation '{name}' already exists.")
     return CommandPlan(command=CreateTable(definition=definition, if_not_exists=node.if_not_exists))
@@ -189,14 +188,9 @@ def column_definition(context: Context, written: tree.ColumnDef, oid: int, table
 
 
 def _check_column_name(name: str) -> None:
-    if "." in name:
-        raise InvalidColumnName(f'"{name}" contains a dot')
-    if _SUBSCRIPT.search(name):
-        raise InvalidColumnName(f'"{name}" conflicts with subscript pattern, square brackets are not allowed')
+    check_column_name(name)
     if name in SYSTEM_COLUMNS:
         raise InvalidColumnName(f'"{name}" conflicts with system column')
-    if len(name.encode()) > IDENTIFIER_BYTES_MAX:
-        raise InvalidColumnName(f'"{name}" is longer than {IDENTIFIER_BYTES_MAX} bytes')
 
 
 def _index(written: tree.ColumnDef, kind: DataType) -> str:
