@@ -138,6 +138,10 @@ class TranslogReader:
             self.is_blank = True
             return
         magic, format_number, found, self.file_id = _FILE_HEADER.unpack_from(header)
+        if magic == _FILE_MAGIC and found != generation and len(self._data) == HEADER_BYTES:
+            # As blank: the space of an older translog, whose bytes a crash brought back instead of the header's.
+            self.is_blank = True
+            return
         if magic != _FILE_MAGIC or found != generation:
             raise ShardFailed(f"{self._path} is damaged: it is not generation {generation} of a translog")
         if format_number > FORMAT:

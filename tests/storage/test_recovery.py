@@ -96,6 +96,16 @@ def test_after_a_clean_stop_every_flipped_bit_of_a_record_is_noticed(tmp_path: P
     assert open_shard(tmp_path / "s", create=False).row_count() == 6
 
 
+def test_the_newest_translog_may_be_as_long_as_its_header_and_hold_an_older_ones(tmp_path: Path) -> None:
+    """A crash while it was made: its size is there, its bytes are what the disk held there before (``crash-sim``)."""
+    path = written(tmp_path / "s")
+    (tmp_path / "s" / "translog-2").write_bytes(path.read_bytes()[:HEADER_BYTES])
+    assert len(scanned(open_shard(tmp_path / "s", create=False))) == 5
+    (tmp_path / "s" / "translog-2").write_bytes(path.read_bytes())
+    with pytest.raises(ShardFailed, match="not generation 2"):
+        open_shard(tmp_path / "s", create=False)
+
+
 def test_a_missing_translog_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "s").unlink()
     with pytest.raises(ShardFailed, match="missing"):

@@ -1,0 +1,307 @@
+"""A shard under a workload: steps in, each answer compared with the ledger's.
+
+In: a :class:`Setup` (table, seed) and steps. Out: AssertionError with what differs, or nothing. It speaks only the shard's
+public words (``ShardStore.open_shard``, ``write``, ``sync``, ``refresh``, ``flush``, ``scan``, ``get`` …), so that it holds
+for whatever is behind them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+
+from cratepy import limits
+from cratepy.clock import FakeClock
+from cratepy.model.arrow import stored_type
+from cratepy.model.names import RelationName
+from cratepy.model.schema import ColumnDefinition, TableDefinition
+from cratepy.model.types import BIGINT, INTEGER, TEXT, DataType, Field, object_of
+from cratepy.storage.filesystem import FileSystem
+from cratepy.storage.operations import WriteBatch
+from cratepy.storage.plain_rows import PlainRow
+from cratepy.storage.shard import Shard
+from cratepy.storage.store import ShardStore
+from tests.crash import ledger as ledgers
+from tests.crash.ledger import Ledger, Row, RowPlan
+
+ROOT: Final = Path("/d")
+_IDS: Final = tuple(f"k{i}" for i in range(7))
+_OBJECT: Final = object_of((Field("a", INTEGER), Field("b", TEXT)))
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The table of a workload."""
+
+    has_object: bool = False
+    has_text_index: bool = False
+    codec: str = "default"
+
+    @property
+    def columns(self) -> tuple[tuple[str, DataType], ...]:
+        columns: list[tuple[str, DataType]] = [("n", BIGINT), ("t", TEXT)]
+        if self.has_object:
+            columns.append(("o", _OBJECT))
+        if self.has_text_index:
+            columns.append(("w", TEXT))
+        return tuple(columns)
+
+    def definition(self) -> TableDefinition:
+        return TableDefinition(
+            name=RelationName("doc", "t"),
+            uuid="u",
+            oid=1,
+            columns=tuple(
+                ColumnDefinition(
+                    oid=oid,
+                    name=name,
+                    type=data_type,
+                    index="fulltext" if name == "w" else "plain",
+                    analyzer="standard" if name == "w" else None,
+                )
+                for oid, (name, data_type) in enumerate(self.columns, 1)
+            ),
+            settings={} if self.codec == "default" else {"codec": self.codec},
+        )
+
+    def schema(self) -> pa.Schema:
+        return pa.schema([pa.field(f"c{i}", stored_type(t)) for i, (_, t) in enumerate(self.columns, 1)])
+
+    def values(self, number: int) -> tuple[Any, ...]:
+        """The SQL values of a row."""
+        values: list[Any] = [number, ledgers.text_of(number)]
+        if self.has_object:
+            values.append(ledgers.object_of(number))
+        if self.has_text_index:
+            values.append(ledgers.words_of(number))
+        return tuple(values)
+
+    def stored(self, number: int) -> list[Any]:
+        return [json.dumps(value) if isinstance(value, dict) else value for value in self.values(number)]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A batch; its rows are drawn when it is done, since what is right to expect depends on what is there."""
+
+    kind: Literal["insert", "index", "delete"]
+    seed: int
+    rows: int
+    is_plain: bool
+
+
+Maintenance = Literal["sync", "refresh", "flush", "optimize", "expunge", "reopen", "term", "get"]
+Step = Write | Maintenance
+
+_MAINTENANCE: Final[tuple[Maintenance, ...]] = (
+    *("sync",) * 9,
+    *("refresh",) * 5,
+    *("flush",) * 4,
+    "optimize",
+    "expunge",
+    "reopen",
+    "term",
+    "get",
+)
+
+
+def draw_setup(seed: int, *, text_share: float) -> Setup:
+    chance = random.Random(f"setup {seed}")
+    return Setup(
+        has_object=chance.random() < 0.3,
+        has_text_index=chance.random() < text_share,
+        codec=chance.choice(("default", "best_compression")),
+    )
+
+
+def draw_steps(chance: random.Random, count: int) -> list[Step]:
+    steps: list[Step] = []
+    while len(steps) < count:
+        if chance.random() < 0.52:
+            kind = chance.choices(("index", "insert", "delete"), (6, 3, 3))[0]
+            rows = 1 if chance.random() < 0.5 else chance.randint(2, 4)
+            steps.append(Write(kind, chance.getrandbits(30), rows, chance.random() < 0.6))  # type: ignore[arg-type]
+        else:
+            steps.append(chance.choice(_MAINTENANCE))
+    return steps
+
+
+def shrink_limits() -> None:
+    """Small bounds, so that a tiny workload passes through every mechanism. For a process of its own."""
+    for name, value in (
+        ("MERGE_SEGMENTS", 3),
+        ("TRANSLOG_RESERVE_BYTES_MIN", 1_024),
+        ("TRANSLOG_RESERVE_BYTES_MAX", 4_096),
+    ):
+        assert hasattr(limits, name), name
+        setattr(limits, name, value)
+
+
+@dataclass(slots=True)
+class Session:
+    """One life of the shard: from an opening to a crash or a clean close."""
+
+    setup: Setup
+    files: FileSystem
+    ledger: Ledger
+    clock: FakeClock
+    root: Path = ROOT
+    #: For a mutant: acknowledges before the log is synced.
+    acknowledges_early: bool = False
+    shard: Shard = field(init=False)
+    store: ShardStore = field(init=False)
+
+    def open(self, *, create: bool) -> None:
+        """Raises whatever opening raises."""
+        self.store = ShardStore(self.root, clock=self.clock, files=self.files)
+        self.shard = self.store.open_shard(
+            self.setup.definition(), 0, "a", primary_term=self.ledger.primary_term, create=create
+        )
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def perform(self, step: Step) -> None:
+        shard, ledger = self.shard, self.ledger
+        match step:
+            case Write():
+                self._write(step)
+            case "sync":
+                shard.sync()
+                ledger.acknowledge()
+            case "refresh":
+                shard.refresh()
+            case "flush":
+                shard.flush()
+                ledger.acknowledge()
+            case "optimize" | "expunge":
+                self._optimize(step)
+            case "reopen":
+                shard.close()
+                if shard.failure is None:
+                    ledger.acknowledge()
+                self.open(create=False)
+                self.settle()
+            case "term":
+                ledger.primary_term += 1
+            case "get":
+                self.check_gets()
+
+    def _write(self, step: Write) -> None:
+        ledger = self.ledger
+        before = ledger.count
+        plans = self._plans(step)
+        expected = ledger.write(step.kind, plans)
+        rows: pa.RecordBatch | PlainRow | None = None
+        if step.kind != "delete":
+            numbers = [plan.number for plan in plans if plan.number is not None]
+            if step.is_plain and len(plans) == 1 and not self.setup.has_object:
+                rows = PlainRow(self.setup.schema(), self.setup.values(numbers[0]))
+            else:
+                schema = self.setup.schema()
+                columns = zip(*(self.setup.stored(number) for number in numbers), strict=True)
+                arrays = [pa.array(column, f.type) for column, f in zip(columns, schema, strict=True)]
+                rows = pa.RecordBatch.from_arrays(arrays, schema=schema)
+        wanted = [plan.expected for plan in plans]
+        batch = WriteBatch(
+            kind=step.kind,
+            ids=[plan.id for plan in plans],
+            rows=rows,
+            primary_term=ledger.primary_term,
+            expected=wanted if any(wanted) else None,
+        )
+        try:
+            result = self.shard.write(batch)
+        except Exception:
+            if self.shard.failure is None:
+                ledger.take_back(before)
+            raise
+        assert list(result.failures) == expected.failures, (result.failures, expected.failures)
+        assert list(result.versions) == expected.versions, (result.versions, expected.versions)
+        if ledger.count > before:
+            assert result.first_seq_no == expected.first_seq_no, (result.first_seq_no, expected.first_seq_no)
+        if self.acknowledges_early:
+            ledger.acknowledge()
+
+    def _plans(self, step: Write) -> list[RowPlan]:
+        chance = random.Random(step.seed)
+        ids = chance.sample(_IDS, step.rows)
+        if step.rows > 2 and chance.random() < 0.2:
+            ids[-1] = ids[0]
+        plans = []
+        for row_id in ids:
+            number = None
+            if step.kind != "delete":
+                number = self.ledger.next_number
+                self.ledger.next_number += 1
+            expected = None
+            old = self.ledger.now.get(row_id)
+            if step.kind != "insert" and old is not None and chance.random() < 0.4:
+                expected = (old.seq_no + (chance.random() < 0.2), old.primary_term)
+            plans.append(RowPlan(row_id, number, expected))
+        return plans
+
+    def _optimize(self, step: Maintenance) -> None:
+        if not hasattr(self.shard, "optimize"):
+            self.shard.refresh()
+        elif step == "optimize":
+            self.shard.optimize(max_num_segments=1)
+        else:
+            self.shard.optimize(only_expunge_deletes=True)
+
+    # --- checks ------------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """After an opening: what is there is a prefix of what was begun, with all that was acknowledged."""
+        count = self.shard.stats().max_seq_no + 1
+        ledger = self.ledger
+        assert count >= ledger.acknowledged, f"{ledger.acknowledged - count} acknowledged operations are lost"
+        assert count <= ledger.count, f"{count - ledger.count} operations appear from nowhere"
+        self.check_scan(ledger.states[count])
+        ledger.restart(count)
+        self.check_gets()
+
+    def check_scan(self, state: dict[str, Row]) -> None:
+        """A scan of everything is exactly the state, in the order of the sequence numbers."""
+        columns = [f"c{i}" for i in range(1, len(self.setup.columns) + 1)]
+        sources = ["_id", "_seq_no", "_primary_term", "_version", *columns]
+        found = [row for batch in self.shard.scan(sources) for row in _tuples(batch)]
+        rows = sorted(state.values(), key=lambda row: row.seq_no)
+        expected = [
+            (row.id, row.seq_no, row.primary_term, row.version, *self.setup.values(row.number)) for row in rows
+        ]
+        if self.setup.has_object:
+            found = [(*row[:6], None if row[6] is None else json.loads(row[6]), *row[7:]) for row in found]
+        assert found == expected, difference("scan", found, expected)
+        assert self.shard.row_count() == len(expected), (self.shard.row_count(), len(expected))
+
+    def check_gets(self) -> None:
+        """Every id, real time; those that are not there, too."""
+        sources = ["_seq_no", "_primary_term", "_version", *(f"c{i}" for i in range(1, len(self.setup.columns) + 1))]
+        state = self.ledger.now
+        found = self.shard.get(_IDS, sources)
+        for row_id, row in zip(_IDS, found, strict=True):
+            old = state.get(row_id)
+            expected = None if old is None else (old.seq_no, old.primary_term, old.version, *self.setup.values(old.number))
+            assert row == expected, difference(f"get of {row_id}", row, expected)
+
+
+def _tuples(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def difference(what: str, found: Any, expected: Any) -> str:
+    """Short enough to print, with the beginning of both."""
+    return f"{what} gives {_short(found)}, expected {_short(expected)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(_short(item) for item in value) + "]"
+    text = repr(value)
+    return text if len(text) <= 24 else f"{text[:20]}…({len(text)})"
