@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-check test chaos check lint types layers bench clean setup
+.PHONY: help demo demo-check test chaos check lint types layers bench bench-storage clean setup
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ layers: $(STAMP)  ## import-linter: packages import only downwards
 
 bench: $(STAMP)  ## benchmarks against PostgreSQL and DuckDB in the same run (needs Debian's postgresql)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-storage: $(STAMP)  ## storage against raw Arrow, DuckDB, SQLite: ARGS="insert get"; BENCH_ROWS=1000000 is a short run
+	@$(BIN)/python -m benchmarks.storage $(ARGS)
 
 clean:  ## remove the virtual environment and everything made
 	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
