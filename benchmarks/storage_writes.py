@@ -154,7 +154,7 @@ def upsert(bench: Bench) -> Iterator[Figure]:
 def _duckdb_upserts(bench: Bench, given: list[WriteBatch]) -> tuple[float, int]:
     path = bench.directory / "peer.duckdb"
     connection = duckdb_file(path)
-    kinds = "BIGINT TIMESTAMP INTEGER DOUBLE DOUBLE SMALLINT BOOLEAN BIGINT DOUBLE INTEGER".split()
+    kinds = ["BIGINT", "TIMESTAMP", "INTEGER", "DOUBLE", "DOUBLE", "SMALLINT", "BOOLEAN", "BIGINT", "DOUBLE", "INTEGER"]
     columns = ", ".join(f"c{i + 1} {kind}" for i, kind in enumerate(kinds))
     connection.execute(f"CREATE TABLE t (id TEXT PRIMARY KEY, {columns})")
     connection.execute(
