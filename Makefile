@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-check test chaos check lint types layers bench bench-storage clean setup
+.PHONY: sim help demo demo-check test chaos check lint types layers bench bench-storage clean setup
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: $(STAMP)  ## the whole test suite
 
 chaos: $(STAMP)  ## a ledger of acknowledged rows while nodes are killed, twenty times
 	@CHAOS_ROUNDS=20 $(BIN)/python -m pytest tests/processes/test_ledger.py
+
+sim: $(STAMP)  ## coordination: kernel explorer, simulated clusters, mutants, replays (SCALE=100 times the tests'; SCALE=1 for a look)
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 check: lint types layers  ## ruff, mypy, import-linter
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from cratepy import limits
 from cratepy.cluster.commands import apply
 from cratepy.errors import (
+    AnalyzerUnknown,
     BadRequest,
     ColumnValidation,
     CrateError,
@@ -21,9 +23,11 @@ from cratepy.model.commands import (
     AddColumns,
     AlterTableSettings,
     Command,
+    CreateAnalyzer,
     CreateSchema,
     CreateTable,
     CreateView,
+    DropAnalyzer,
     DropSchema,
     DropTable,
     DropView,
@@ -32,6 +36,7 @@ from cratepy.model.commands import (
 )
 from cratepy.model.names import RelationName
 from cratepy.model.schema import ColumnDefinition, ViewDefinition
+from cratepy.model.search import AnalyzerDefinition, IndexDefinition
 from cratepy.model.types import BIGINT, INTEGER, TEXT, DataType, Field, object_of
 from tests.cluster.states import THREE, created, definition
 
@@ -197,3 +202,30 @@ def test_cluster_settings_are_set_and_reset() -> None:
     assert (state.settings_transient, state.settings_persistent) == ({"a.b": 1}, {"a.b": 2})
     state = apply(state, SetClusterSettings(settings={"a.b": None}))
     assert (state.settings_transient, state.settings_persistent) == ({}, {})
+
+
+def test_indexes_take_their_oids_from_the_counter_of_columns() -> None:
+    index = IndexDefinition(oid=0, name="ft", columns=("a",))
+    made = apply(THREE, CreateTable(definition=msgspec.structs.replace(definition(), indexes=(index,))))
+    (table,) = made.tables.values()
+    columns = [column.oid for column in table.definition.columns]
+    assert table.definition.indexes[0].oid == max(columns) + 1
+    assert table.definition.next_column_oid == max(columns) + 2
+    more = AddColumns(
+        table_uuid=table.definition.uuid, indexes=(index, IndexDefinition(oid=0, name="b", columns=("a",)))
+    )
+    (table,) = apply(made, more).tables.values()
+    assert [(i.name, i.oid) for i in table.definition.indexes] == [("ft", max(columns) + 1), ("b", max(columns) + 2)]
+
+
+def test_an_analyzer_made_again_replaces_the_old_one_and_tables_keep_theirs() -> None:
+    first, second = AnalyzerDefinition(name="mine"), AnalyzerDefinition(name="mine", tokenizer="whitespace")
+    state = apply(THREE, CreateAnalyzer(first))
+    state = apply(state, CreateTable(definition=msgspec.structs.replace(definition(), analyzers=(first,))))
+    state = apply(state, CreateAnalyzer(second))
+    assert state.analyzers == {"mine": second}
+    (table,) = state.tables.values()
+    assert table.definition.analyzers == (first,)
+    assert apply(state, DropAnalyzer("mine")).analyzers == {}
+    with pytest.raises(AnalyzerUnknown, match="Analyzer 'other' unknown"):
+        apply(state, DropAnalyzer("other"))
