@@ -147,6 +147,15 @@ COMPACT_INLINE_BYTES_MAX: Final = 128 * KIB
 EXCHANGE_FILE_BYTES_MAX: Final = 64 * 1024 * MIB
 #: A fragment that can touch at most this many rows is run in one go on a worker thread instead of as a stream.
 SMALL_FRAGMENT_ROWS_MAX: Final = 131_072
+
+#: ORDER BY _score LIMIT k takes the best k from the text index up to this k (rows a shard); above, all that match are sorted.
+BEST_ROWS_MAX: Final = 10_000
+#: A filter is looked up in an exact index only in shards of so many rows; smaller ones are scanned in less time.
+INDEXED_SCAN_ROWS_MIN: Final = 4_096
+#: Values of an IN list that an exact index is asked for.
+INDEXED_TERMS_MAX: Final = 1_024
+#: Longer values are not in an exact index (tantivy's bound of a term, bytes, with some room).
+INDEXED_TERM_BYTES_MAX: Final = 65_000
 #: How long word of a failure or a cancellation may take to another node before it is given up.
 JOB_MESSAGE_TIMEOUT_S: Final = 5.0
 #: How long CREATE TABLE waits for its primaries before it answers anyway.
@@ -222,8 +231,21 @@ SHARD_BUFFER_BYTES_MIN: Final = 1 * MIB
 COLUMN_CACHE_BYTES_MAX: Final = 512 * MIB
 #: Neighbouring segments of like size that are merged into one.
 MERGE_SEGMENTS: Final = 8
-#: A segment of this many rows is not merged with others any more (rewriting it would take too long on a worker thread).
-MERGE_ROWS_MAX: Final = 4_000_000
+#: Live bytes and rows of a merge's result; a segment near them is rewritten only for its dead rows. Lucene: 5 GB.
+MERGE_BYTES_MAX: Final = 5 * 1024 * MIB
+MERGE_ROWS_MAX: Final = 16_000_000
+#: Segments up to this size are of the lowest level: joining them costs less than keeping them. Lucene's floor.
+MERGE_FLOOR_BYTES: Final = 2 * MIB
+#: Setting ``merge.scheduler.max_thread_count``: merges of one shard at a time; and merges of a node.
+MERGE_THREADS_MAX: Final = 2
+#: Merges of more bytes than this run one at a time on a node, so that small ones never wait for them.
+MERGE_SMALL_BYTES_MAX: Final = 64 * MIB
+#: Bytes a second that big merges of a node write, together.
+MERGE_BYTES_PER_S: Final = 40 * MIB
+#: Segments of a shard above which a refresh joins small ones itself.
+SEGMENTS_MAX: Final = 64
+#: How long maintenance waits after a full disk before it tries again by itself.
+MAINTENANCE_RETRY_S: Final = 5.0
 #: Callers waiting for one group commit of a node.
 DURABILITY_WAITERS_MAX: Final = 65_536
 

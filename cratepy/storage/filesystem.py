@@ -4,8 +4,9 @@ In: paths, bytes. Out: bytes, maps, ``OSError``. Everything that must survive a 
 :class:`FileSystem`, so that a simulated disk can be put below (tests) and the order *write, sync file, rename, sync
 directory* can be checked at each step. A file here is append-only, as all of storage is; only a torn tail is cut off.
 
-An error of ``write`` or ``sync`` is final: the kernel may have dropped the dirty pages, so a second ``sync`` that
-succeeds proves nothing (PostgreSQL's "fsyncgate"). Callers fail the shard and never retry.
+An error of ``sync`` is final: the kernel may have dropped the dirty pages, so a second ``sync`` that succeeds proves
+nothing (PostgreSQL's "fsyncgate"). Callers fail the shard and never retry. An error of ``write`` is, too, unless it says
+that there is no space (:func:`is_disk_full`): then nothing that was promised is touched.
 """
 
 from __future__ import annotations
@@ -24,6 +25,18 @@ _CANNOT_RESERVE: Final = frozenset(
 )
 
 
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class SyncFailed(OSError):
+    """What ``sync`` and ``sync_directory`` raise, whatever the reason: no space, too, is final there."""
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether a write found no space, so that it may be tried again later."""
+    return error.errno in _FULL and not isinstance(error, SyncFailed)
+
+
 class AppendFile(Protocol):
     """A file open for appending. Not thread-safe, except that ``sync`` may run beside ``write``."""
 
@@ -31,7 +44,7 @@ class AppendFile(Protocol):
         """Append all of it, to the cache of the operating system only."""
 
     def sync(self) -> None:
-        """Make everything written before the call durable."""
+        """Make everything written before the call durable. Raises SyncFailed."""
 
     def reserve(self, size: int) -> None:
         """Make the file ``size`` bytes long, zeros after what was written, which goes on where it was.
@@ -69,7 +82,8 @@ class FileSystem(Protocol):
     def make_directory(self, path: Path) -> None:
         """Make it, and its missing parents; each parent that got a new name is synced."""
 
-    def sync_directory(self, path: Path) -> None: ...
+    def sync_directory(self, path: Path) -> None:
+        """Raises SyncFailed."""
 
     def rename(self, source: Path, target: Path) -> None: ...
 
@@ -101,7 +115,10 @@ class _RealFile:
             rest = rest[written:]
 
     def sync(self) -> None:
-        os.fdatasync(self._descriptor)
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise SyncFailed(error.errno, error.strerror) from error
 
     def reserve(self, size: int) -> None:
         try:
@@ -159,6 +176,8 @@ class RealFileSystem:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            raise SyncFailed(error.errno, error.strerror, str(path)) from error
         finally:
             os.close(descriptor)
 

@@ -6,11 +6,12 @@ decides when, and what readers see; this room knows how.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pyroaring import BitMap
 
 from cratepy.storage.blocks import Layout
@@ -49,10 +50,18 @@ def write_buffer(
     return open_segment(files, directory, entry)
 
 
-def write_merged(files: FileSystem, directory: Path, plan: MergePlan, *, number: int, layout: Layout) -> Segment:
-    """The live rows of the plan's segments as one open segment, not durable yet."""
+def write_merged(
+    files: FileSystem,
+    directory: Path,
+    plan: MergePlan,
+    *,
+    number: int,
+    layout: Layout,
+    paced: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]],
+) -> Segment:
+    """The live rows of the plan's segments as one open segment, not durable yet. ``paced`` slows the batches down."""
     schema = merged_schema(plan, layout)
-    batches = merged_batches(plan, schema)
+    batches = paced(merged_batches(plan, schema))
     entry = write_segment(files, directory, number=number, schema=schema, batches=batches, hashes=merged_hashes(plan))
     return open_segment(files, directory, entry)
 

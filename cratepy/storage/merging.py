@@ -2,9 +2,8 @@
 
 In: the live segments, oldest rows first. Out: which neighbours to rewrite (a pure decision), and their live rows as the
 batches of a new segment. Only neighbours are joined, so rows stay in the order they were written. Source of the policy:
-Lucene's LogByteSizeMergePolicy (levels by logarithm of size), which keeps order for the same reason.
-
-Not yet: merging beside other work with a budget; a segment above ``MERGE_ROWS_MAX`` is only rewritten when mostly dead.
+Lucene's LogByteSizeMergePolicy (levels by logarithm of size), which keeps order for the same reason. Sizes count live bytes, so
+dead rows make a segment smaller and its next merge cheaper. Who runs merges, and when: :mod:`merger`.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from cratepy.storage.blocks import Layout, conformed
 from cratepy.storage.columns import live_rows
 from cratepy.storage.segment import Segment
 
-#: Segments up to this many rows are all of the lowest level.
-_LOWEST_LEVEL_ROWS: Final = 1_024
-#: A segment that is dead by half is rewritten alone.
-_DEAD_FRACTION_MAX: Final = 0.5
+#: A segment that is dead by more than this is rewritten alone: what is written is at most twice what it frees.
+_DEAD_FRACTION_MAX: Final = 1 / 3
+#: ``only_expunge_deletes`` leaves segments with fewer dead rows alone.
+_EXPUNGED_FRACTION_MIN: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +48,98 @@ class LiveSegment:
         return self.deletes is not None and row in self.deletes
 
 
-def choose_merge(sizes: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
-    """The range [first, end) to rewrite as one segment, or None. ``sizes``: (rows, deleted) per segment in order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentSize:
+    """A segment as the policy sees it. ``is_busy``: a merge works on it already."""
 
-    Lowest levels first: at least ``MERGE_SEGMENTS`` neighbours of at most that level, the biggest of them no more than
-    half of the result. So a row's segment at least doubles whenever it is rewritten, except at the lowest level, where
-    rewriting is cheaper than keeping. A range of one is a segment with too many dead rows.
+    rows: int
+    deleted: int
+    size_bytes: int
+    is_busy: bool = False
+
+    @property
+    def live_rows(self) -> int:
+        return self.rows - self.deleted
+
+    @property
+    def live_bytes(self) -> int:
+        return self.size_bytes * self.live_rows // self.rows
+
+
+def choose_merge(segments: Sequence[SegmentSize], *, bytes_max: int = limits.MERGE_BYTES_MAX) -> tuple[int, int] | None:
+    """The range [first, end) to rewrite as one segment of at most ``bytes_max``, or None. In order, oldest first.
+
+    Dead segments first (they cost nothing), then those that are mostly dead, alone. Then lowest levels first: at least
+    ``MERGE_SEGMENTS`` neighbours of at most that level, the biggest of them no more than half of the result. So a row's
+    segment at least doubles whenever it is rewritten, except at the lowest level, where rewriting is cheaper than keeping.
     """
-    for index, (rows, deleted) in enumerate(sizes):
-        if deleted > rows * _DEAD_FRACTION_MAX and (deleted == rows or deleted > _LOWEST_LEVEL_ROWS):
+    idle = [index for index, segment in enumerate(segments) if not segment.is_busy]
+    for index in idle:
+        if segments[index].live_rows == 0:
             return index, index + 1
-    levels = [_level(rows - deleted) for rows, deleted in sizes]
-    live = [rows - deleted for rows, deleted in sizes]
-    for level in sorted(set(levels)):
+    for index in idle:
+        segment = segments[index]
+        is_worth = segment.size_bytes > limits.MERGE_FLOOR_BYTES and segment.live_bytes <= bytes_max
+        if is_worth and segment.deleted > segment.rows * _DEAD_FRACTION_MAX:
+            return index, index + 1
+    levels = [_level(segment.live_bytes) for segment in segments]
+    for level in sorted({levels[index] for index in idle}):
         first = 0
-        while first < len(sizes):
-            end, total = first, 0
-            while end < len(sizes) and levels[end] <= level and total + live[end] <= limits.MERGE_ROWS_MAX:
-                total += live[end]
-                end += 1
-            is_worth = level == 0 or total >= 2 * max(live[first:end], default=0)
+        while first < len(segments):
+            end = _joinable(segments, levels, first, level, bytes_max)
+            sizes = [segment.live_bytes for segment in segments[first:end]]
+            is_worth = level == 0 or sum(sizes) >= 2 * max(sizes, default=0)
             if end - first >= limits.MERGE_SEGMENTS and is_worth:
                 return first, end
             first = max(end, first + 1)
     return None
 
 
-def _level(rows: int) -> int:
-    level, size = 0, _LOWEST_LEVEL_ROWS
-    while rows > size:
+def _joinable(segments: Sequence[SegmentSize], levels: Sequence[int], first: int, level: int, bytes_max: int) -> int:
+    """The end of the neighbours from ``first`` on that may become one segment."""
+    end = first
+    size_bytes = rows = 0
+    while end < len(segments) and levels[end] <= level and not segments[end].is_busy:
+        size_bytes += segments[end].live_bytes
+        rows += segments[end].live_rows
+        if size_bytes > bytes_max or rows > limits.MERGE_ROWS_MAX:
+            break
+        end += 1
+    return end
+
+
+def _level(live_bytes: int) -> int:
+    level, size = 0, limits.MERGE_FLOOR_BYTES
+    while live_bytes > size:
         level += 1
         size *= limits.MERGE_SEGMENTS
     return level
+
+
+def choose_expunge(segments: Sequence[SegmentSize]) -> list[tuple[int, int]]:
+    """``OPTIMIZE … only_expunge_deletes``: each segment with more than a tenth dead, alone (Lucene's limit)."""
+    return [
+        (index, index + 1)
+        for index, segment in enumerate(segments)
+        if segment.deleted > segment.rows * _EXPUNGED_FRACTION_MIN
+    ]
+
+
+def choose_optimize(segments: Sequence[SegmentSize], segments_max: int) -> list[tuple[int, int]]:
+    """``OPTIMIZE … max_num_segments``: ranges to rewrite so that so many are left, joining the smallest neighbours.
+
+    If a single one is to be left, it is to be without dead rows, too.
+    """
+    groups = [[index, index + 1, segment.live_bytes] for index, segment in enumerate(segments)]
+    while len(groups) > max(segments_max, 1):
+        at = min(range(len(groups) - 1), key=lambda index: groups[index][2] + groups[index + 1][2])
+        groups[at : at + 2] = [[groups[at][0], groups[at + 1][1], groups[at][2] + groups[at + 1][2]]]
+    is_to_be_clean = segments_max <= 1
+    return [
+        (first, end)
+        for first, end, _ in groups
+        if end - first > 1 or (is_to_be_clean and segments[first].deleted) or segments[first].live_rows == 0
+    ]
 
 
 @dataclass(frozen=True, slots=True)

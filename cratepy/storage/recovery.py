@@ -8,7 +8,7 @@ the tail of the last translog, which was never acknowledged, is cut.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -50,13 +50,17 @@ def deletes_generation(name: str) -> int:
     return int(name.removeprefix(segments.DELETES_PREFIX))
 
 
-def remove_orphans(files: FileSystem, directory: Path, manifest: Manifest) -> None:
-    """Remove files and segments that no manifest names: a crash left them, or they were merged away."""
+def remove_orphans(files: FileSystem, directory: Path, manifest: Manifest, *, spared: Iterable[int] = ()) -> None:
+    """Remove files and segments that no manifest names: a crash left them, or they were merged away.
+
+    ``spared``: segments that are being written just now.
+    """
+    kept_names = {segments.segment_name(number) for number in spared}
     live = {segments.segment_name(entry.number): entry for entry in manifest.segments}
     for name in files.names(directory):
         path = directory / name
         if name.startswith(segments.PREFIX):
-            if name not in live:
+            if name not in live and name not in kept_names:
                 files.remove_tree(path)
         elif name.startswith(translogs.PREFIX):
             if translog_generation(name) < manifest.translog_generation:

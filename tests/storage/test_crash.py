@@ -69,6 +69,8 @@ def work(shard: Shard, history: History, chance: random.Random, steps: int, coun
             history.acknowledge()
         elif action < 0.93:
             shard.refresh()
+            while shard.merge():
+                pass
         else:
             shard.flush()
             history.acknowledge()

@@ -136,6 +136,7 @@ def test_a_flush_drops_the_translog_and_a_reopened_shard_needs_it_not(tmp_path: 
         shard.write(insert({f"k{i}": (i, "x" * 100)}))
         shard.refresh()
     shard.write(delete("k3"))
+    shard.optimize()
     shard.flush()
     stats = shard.stats()
     assert stats.translog_operations == 0

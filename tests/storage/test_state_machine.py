@@ -7,10 +7,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from cratepy import limits
 from cratepy.storage.operations import WriteBatch
 from tests.storage.shards import open_shard, rows, scanned
 
@@ -29,12 +31,15 @@ class ShardMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="cratepy-test-"))
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(limits, "MERGE_SEGMENTS", 2)
         self.shard = open_shard(self.directory / "s")
         self.now: dict[str, Row] = {}
         self.visible: dict[str, Row] = {}
         self.next_seq_no = 0
 
     def teardown(self) -> None:
+        self.patch.undo()
         self.shard.close()
         shutil.rmtree(self.directory)
 
@@ -103,6 +108,23 @@ class ShardMachine(RuleBasedStateMachine):
     def refresh(self) -> None:
         self.shard.refresh()
         self.visible = dict(self.now)
+
+    @rule(writes=st.lists(st.tuples(IDS, VALUES), max_size=4), is_refreshed=st.booleans())
+    def optimize(self, writes: list[tuple[str, tuple[int | None, str | None]]], is_refreshed: bool) -> None:
+        """Rows are written, and refreshed, while the new segment is."""
+        self.shard.refresh()
+        self.visible = dict(self.now)
+
+        def meanwhile(_: int) -> None:
+            if writes:
+                key, value = writes.pop()
+                self.shard.write(WriteBatch(kind="index", ids=[key], rows=rows([value]), primary_term=1))
+                self._accept(key, value)
+                if is_refreshed:
+                    self.refresh()
+
+        while self.shard.merge(pause=meanwhile):
+            pass
 
     @rule()
     def flush(self) -> None:

@@ -1,0 +1,166 @@
+"""Writes to a shard copy: decide, log, buffer. The latency of an insert is made here.
+
+In: write batches, or the operations of the translog at opening. Out: rows in the log's cache and in the write buffer,
+found by ``get``; the position that makes the answer durable. Nothing is buffered that was not logged: a full disk
+refuses the batch as if it had never come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import pyarrow as pa
+
+from cratepy import limits
+from cratepy.errors import BadRequest, ShardFailed, StaleRouting
+from cratepy.storage.core import ShardCore
+from cratepy.storage.decisions import Decision, decide, decide_all_new
+from cratepy.storage.filesystem import is_disk_full
+from cratepy.storage.lookup import find_row, find_rows
+from cratepy.storage.merging import LiveSegment
+from cratepy.storage.operations import WriteBatch, WriteResult
+from cratepy.storage.plain_rows import PlainRow
+from cratepy.storage.records import RecordHeader
+
+#: A batch whose rows are bigger is written in two, so that a record stays below its limit.
+_SPLIT_BYTES: Final = limits.TRANSLOG_RECORD_BYTES_MAX // 2
+
+
+class ShardWriter:
+    """See the module. ``write`` is safe on all threads."""
+
+    def __init__(self, core: ShardCore) -> None:
+        self._core = core
+
+    def write(self, batch: WriteBatch) -> WriteResult:
+        """Decide, log and buffer a batch. Raises ShardFailed, StaleRouting, DiskFull."""
+        if (
+            isinstance(batch.rows, pa.RecordBatch)
+            and batch.rows.get_total_buffer_size() > _SPLIT_BYTES
+            and batch.rows.nbytes > _SPLIT_BYTES
+        ):
+            return self._write_in_two(batch)
+        core = self._core
+        with core.write_lock:
+            core.raise_if_unusable()
+            if batch.primary_term < core.primary_term:
+                raise StaleRouting(f"primary term {batch.primary_term} is over: {core} is at {core.primary_term}")
+            core.primary_term = batch.primary_term
+            first_seq_no = core.max_seq_no + 1
+            decision = self._decide(batch, first_seq_no)
+            position = self._accept(batch, decision, first_seq_no)
+        return WriteResult(position, decision.failures, first_seq_no, decision.versions)
+
+    def _decide(self, batch: WriteBatch, first_seq_no: int) -> Decision:
+        ids = batch.ids
+        if len(ids) == 1:
+            place = find_row(self._core.state, ids[0])
+            places = {} if place is None else {ids[0]: place}
+            is_plain = place is None
+        else:
+            places = find_rows(self._core.state, ids)
+            is_plain = not places and len(set(ids)) == len(ids)
+        if is_plain and batch.expected is None and batch.kind != "delete":
+            return decide_all_new(len(ids))
+        return decide(batch, places, first_seq_no)
+
+    def _accept(self, batch: WriteBatch, decision: Decision, first_seq_no: int) -> int:
+        """Append the accepted rows to translog and buffer; returns the position that makes the answer true."""
+        core = self._core
+        ids, rows, versions = batch.ids, batch.rows, decision.versions
+        if decision.accepted is not None:
+            if not decision.accepted:
+                # A refusal may rest on a row that is not durable yet, so its answer waits for that, too.
+                return core.log.position
+            ids = [ids[row] for row in decision.accepted]
+            versions = [versions[row] for row in decision.accepted]
+            assert not isinstance(rows, PlainRow), "a single row is accepted or refused as a whole"
+            rows = None if rows is None else rows.take(pa.array(decision.accepted, pa.int32()))
+        term = batch.primary_term
+        try:
+            size = core.log.append(ids, rows, first_seq_no=first_seq_no, primary_term=term, versions=versions)
+        except OSError as error:
+            if is_disk_full(error):
+                raise core.refused(error) from error
+            core.fail(error)
+            raise ShardFailed(str(core.failure)) from error
+        self._apply(decision, ids, rows, first_seq_no, term, versions, size)
+        return core.log.position
+
+    def _apply(
+        self,
+        decision: Decision,
+        ids: Sequence[str],
+        rows: pa.RecordBatch | PlainRow | None,
+        first_seq_no: int,
+        primary_term: int,
+        versions: Sequence[int],
+        payload_bytes: int,
+    ) -> None:
+        """Do what was decided and logged to the buffer; ``ids``, ``rows`` and ``versions`` are the accepted ones."""
+        active = self._core.state.active
+        first_row = active.row_count
+        for holder, row in decision.replaced:
+            if holder is active:
+                active.dead.add(row)
+            elif isinstance(holder, LiveSegment):
+                active.segment_deletes.setdefault(holder.segment.number, []).append(row)
+            else:
+                active.frozen_deletes.append(row)
+        if rows is None:
+            for deleted in ids:
+                active.delete(deleted)
+        else:
+            active.add(
+                ids,
+                rows,
+                first_seq_no=first_seq_no,
+                primary_term=primary_term,
+                versions=versions,
+                payload_bytes=payload_bytes,
+            )
+            active.dead.update(first_row + ordinal for ordinal in decision.replaced_in_batch)
+        self._core.max_seq_no = first_seq_no + len(ids) - 1
+
+    def _write_in_two(self, batch: WriteBatch) -> WriteResult:
+        assert isinstance(batch.rows, pa.RecordBatch)
+        middle = len(batch.ids) // 2
+        if middle == 0:
+            raise BadRequest(f"a row of {batch.rows.nbytes} bytes is above {_SPLIT_BYTES}")
+        parts = [
+            self.write(
+                WriteBatch(
+                    kind=batch.kind,
+                    ids=batch.ids[first:end],
+                    rows=batch.rows.slice(first, end - first),
+                    primary_term=batch.primary_term,
+                    expected=None if batch.expected is None else batch.expected[first:end],
+                )
+            )
+            for first, end in ((0, middle), (middle, len(batch.ids)))
+        ]
+        failures = [*parts[0].failures, *((middle + row, why) for row, why in parts[1].failures)]
+        versions = [*parts[0].versions, *parts[1].versions]
+        return WriteResult(parts[1].position, failures, parts[0].first_seq_no, versions)
+
+    # --- replay ------------------------------------------------------------------------------------------------------
+
+    def write_again(self, header: RecordHeader, rows: pa.RecordBatch | PlainRow | None, payload_bytes: int) -> None:
+        """Do an operation of the translog. It was decided once, so each row simply replaces what its id has."""
+        core = self._core
+        if header.first_seq_no <= core.max_seq_no:
+            raise ShardFailed(f"{core.directory}: the translog repeats sequence number {header.first_seq_no}")
+        core.primary_term = max(core.primary_term, header.primary_term)
+        if header.versions == 1 and rows is not None:
+            # First versions only: no id existed, so there is nothing to look up.
+            decision = decide_all_new(len(header.ids))
+        else:
+            places = find_rows(core.state, header.ids)
+            again = WriteBatch(
+                kind="delete" if rows is None else "index", ids=header.ids, rows=rows, primary_term=header.primary_term
+            )
+            decision = decide(again, places, header.first_seq_no)
+            assert not decision.failures, "an operation of the translog is always possible"
+        versions = [header.versions] * len(header.ids) if isinstance(header.versions, int) else header.versions
+        self._apply(decision, header.ids, rows, header.first_seq_no, header.primary_term, versions, payload_bytes)
