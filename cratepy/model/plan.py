@@ -25,7 +25,7 @@ from cratepy.model.expressions import Expression
 from cratepy.model.names import RelationName
 from cratepy.model.relations import Item, OutputColumn, Relation
 from cratepy.model.schema import CatalogFacts, SettingValue
-from cratepy.model.types import DataType
+from cratepy.model.types import DataType, Field
 
 
 class Gather(msgspec.Struct, frozen=True, tag_field="$", tag="gather"):
@@ -164,6 +164,9 @@ class InsertPlan(msgspec.Struct, frozen=True, tag_field="$", tag="insert", kw_on
     generated: tuple[Item, ...] = ()
     #: CHECK constraints, same columns; ``name`` is the constraint's.
     checks: tuple[Item, ...] = ()
+    #: Targets that a dynamic table does not have yet (or of which it has only seen ``[]``), and the types of their values;
+    #: undefined if they must tell. In DO UPDATE the i-th of them is Column ``-(NEW_COLUMN_IDS + i)``.
+    new_columns: tuple[Field, ...] = ()
 
 
 class UpdatePlan(msgspec.Struct, frozen=True, tag_field="$", tag="update", kw_only=True):

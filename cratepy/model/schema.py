@@ -113,6 +113,25 @@ def primary_key_name(definition: TableDefinition) -> str:
     return definition.primary_key_name or f"{definition.name.name}_pkey"
 
 
+#: Analyzers that make one token of the whole text.
+WHOLE_TEXT_ANALYZERS: Final = frozenset({"keyword", "plain"})
+
+
+def exact_indexes(definition: TableDefinition) -> tuple[tuple[str, str], ...]:
+    """(column source, index source) of the text columns that have an index of their whole values."""
+    found = {
+        f"c{column.oid}": f"c{column.oid}"
+        for column in definition.columns
+        if column.index == "fulltext" and column.analyzer in WHOLE_TEXT_ANALYZERS and column.type == TEXT
+    }
+    for index in definition.indexes:
+        column = definition.column(index.columns[0]) if len(index.columns) == 1 else None
+        is_whole = index.method == "plain" or index.analyzer in WHOLE_TEXT_ANALYZERS
+        if column is not None and is_whole and column.type == TEXT:
+            found.setdefault(f"c{column.oid}", f"c{index.oid}")
+    return tuple(found.items())
+
+
 class CatalogFacts(msgspec.Struct, frozen=True):
     """The relations of a cluster state, for functions that turn oids into names and definitions."""
 
@@ -135,3 +154,6 @@ SYSTEM_COLUMNS: Final[dict[str, DataType]] = {
 
 #: Column ids of system columns in the expressions of a write, where a table column's id is its oid. Far above any oid.
 SYSTEM_COLUMN_IDS: Final[dict[str, int]] = {name: (1 << 30) + i for i, name in enumerate(SYSTEM_COLUMNS)}
+
+#: Column ids of the columns that an INSERT adds to a dynamic table: they have no oid yet.
+NEW_COLUMN_IDS: Final = 1 << 29

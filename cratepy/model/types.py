@@ -191,6 +191,13 @@ def array_of(element: DataType) -> DataType:
     return DataType("array", element=element)
 
 
+def is_open(data_type: DataType) -> bool:
+    """Whether no value has told yet what it, or what its elements are (a column that only ever was ``[]``)."""
+    while data_type.element is not None:
+        data_type = data_type.element
+    return data_type.kind == "undefined"
+
+
 def numeric(precision: int, scale: int = 0) -> DataType:
     return DataType("numeric", precision=precision, scale=scale)
 

@@ -20,14 +20,14 @@ from cratepy.errors import BadRequest, CrateError
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.writes.expressions import evaluate, is_deterministic
 from cratepy.execution.writes.layout import TableLayout
-from cratepy.execution.writes.objects import fit_objects, holds_objects
+from cratepy.execution.writes.objects import fit_objects, guess_type, holds_objects
 from cratepy.execution.writes.rows import RowBlock, check_columns, compare_generated, json_texts, run_checks
 from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values, values_of
 from cratepy.model.arrow import from_arrow
-from cratepy.model.expressions import Cast, Expression, Literal, Parameter, SubqueryValue
+from cratepy.model.expressions import Cast, Column, Expression, Literal, Parameter, SubqueryValue
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import Item
-from cratepy.model.types import DataType
+from cratepy.model.types import DataType, is_open
 
 _PART: Final = re.compile(r"\['((?:[^']|'')*)'\]|\[(-?\d+)\]")
 
@@ -51,9 +51,10 @@ class Target:
 
 def target_of(name: str, layout: TableLayout) -> Target:
     """``o['a'][1]`` → column ``o``, path ``a``, 1. A column whose own name has brackets is meant first."""
-    if name in layout.position_by_name or "[" not in name:
+    found = _PART.search(name)
+    if name in layout.position_by_name or found is None:
         return Target(name, ())
-    start = name.index("[")
+    start = found.start()
     path = tuple(int(index) if index else key.replace("''", "'") for key, index in _PART.findall(name[start:]))
     return Target(name[:start], path)
 
@@ -68,7 +69,7 @@ def changed_rows(
     proposed: Mapping[int, pa.Array] | None = None,
     assigned: Sequence[pa.Array] | None = None,
 ) -> tuple[RowBlock, dict[str, DataType]]:
-    """The new rows, and per object column that must grow its new type.
+    """The new rows, and the new type per column that must be added or grow first (then the rows are not complete).
 
     ``proposed`` are columns of ``excluded``. ``assigned`` are the assignments' values if the caller has them already.
     """
@@ -76,24 +77,27 @@ def changed_rows(
     columns = dict(image)
     if proposed is not None:
         columns.update({-oid: array for oid, array in proposed.items()})
-    values = assigned
+    values: Sequence[pa.Array | list[Any]] | None = assigned
     if values is None:
         values = _new_values(changes.assignments, columns, count, engine, context, block.errors)
     grown: dict[str, DataType] = {}
     parts: dict[str, list[tuple[tuple[str | int, ...], list[Any]]]] = {}
     for item, array in zip(changes.assignments, values, strict=True):
         target = target_of(item.name, layout)
-        column = layout.column(target.column)
-        if target.path:
-            new_values = from_arrow(array, item.expression.type)
+        column = layout.find(target.column)
+        if target.path or column is None or is_open(column.type) or holds_objects(column.type):
+            new_values = _plain(array, item.expression, layout)
             parts.setdefault(target.column, []).append((target.path, new_values))
-        elif holds_objects(column.type):
-            parts[target.column] = [((), from_arrow(array, item.expression.type))]
+        elif item.expression.type.kind == "undefined":
+            plain = _plain(array, item.expression, layout)
+            block.columns[column.oid] = column_of_raw_values(plain, column.type, block.errors)
         else:
             block.columns[column.oid] = at_rest(array, column.type)
     for name, sets in parts.items():
         _set_parts(block, name, sets, grown)
     given = {item.name for item in changes.assignments}
+    if grown:
+        return block, grown
     for item, array in zip(
         changes.generated,
         evaluate(engine, changes.generated, block.columns, count, context, block.errors),
@@ -116,19 +120,45 @@ def _new_values(
     engine: Engine,
     context: StatementContext,
     errors: dict[int, CrateError],
-) -> list[pa.Array]:
-    """One array per assignment. Constants never enter the engine."""
-    computed = tuple(item for item in items if not is_constant(item.expression))
+) -> list[pa.Array | list[Any]]:
+    """One array per assignment, or values if it has no type. Constants and columns never enter the engine."""
+    computed = tuple(item for item in items if not _is_direct(item.expression))
     arrays = iter(evaluate(engine, computed, columns, count, context, errors))
     constants = iter(values_of([i.expression for i in items if is_constant(i.expression)], context))
-    result = []
+    result: list[pa.Array | list[Any]] = []
     for item in items:
-        if is_constant(item.expression):
-            one = column_of_values([next(constants)], item.expression.type)
+        expression = item.expression
+        if is_constant(expression):
+            value = next(constants)
+            if expression.type.kind == "undefined":
+                result.append([value] * count)
+                continue
+            one = column_of_values([value], expression.type)
             result.append(one if count == 1 else one.take(pa.array([0] * count)))
+        elif _is_direct(expression):
+            assert isinstance(expression, Column)
+            array = columns.get(expression.id)
+            result.append([None] * count if array is None else array)
         else:
             result.append(next(arrays))
     return result
+
+
+def _is_direct(expression: Expression) -> bool:
+    """Whether the engine has nothing to do: constants, and columns of no type yet (``excluded.new``)."""
+    return is_constant(expression) or (isinstance(expression, Column) and is_open(expression.type))
+
+
+def _plain(array: pa.Array | list[Any], expression: Expression, layout: TableLayout) -> list[Any]:
+    """An assignment's values as SQL values."""
+    if isinstance(array, list):
+        return array
+    data_type = expression.type
+    if is_open(data_type) and isinstance(expression, Column):
+        # What was proposed for a column that had no type when the statement was planned; it has one now.
+        column = layout.find(expression.name)
+        data_type = data_type if column is None else column.type
+    return from_arrow(array, data_type) if array.type != pa.null() else [None] * len(array)
 
 
 def is_constant(expression: Expression) -> bool:
@@ -144,15 +174,24 @@ def _set_parts(
     sets: list[tuple[tuple[str | int, ...], list[Any]]],
     grown: dict[str, DataType],
 ) -> None:
-    column = block.layout.column(name)
-    stored = block.columns.get(column.oid)
-    values: list[Any] = [None] * block.count if stored is None else from_arrow(stored, column.type)
+    column = block.layout.find(name)
+    stored = None if column is None else block.columns.get(column.oid)
+    values: list[Any] = [None] * block.count
+    if column is not None and stored is not None:
+        values = from_arrow(stored, column.type)
     for path, new_values in sets:
         for row, new_value in enumerate(new_values):
             try:
                 values[row] = _with_part(values[row], path, new_value)
             except CrateError as error:
                 block.errors.setdefault(row, error)
+    if column is None or is_open(column.type):
+        found = guess_type(values, name=name, errors=block.errors)
+        if found.kind != "undefined" and (column is None or not is_open(found)):
+            grown[name] = found
+        elif column is not None:
+            block.columns[column.oid] = column_of_raw_values(values, column.type, block.errors)
+        return
     if not holds_objects(column.type):
         block.columns[column.oid] = column_of_raw_values(values, column.type, block.errors)
         return

@@ -8,7 +8,7 @@ do with a row that failed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -19,12 +19,12 @@ import trio
 from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.cluster.service import ClusterService
-from cratepy.errors import CrateError, DuplicateKey, VersionConflict
+from cratepy.errors import ColumnUnknown, CrateError, DuplicateKey, InvalidColumnName, VersionConflict
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.writes.assignments import Changes
 from cratepy.execution.writes.growth import definition_of, grow
 from cratepy.execution.writes.layout import Layouts, TableLayout
-from cratepy.execution.writes.objects import fit_objects, holds_objects
+from cratepy.execution.writes.objects import fit_objects, guess_type, holds_objects
 from cratepy.execution.writes.returning import WrittenRows
 from cratepy.execution.writes.router import RowWrites, WriteRouter
 from cratepy.execution.writes.rows import RowBlock, Rules, complete, json_texts
@@ -34,10 +34,12 @@ from cratepy.execution.writes.values import (
     column_of_raw_values,
     column_of_values,
 )
-from cratepy.model.arrow import from_arrow
+from cratepy.model.arrow import from_arrow, stored_type
+from cratepy.model.names import check_column_name
 from cratepy.model.plan import InsertPlan, StatementContext
 from cratepy.model.routing import IdMaker
-from cratepy.model.types import DataType
+from cratepy.model.schema import NEW_COLUMN_IDS, SYSTEM_COLUMNS
+from cratepy.model.types import UNDEFINED, DataType, Field, is_open
 
 DUPLICATE_WORDS = "A document with the same primary key exists already"
 
@@ -55,6 +57,8 @@ class InsertRules:
     #: None: a duplicate is an error. An empty tuple of assignments: it is skipped. ``overwrites``: it is replaced.
     conflict: Changes | None
     overwrites: bool = False
+    #: Targets that may be new columns, and the types of their values; see InsertPlan.
+    new_columns: tuple[Field, ...] = ()
 
 
 @dataclass(slots=True)
@@ -80,6 +84,7 @@ def rules_of(plan: InsertPlan, *, targets: tuple[str, ...] | None = None, overwr
         Rules(plan.targets if targets is None else targets, plan.defaults, plan.generated, plan.checks),
         None if conflict is None else Changes(conflict.assignments, plan.generated, plan.checks),
         overwrites,
+        plan.new_columns,
     )
 
 
@@ -124,9 +129,13 @@ class BlockWriter:
         definition = definition_of(self._cluster, rules.table_uuid, rules.table)
         for _ in range(limits.DYNAMIC_ROUNDS_MAX):
             layout = self._layouts.of(definition)
-            unnamed = {layout.column(name).oid: frozenset(rows) for name, rows in (absent or {}).items()}
+            unnamed = {
+                layout.column(name).oid: frozenset(rows)
+                for name, rows in (absent or {}).items()
+                if name in layout.position_by_name
+            }
             block = RowBlock(layout, count, {}, dict(errors or {}), unnamed)
-            fill = partial(self._fill, block, rules.rules, columns, context, is_raw=is_raw)
+            fill = partial(self._fill, block, rules, columns, context, is_raw=is_raw)
             if count <= limits.WRITE_INLINE_ROWS:
                 grown = fill()
             else:
@@ -139,16 +148,17 @@ class BlockWriter:
     def _fill(
         self,
         block: RowBlock,
-        rules: Rules,
+        rules: InsertRules,
         columns: Sequence[TargetValues],
         context: StatementContext,
         *,
         is_raw: bool,
     ) -> dict[str, DataType]:
-        """Complete the block; or, if object columns must grow first, give their types back."""
-        grown = _add_targets(block, rules.targets, columns, is_raw=is_raw)
+        """Complete the block; or, if columns must be added or grow first, give their types back."""
+        grown = _add_targets(block, rules, columns, is_raw=is_raw)
         if not grown:
-            complete(block, rules, self._engine, context, self.ids.take)
+            known = tuple(name for name in rules.rules.targets if name in block.layout.position_by_name)
+            complete(block, replace(rules.rules, targets=known), self._engine, context, self.ids.take)
         return grown
 
     # --- writing -----------------------------------------------------------------------------------------------------
@@ -229,7 +239,7 @@ class BlockWriter:
             ),
             conflict,
             context,
-            proposed={column.oid: rows.column(i) for i, column in enumerate(block.layout.columns)},
+            proposed=_proposed(rules, block.layout, rows),
             wants_rows=wants_rows,
         )
         for position, error in changed.errors.items():
@@ -244,6 +254,17 @@ class BlockWriter:
             for piece in changed.pieces
         )
         return [duplicates[position] for position in sorted(changed.missing)]
+
+
+def _proposed(rules: InsertRules, layout: TableLayout, rows: pa.RecordBatch) -> dict[int, pa.Array]:
+    """The columns of ``excluded``, those that were new when the statement was planned under their ids of then, too."""
+    proposed = {column.oid: rows.column(i) for i, column in enumerate(layout.columns)}
+    for place, new in enumerate(rules.new_columns):
+        position = layout.position_by_name.get(new.name)
+        proposed[NEW_COLUMN_IDS + place] = (
+            pa.nulls(rows.num_rows, stored_type(new.type)) if position is None else rows.column(position)
+        )
+    return proposed
 
 
 def _keep_written(
@@ -271,15 +292,33 @@ def _keep_written(
 
 
 def _add_targets(
-    block: RowBlock, targets: tuple[str, ...], columns: Sequence[TargetValues], *, is_raw: bool
+    block: RowBlock, rules: InsertRules, columns: Sequence[TargetValues], *, is_raw: bool
 ) -> dict[str, DataType]:
-    """The target columns at rest; gives back the object columns that must grow first."""
+    """The target columns at rest; gives back the columns that must be added or grow first.
+
+    A column that is nowhere yet and has no value in any row stays so.
+    """
+    targets = rules.rules.targets
     assert len(targets) == len(columns)
+    told = {field.name: field.type for field in rules.new_columns}
+    layout = block.layout
     grown: dict[str, DataType] = {}
     for name, values in zip(targets, columns, strict=True):
-        column = block.layout.column(name)
-        if holds_objects(column.type):
+        place = layout.position_by_name.get(name)
+        column = None if place is None else layout.columns[place]
+        if column is None or is_open(column.type):
+            values = _plain_values(values, told.get(name, UNDEFINED))
+            found = _type_of_new(block, name, values, told.get(name, UNDEFINED))
+            if found.kind != "undefined" and (column is None or not is_open(found)):
+                grown[name] = found
+            if column is not None and name not in grown:
+                block.columns[column.oid] = column_of_raw_values(values, column.type, block.errors)
+        elif holds_objects(column.type):
             block.columns[column.oid] = _objects(block, name, column.type, values, grown)
+        elif name in told:
+            # It was new when the statement was planned: what it is now may be another writer's choice.
+            plain = _plain_values(values, told[name])
+            block.columns[column.oid] = column_of_raw_values(plain, column.type, block.errors)
         elif not isinstance(values, list):
             block.columns[column.oid] = at_rest(values, column.type)
         elif is_raw:
@@ -287,6 +326,29 @@ def _add_targets(
         else:
             block.columns[column.oid] = column_of_values(values, column.type)
     return grown
+
+
+def _plain_values(values: TargetValues, data_type: DataType) -> list[Any]:
+    """SQL values of a column whose type is told by them."""
+    if isinstance(values, list):
+        return values
+    return from_arrow(values, data_type) if data_type.kind != "undefined" else values.to_pylist()
+
+
+def _type_of_new(block: RowBlock, name: str, values: list[Any], told: DataType) -> DataType:
+    """The type of a column that the table does not have; undefined if no row has a value."""
+    definition = block.layout.definition
+    if block.layout.position_by_name.get(name) is None:
+        if definition.column_policy == "strict":
+            raise ColumnUnknown(f"Column {name} unknown")
+        check_column_name(name)
+        if name in SYSTEM_COLUMNS:
+            raise InvalidColumnName(f'"{name}" conflicts with system column')
+    if all(value is None or row in block.errors for row, value in enumerate(values)):
+        return UNDEFINED
+    if told.kind == "undefined" or holds_objects(told):
+        return guess_type(values, name=name, errors=block.errors)
+    return told
 
 
 def _objects(

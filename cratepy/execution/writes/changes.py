@@ -301,6 +301,8 @@ def _is_gatherable(plan: UpdatePlan | DeletePlan) -> bool:
 
 
 def _is_settable(expression: Any) -> bool:
+    if expression.type.kind == "undefined":
+        return False
     if isinstance(expression, Literal | Parameter):
         return True
     return is_constant(expression) and not any(isinstance(part, Parameter) for part in _inside(expression))

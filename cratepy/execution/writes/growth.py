@@ -1,6 +1,6 @@
-"""New keys of dynamic objects become part of the schema before a row with them is written.
+"""New columns, and new keys of dynamic objects, become part of the schema before a row with them is written.
 
-In: the types object columns must have. Out: a definition that has them. Its own room because inserts and updates both wait
+In: the types that columns must have. Out: a definition that has them. Its own room because inserts and updates both wait
 here for the master, and both must look again afterwards: another writer may have given the key another type.
 """
 
@@ -11,7 +11,7 @@ import msgspec
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import ColumnValidation, RelationUnknown
 from cratepy.model.commands import AddColumns
-from cratepy.model.schema import TableDefinition
+from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.types import DataType
 
 
@@ -24,18 +24,27 @@ def definition_of(cluster: ClusterService, table_uuid: str, name: object) -> Tab
 
 
 async def grow(cluster: ClusterService, definition: TableDefinition, grown: dict[str, DataType]) -> TableDefinition:
-    """Ask the master for the new types; the definition afterwards, which has them or what another writer made of them.
+    """Ask the master for new columns and new types; the definition afterwards, which has them or what others made of them.
 
-    If another writer was faster with another type, this returns its definition: the caller fits the rows to that one.
+    All of them are one change of the cluster state. If another writer was faster with another type, this returns its
+    definition: the caller fits the rows to that one.
     """
-    fields = tuple(
-        msgspec.structs.replace(column, type=grown[column.name], oid=0)
-        for column in definition.columns
-        if column.name in grown
+    columns = {column.name: column for column in definition.columns}
+    command = AddColumns(
+        table_uuid=definition.uuid,
+        columns=tuple(
+            ColumnDefinition(oid=0, name=name, type=data_type)
+            for name, data_type in grown.items()
+            if name not in columns
+        ),
+        object_fields=tuple(
+            msgspec.structs.replace(columns[name], type=data_type, oid=0)
+            for name, data_type in grown.items()
+            if name in columns
+        ),
     )
-    assert len(fields) == len(grown), grown
     try:
-        state = await cluster.submit(AddColumns(table_uuid=definition.uuid, object_fields=fields))
+        state = await cluster.submit(command)
     except ColumnValidation:
         newest = definition_of(cluster, definition.uuid, definition.name)
         if newest.version == definition.version:

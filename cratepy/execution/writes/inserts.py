@@ -39,10 +39,11 @@ from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import WriteRouter
 from cratepy.execution.writes.single import SingleInserts
 from cratepy.execution.writes.values import column_of_raw_values, column_of_values, values_of
+from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Cast, Expression, Literal, Parameter
 from cratepy.model.plan import InsertPlan, QueryPlan, StatementContext
 from cratepy.model.relations import Item
-from cratepy.model.types import DataType
+from cratepy.model.types import UNDEFINED, DataType
 
 #: Runs a QueryPlan as part of a statement: a Result, whose batches are received.
 RunQuery = Callable[[QueryPlan, StatementContext], Awaitable[Result]]
@@ -216,12 +217,14 @@ class Inserter:
     ) -> list[TargetValues]:
         errors: dict[int, CrateError] = {}
         columns: list[TargetValues] = []
+        new = {field.name for field in plan.new_columns}
         for name, expression in zip(plan.targets, row, strict=True):
-            data_type = layout.column(name).type
+            # A column that was new when the statement was planned is told by its values, or converted when it is known.
+            data_type = UNDEFINED if name in new else layout.column(name).type
             match expression:
                 case Literal():
                     columns.append([expression.value] * count)
-                case Parameter() if holds_objects(data_type):
+                case Parameter() if name in new or holds_objects(data_type):
                     columns.append(given[expression.index])
                 case Parameter():
                     columns.append(column_of_raw_values(given[expression.index], data_type, errors))
@@ -232,7 +235,7 @@ class Inserter:
                     columns.append(column_of_raw_values(given[inner.index], data_type, errors))
                 case _:
                     array = self._computed(expression, given, count, context, errors)
-                    columns.append(array)
+                    columns.append(from_arrow(array, expression.type) if name in new else array)
         if errors:
             raise first_error(errors)
         # Lists among arrays: literals and objects, which are of their types or are fitted to them.

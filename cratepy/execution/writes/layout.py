@@ -43,6 +43,10 @@ class TableLayout:
     def column(self, name: str) -> ColumnDefinition:
         return self.columns[self.position_by_name[name]]
 
+    def find(self, name: str) -> ColumnDefinition | None:
+        place = self.position_by_name.get(name)
+        return None if place is None else self.columns[place]
+
 
 class Layouts:
     """The layouts of the newest definitions used, bounded."""

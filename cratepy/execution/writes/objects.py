@@ -6,7 +6,8 @@ caller asks the master for them before it writes. STRICT objects refuse unknown 
 Its own room because the schema grows here and nowhere else.
 
 Types of new keys: integers bigint, other numbers double precision, text, boolean, objects dynamic, arrays of these; a key
-that only ever was NULL or ``[]`` has no type yet and adds nothing. Source: CrateDB's ``ObjectIndexer``,
+that only ever was NULL or ``[]`` is of type undefined (or an array of it) until a value tells. New columns of a dynamic
+table get their types in the same way, except that one which is only NULL is not made. Source: CrateDB's ``ObjectIndexer``,
 ``DynamicIndexer`` and its docs, "Data types / Objects".
 """
 
@@ -18,11 +19,24 @@ from typing import Any, Final
 import msgspec
 
 from cratepy import limits
-from cratepy.errors import BadRequest, ConversionError, CrateError, InvalidColumnName, SQLParseError
+from cratepy.errors import BadRequest, ConversionError, CrateError, SQLParseError
 from cratepy.execution.writes.values import convert_raw, plain_text
-from cratepy.model.types import BIGINT, BOOLEAN, DOUBLE, TEXT, DataType, Field, array_of, common_type
+from cratepy.model.names import check_key_name
+from cratepy.model.types import (
+    BIGINT,
+    BOOLEAN,
+    DOUBLE,
+    TEXT,
+    UNDEFINED,
+    DataType,
+    Field,
+    array_of,
+    common_type,
+    is_open,
+)
 
 _NEW_TYPES: Final[dict[type, DataType]] = {int: BIGINT, float: DOUBLE, str: TEXT, bool: BOOLEAN}
+_BIGINT_LIMIT: Final = 2**63
 
 
 @dataclass(slots=True)
@@ -35,7 +49,7 @@ class _Object:
 
 @dataclass(slots=True)
 class _Array:
-    element: _Shape | None
+    element: _Shape
 
 
 _Shape = DataType | _Object | _Array
@@ -75,6 +89,47 @@ def fit_objects(
     return fitted, _grown(shape, data_type) if fitter.has_new_parts else data_type
 
 
+def guess_type(values: list[Any], *, name: str, errors: dict[int, CrateError]) -> DataType:
+    """The type of a column that is new with these values; undefined if they are all NULL.
+
+    The first value counts, except that whole numbers become double precision beside others, so that none loses its
+    fraction.
+    """
+    kinds = set(map(type, values))
+    kinds.discard(type(None))
+    if len(kinds) == 1:
+        plain = _NEW_TYPES.get(next(iter(kinds)))
+        if plain is not None:
+            return plain
+    fitter = _Fitter(name)
+    shape: _Shape = UNDEFINED
+    for row, value in enumerate(values):
+        if value is None or row in errors:
+            continue
+        try:
+            shape = _widened(shape, fitter.shape_of(value, depth=1))
+        except _Mismatch:
+            errors[row] = ConversionError(f"Cannot detect the type of the values of `{plain_text(value)}`")
+        except CrateError as error:
+            errors[row] = error
+    data_type = _grown(shape, None)
+    if holds_objects(data_type):
+        data_type = fit_objects(values, name=name, data_type=data_type, errors=errors)[1]
+    return data_type
+
+
+def _widened(known: _Shape, new: _Shape) -> _Shape:
+    """The shape of a column after one more value."""
+    if isinstance(known, _Array) and isinstance(new, _Array):
+        return _Array(_widened(known.element, new.element))
+    if isinstance(known, DataType):
+        if known.kind == "undefined":
+            return new
+        if isinstance(new, DataType) and known.is_numeric and new.is_numeric:
+            return common_type(known, new)
+    return known
+
+
 class _Fitter:
     def __init__(self, name: str) -> None:
         self._name = name
@@ -88,16 +143,13 @@ class _Fitter:
             case _Array(element):
                 if not isinstance(value, list):
                     raise _Mismatch
-                assert element is not None
                 return [None if item is None else self.fit_column(item, element) for item in value]
             case DataType():
                 return convert_raw(value, shape)
 
     def _fit_object(self, value: dict[str, Any], shape: _Object, path: str, *, depth: int) -> dict[str, Any]:
         if depth > limits.OBJECT_DEPTH_MAX:
-            raise BadRequest(
-                f"Objects in column `{self._name}` are nested deeper than {limits.OBJECT_DEPTH_MAX} levels"
-            )
+            raise self._too_deep()
         fitted: dict[str, Any] = {}
         for key, part in value.items():
             known = shape.parts.get(key)
@@ -105,6 +157,8 @@ class _Fitter:
                 fitted[key] = self._fit_new(key, part, shape, path, depth=depth)
             elif part is None:
                 fitted[key] = None
+            elif type(known) is DataType and is_open(known):
+                fitted[key] = self._fit_new(key, part, shape, path, depth=depth)
             elif depth > 1:
                 fitted[key] = self._fit(part, known, f"{path}['{key}']", depth=depth)
             else:
@@ -118,18 +172,32 @@ class _Fitter:
         return fitted
 
     def _fit_new(self, key: str, part: Any, shape: _Object, path: str, *, depth: int) -> Any:
-        if shape.policy == "strict":
+        is_new = key not in shape.parts
+        if is_new and shape.policy == "strict":
             raise SQLParseError(f"Cannot add column `{key}` to strict object `{path}`")
-        if shape.policy == "ignored":
+        if is_new and shape.policy == "ignored":
+            self._check_depth(part, depth)
             return part
-        _check_key(key)
-        found = None if part is None else self._shape_of(part, depth=depth)
-        if found is None:
-            return part
-        fitted = self._fit(part, found, f"{path}['{key}']", depth=depth)
-        shape.parts[key] = found
-        self.has_new_parts = True
+        if is_new:
+            check_key_name(key)
+        found = UNDEFINED if part is None else self.shape_of(part, depth=depth)
+        fitted = None if part is None else self._fit(part, found, f"{path}['{key}']", depth=depth)
+        told = _grown(found, None)
+        if told != shape.parts.get(key):
+            shape.parts[key] = told if is_open(told) else found
+            self.has_new_parts = True
         return fitted
+
+    def _check_depth(self, value: Any, depth: int) -> None:
+        """What is in an ignored object is not looked at, but whoever reads it must be able to decode it."""
+        if isinstance(value, dict | list):
+            if depth >= limits.OBJECT_DEPTH_MAX:
+                raise self._too_deep()
+            for part in value.values() if isinstance(value, dict) else value:
+                self._check_depth(part, depth + 1)
+
+    def _too_deep(self) -> BadRequest:
+        return BadRequest(f"Objects in column `{self._name}` are nested deeper than {limits.OBJECT_DEPTH_MAX} levels")
 
     def _fit(self, value: Any, shape: _Shape, path: str, *, depth: int) -> Any:
         """A value that is not None. Raises _Mismatch."""
@@ -139,38 +207,44 @@ class _Fitter:
             case _Array(element):
                 if not isinstance(value, list):
                     raise _Mismatch
-                if element is None:
-                    return value
                 return [None if item is None else self._fit(item, element, path, depth=depth) for item in value]
             case DataType():
                 if _NEW_TYPES.get(type(value)) == shape:
+                    if type(value) is int and not -_BIGINT_LIMIT <= value < _BIGINT_LIMIT:
+                        raise _Mismatch
                     return value
                 try:
                     return convert_raw(value, shape)
                 except CrateError:
                     raise _Mismatch from None
 
-    def _shape_of(self, value: Any, *, depth: int) -> _Shape | None:
-        """The shape a new key gets from its first value; None if the value does not tell."""
+    def shape_of(self, value: Any, *, depth: int) -> _Shape:
+        """The shape that a first value gives; undefined where it does not tell. Raises _Mismatch."""
         if isinstance(value, dict):
             return _Object("dynamic", {})
         if isinstance(value, list):
-            element: _Shape | None = None
+            if depth >= limits.OBJECT_DEPTH_MAX:
+                raise self._too_deep()
+            element: _Shape = UNDEFINED
             for item in value:
-                element = _joined(element, None if item is None else self._shape_of(item, depth=depth))
-            return None if element is None else _Array(element)
-        return _NEW_TYPES[type(value)]
+                if item is not None:
+                    element = _joined(element, self.shape_of(item, depth=depth + 1))
+            return _Array(element)
+        found = _NEW_TYPES.get(type(value))
+        if found is None:
+            raise _Mismatch
+        return found
 
 
-def _joined(left: _Shape | None, right: _Shape | None) -> _Shape | None:
-    if left is None or right is None:
-        return right if left is None else left
+def _joined(left: _Shape, right: _Shape) -> _Shape:
     if isinstance(left, DataType) and isinstance(right, DataType):
         return common_type(left, right)
     if isinstance(left, _Array) and isinstance(right, _Array):
         return _Array(_joined(left.element, right.element))
     if isinstance(left, _Object) and isinstance(right, _Object):
         return left
+    if isinstance(left, DataType) and left.kind == "undefined":
+        return right
     raise _Mismatch
 
 
@@ -183,13 +257,6 @@ def _as_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _Mismatch
     return value
-
-
-def _check_key(key: str) -> None:
-    if "." in key:
-        raise InvalidColumnName(f'"{key}" contains a dot')
-    if "[" in key or "]" in key:
-        raise InvalidColumnName(f'"{key}" conflicts with subscript pattern, square brackets are not allowed')
 
 
 # --- types and shapes ------------------------------------------------------------------------------------------------
@@ -212,7 +279,6 @@ def _grown(shape: _Shape, data_type: DataType | None) -> DataType:
             fields = tuple(Field(name, _grown(part, before.get(name))) for name, part in parts.items())
             return DataType("object", fields=fields, policy=policy)
         case _Array(element):
-            assert element is not None
             return array_of(_grown(element, None if data_type is None else data_type.element))
         case DataType():
             return shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from cratepy.errors import (
     ColumnUnknown,
     NotNullViolation,
@@ -11,8 +13,8 @@ from cratepy.errors import (
 from cratepy.model.expressions import Column, Expression, Literal
 from cratepy.model.plan import ConflictAction, InsertPlan
 from cratepy.model.relations import Item, OutputColumn, Project, Relation
-from cratepy.model.schema import TableDefinition
-from cratepy.model.types import BIGINT, DOUBLE, UNDEFINED, DataType, array_of
+from cratepy.model.schema import NEW_COLUMN_IDS, TableDefinition
+from cratepy.model.types import UNDEFINED, DataType, Field, common_type, is_open
 from cratepy.sql.analyze import schema_text
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
@@ -24,7 +26,14 @@ from cratepy.sql.analyze.statements import (
     AnalyzedInsert,
     AnalyzedQuery,
 )
-from cratepy.sql.analyze.targets import assignment, highest_oid, returned_columns, returning_items, target_names
+from cratepy.sql.analyze.targets import (
+    assignment,
+    dynamic_type,
+    highest_oid,
+    returned_columns,
+    returning_items,
+    target_names,
+)
 from cratepy.sql.analyze.typing import cast_to
 from cratepy.sql.parse import tree
 
@@ -54,19 +63,44 @@ def insert(context: Context, node: tree.InsertNode) -> AnalyzedInsert:
             targets = targets[: len(query.columns)]
     if rows is not None:
         _check_key_values(table, targets, rows)
+        rows, types = _with_new_types(context, rows, types)
+    elif query is not None:
+        types = [column.type for column in query.columns]
+    added = tuple(
+        Field(name, kind)
+        for name, kind in zip(targets, types, strict=True)
+        if _target_type(table, name).kind == "undefined"
+    )
     plan = InsertPlan(
         table_uuid=table.uuid,
         table=table.name,
         targets=targets,
         rows=rows,
         columns_data=columns_data,
-        conflict=None if node.conflict is None else _conflict(context, table, node.conflict),
+        conflict=None if node.conflict is None else _conflict(context, table, added, node.conflict),
         returning=returning_items(context, table, node.returning, None),
         defaults=schema_text.defaults(context, table, targets),
         generated=schema_text.generated(context, table),
         checks=schema_text.checks(context, table),
+        new_columns=added,
     )
     return AnalyzedInsert(plan=plan, query=query, columns=returned_columns(plan.returning))
+
+
+def _with_new_types(
+    context: Context, rows: tuple[tuple[Expression, ...], ...], types: list[DataType]
+) -> tuple[tuple[tuple[Expression, ...], ...], list[DataType]]:
+    """The values of columns that are new cast to one type per column; undefined if the values must tell it."""
+    places = [place for place, kind in enumerate(types) if kind.kind == "undefined"]
+    if not places:
+        return rows, types
+    types = list(types)
+    for place in places:
+        types[place] = functools.reduce(common_type, (dynamic_type(row[place].type) for row in rows))
+    return tuple(
+        tuple(cast_to(context, value, types[place]) if place in places else value for place, value in enumerate(row))
+        for row in rows
+    ), types
 
 
 def _plain_values(query: tree.Query) -> tree.ValuesNode | None:
@@ -78,8 +112,9 @@ def _plain_values(query: tree.Query) -> tree.ValuesNode | None:
 
 
 def _target_type(table: TableDefinition, name: str) -> DataType:
+    """Undefined for a column that the table does not have, or of which only ``[]`` was seen."""
     column = table.column(name)
-    return UNDEFINED if column is None else column.type
+    return UNDEFINED if column is None or is_open(column.type) else column.type
 
 
 def _check_width(table: TableDefinition, targets: tuple[str, ...], width: int, sources: tuple[str, ...] | None) -> None:
@@ -168,7 +203,7 @@ def _value(
             ) from error
         raise
     if kind.kind == "undefined":
-        return cast_to(context, expression, dynamic_type(expression.type))
+        return expression
     try:
         return cast_to(context, expression, kind)
     except SQLParseError as error:
@@ -178,20 +213,6 @@ def _value(
                 f"`{name}`"
             ) from error
         raise
-
-
-def dynamic_type(kind: DataType) -> DataType:
-    """The type a new column gets from a value: whole numbers are bigint, all others double precision."""
-    if kind.is_integer:
-        return BIGINT
-    if kind.kind in ("real", "numeric"):
-        return DOUBLE
-    if kind.kind == "array":
-        assert kind.element is not None
-        return array_of(dynamic_type(kind.element))
-    if kind.kind in ("boolean", "text", "object", "double precision", "undefined"):
-        return kind
-    return kind
 
 
 def _source_query(
@@ -211,6 +232,8 @@ def _source_query(
     for column, kind, name in zip(result.columns, types, targets, strict=False):
         plain = Column(column.id, column.name, column.type)
         wanted = kind if kind.kind != "undefined" else dynamic_type(column.type)
+        if wanted.kind == "undefined":
+            wanted = column.type
         if column.type == wanted:
             items.append(Item(column.id, name, plain))
             continue
@@ -230,7 +253,9 @@ def _source_query(
     )
 
 
-def _conflict(context: Context, table: TableDefinition, written: tree.OnConflict) -> ConflictAction:
+def _conflict(
+    context: Context, table: TableDefinition, added: tuple[Field, ...], written: tree.OnConflict
+) -> ConflictAction:
     names = [node.parts[-1] if isinstance(node, tree.Name) else printed(node) for node in written.columns]
     if written.columns and sorted(names) != sorted(table.primary_key):
         raise SQLParseError(
@@ -246,6 +271,8 @@ def _conflict(context: Context, table: TableDefinition, written: tree.OnConflict
         (column.name, Column(-column.oid, column.name, column.type)) for column in table.columns
     )
     scope.excluded = dict(excluded)
+    for place, new in enumerate(added):
+        scope.excluded[new.name] = Column(-(NEW_COLUMN_IDS + place), new.name, new.type)
     items: list[Item] = []
     for target, node in written.assignments:
         a = ExpressionAnalyzer(context, scope, place="SET")

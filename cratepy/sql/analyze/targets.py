@@ -13,14 +13,16 @@ from cratepy.errors import (
     UnsupportedFeature,
 )
 from cratepy.model.expressions import Expression, Literal
+from cratepy.model.names import check_column_name
 from cratepy.model.relations import Item, OutputColumn
 from cratepy.model.schema import SYSTEM_COLUMNS, ColumnDefinition, TableDefinition
-from cratepy.model.types import UNDEFINED, DataType
+from cratepy.model.types import BIGINT, DOUBLE, TEXT, UNDEFINED, DataType, array_of, is_open
 from cratepy.sql.analyze import schema_text
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.naming import output_name, printed
 from cratepy.sql.analyze.scope import Scope, TableSource
+from cratepy.sql.analyze.table_definitions import check_storable
 from cratepy.sql.analyze.typing import cast_to
 from cratepy.sql.parse import tree
 
@@ -43,11 +45,38 @@ def target_names(table: TableDefinition, columns: tuple[tree.Node, ...]) -> tupl
         if name in targets:
             raise SQLParseError(f'column "{name}" specified more than once')
         if table.column(name) is None:
-            if table.column_policy == "strict":
-                raise ColumnUnknown(f"Column {name} unknown")
-            raise UnsupportedFeature(f"Column {name} unknown: INSERT cannot add columns to a dynamic table yet")
+            check_new_column(table, name)
         targets.append(name)
     return tuple(targets)
+
+
+def check_new_column(table: TableDefinition, name: str) -> None:
+    """Whether a write may add this column. Raises ColumnUnknown, InvalidColumnName."""
+    if table.column_policy == "strict":
+        raise ColumnUnknown(f"Column {name} unknown")
+    check_column_name(name)
+
+
+def dynamic_type(kind: DataType) -> DataType:
+    """The type a new column gets from an expression: whole numbers are bigint, all others double precision.
+
+    Undefined if only the values can tell. Raises UnsupportedFeature for types that cannot be stored.
+    """
+    if kind.kind == "array":
+        assert kind.element is not None
+        element = dynamic_type(kind.element)
+        return UNDEFINED if element.kind == "undefined" else array_of(element)
+    if kind.is_integer:
+        return BIGINT
+    if kind.kind in ("real", "numeric"):
+        return DOUBLE
+    if kind.kind in ("text", "character"):
+        return TEXT
+    if kind.kind in ("undefined", "object"):
+        # What is in an object is told by the objects.
+        return UNDEFINED
+    check_storable(kind)
+    return kind
 
 
 def assignment(
@@ -55,22 +84,18 @@ def assignment(
 ) -> Item:
     """``column = value`` or ``o['a'] = value``, the value cast to the target's type."""
     name, kind, column = _assigned(context, table, target)
-    if column.name in table.primary_key:
-        raise ColumnValidation(f"Validation failed for {column.name}: Updating a primary key is not supported")
-    if column.name == table.clustered_by:
-        raise ColumnValidation(f"Validation failed for {column.name}: Updating a clustered-by column is not supported")
-    if column.name in table.partitioned_by:
-        raise ColumnValidation(
-            f"Validation failed for {column.name}: Updating a partitioned-by column is not supported"
-        )
+    if column is not None:
+        _check_updatable(table, column.name)
     if isinstance(node, tree.DefaultWord):
         value: Expression = Literal(None, kind)
-        if column.default_sql is not None and name == column.name:
+        if column is not None and column.default_sql is not None and name == column.name:
             value = schema_text.default_expression(context, column.default_sql, kind)
         return Item(context.next_id(), name, value)
     expression = a.analyze(node)
-    if kind.kind == "undefined":
-        return Item(context.next_id(), name, expression)
+    if is_open(kind):
+        # A new part or column: its type is the expression's, or told by its values.
+        wanted = dynamic_type(expression.type)
+        return Item(context.next_id(), name, cast_to(context, expression, wanted))
     try:
         cast = cast_to(context, expression, kind)
     except SQLParseError as error:
@@ -83,8 +108,19 @@ def assignment(
     return Item(context.next_id(), name, cast)
 
 
-def _assigned(context: Context, table: TableDefinition, target: tree.Node) -> tuple[str, DataType, ColumnDefinition]:
-    """Name, type and column of what stands left of ``=``."""
+def _check_updatable(table: TableDefinition, name: str) -> None:
+    if name in table.primary_key:
+        raise ColumnValidation(f"Validation failed for {name}: Updating a primary key is not supported")
+    if name == table.clustered_by:
+        raise ColumnValidation(f"Validation failed for {name}: Updating a clustered-by column is not supported")
+    if name in table.partitioned_by:
+        raise ColumnValidation(f"Validation failed for {name}: Updating a partitioned-by column is not supported")
+
+
+def _assigned(
+    context: Context, table: TableDefinition, target: tree.Node
+) -> tuple[str, DataType, ColumnDefinition | None]:
+    """Name, type and column of what stands left of ``=``; no column if a dynamic table does not have it yet."""
     path: list[tree.Node] = []
     node = target
     while isinstance(node, tree.Subscript):
@@ -97,8 +133,8 @@ def _assigned(context: Context, table: TableDefinition, target: tree.Node) -> tu
         raise ColumnValidation(f"Validation failed for {name}: Updating a system column is not supported")
     column = table.column(name)
     if column is None:
-        raise ColumnUnknown(f"Column {name} unknown")
-    kind, shown = column.type, name
+        check_new_column(table, name)
+    kind, shown = UNDEFINED if column is None else column.type, name
     for index in path:
         if isinstance(index, tree.StringWord):
             if kind.kind == "array":

@@ -16,6 +16,7 @@ import pyarrow as pa
 import trio
 
 from cratepy.clock import FakeClock
+from cratepy.cluster.commands import apply
 from cratepy.errors import CrateError, PeerUnavailable, RequestTimeout, RowDivisionByZero
 from cratepy.execution.lookups import LookupService
 from cratepy.execution.results import Result
@@ -214,18 +215,11 @@ class SharedState:
     def apply(self, command: Any) -> ClusterState:
         self.commands.append(command)
         assert isinstance(command, AddColumns)
-        known = self.state.tables[command.table_uuid]
-        types = {field.name: field.type for field in command.object_fields}
-        definition = msgspec.structs.replace(
-            known.definition,
-            version=known.definition.version + 1,
-            columns=tuple(msgspec.structs.replace(c, type=types.get(c.name, c.type)) for c in known.definition.columns),
-        )
+        state = apply(self.state, command)
+        definition = state.tables[command.table_uuid].definition
         for store in self.stores:
             store.update_definition(definition)
-        return self.publish(
-            msgspec.structs.replace(self.state, tables={definition.uuid: TableState(definition, known.routing)})
-        )
+        return self.publish(state)
 
 
 class Node:
