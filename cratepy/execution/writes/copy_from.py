@@ -13,7 +13,8 @@ answers 0 rows), unless RETURN SUMMARY tells it. Files are read on the node the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
@@ -34,6 +35,7 @@ from cratepy.execution.writes.copy_files import (
 )
 from cratepy.execution.writes.copy_parse import (
     CsvMemory,
+    JsonMemory,
     ParsedBlock,
     csv_header,
     json_memory,
@@ -47,6 +49,7 @@ from cratepy.execution.writes.layout import TableLayout, make_layout
 from cratepy.execution.writes.values import values_of
 from cratepy.model.plan import CopyFromPlan, StatementContext
 from cratepy.model.relations import OutputColumn
+from cratepy.model.schema import TableDefinition
 from cratepy.model.types import BIGINT, OBJECT, TEXT
 
 #: RETURN SUMMARY's columns, as in CrateDB.
@@ -83,7 +86,8 @@ class Copier:
         progress = CopyProgress(bytes_total=sum(file.size_bytes for file in files))
         self._running[context.job_id] = progress
         try:
-            run = _CopyRun(self._blocks, plan, options, context, progress, self._layout(plan), self._threads)
+            newest = partial(definition_of, self._cluster, plan.table_uuid, plan.table)
+            run = _CopyRun(self._blocks, plan, options, context, progress, newest, self._threads)
             for file in files:
                 await run.copy_file(file)
         finally:
@@ -92,9 +96,6 @@ class Copier:
             return Result(columns=SUMMARY_COLUMNS, rows=self._summary(progress))
         _raise_if_fruitless(progress)
         return Result(rowcount=progress.rows_written)
-
-    def _layout(self, plan: CopyFromPlan) -> TableLayout:
-        return make_layout(definition_of(self._cluster, plan.table_uuid, plan.table))
 
     def _summary(self, progress: CopyProgress) -> list[tuple[Any, ...]]:
         node_id = self._cluster.node_id
@@ -113,25 +114,33 @@ class _CopyRun:
         options: CopyOptions,
         context: StatementContext,
         progress: CopyProgress,
-        layout: TableLayout,
+        newest: Callable[[], TableDefinition],
         threads: trio.CapacityLimiter,
     ) -> None:
+        layout = make_layout(newest())
         self._blocks = blocks
         self._plan = plan
         self._options = options
         self._context = context
         self._progress = progress
-        self._layout = layout
+        self._newest = newest
         self._threads = threads
-        generated = {item.name for item in plan.insert.generated}
-        self._wanted = plan.targets or tuple(column.name for column in layout.columns)
-        self._positional = plan.targets or tuple(c.name for c in layout.columns if c.name not in generated)
         self._defaults = {item.name: item.expression for item in plan.insert.defaults}
-        computed = generated | {item.name for item in plan.insert.defaults}
-        needs_absent = not computed.isdisjoint(self._wanted)
-        self._json = json_memory(self._wanted, layout, needs_absent=needs_absent)
+        self._generated = {item.name for item in plan.insert.generated}
+        self._positional = plan.targets or tuple(c.name for c in layout.columns if c.name not in self._generated)
+        #: Whether names that the table does not know become columns of it.
+        self._adds = plan.targets is None and layout.definition.column_policy == "dynamic"
         self._names: tuple[str, ...] = ()
         self._csv = CsvMemory()
+        self._look_at(layout)
+
+    def _look_at(self, layout: TableLayout) -> None:
+        """Parse for this version of the table from now on; blocks that are being parsed have the one before."""
+        self._layout = layout
+        self._wanted = self._plan.targets or tuple(column.name for column in layout.columns)
+        computed = self._generated | self._defaults.keys()
+        needs_absent = not computed.isdisjoint(self._wanted)
+        self._json = json_memory(self._wanted, layout, needs_absent=needs_absent)
 
     async def copy_file(self, file: SourceFile) -> None:
         """All blocks of one file; its summary is in the progress afterwards."""
@@ -174,7 +183,13 @@ class _CopyRun:
         self, file: SourceFile, block: Block, summary: FileSummary, gate: trio.Semaphore, failures: list[CrateError]
     ) -> None:
         try:
-            parsed = await trio.to_thread.run_sync(self._parse, file, block, limiter=self._threads)
+            if self._adds:
+                # Once the first block has added its columns the next ones are parsed the fast way.
+                newest = self._newest()
+                if newest.version != self._layout.definition.version:
+                    self._look_at(make_layout(newest))
+            parse = partial(self._parse, file, block, self._layout, self._wanted, self._json)
+            parsed = await trio.to_thread.run_sync(parse, limiter=self._threads)
             for part in _in_parts(parsed, limits.WRITE_BATCH_ROWS * limits.WRITE_BATCHES_IN_FLIGHT_MAX):
                 self._count(part, await self._write(part), summary)
         except CrateError as error:
@@ -182,14 +197,18 @@ class _CopyRun:
         finally:
             gate.release()
 
-    def _parse(self, file: SourceFile, block: Block) -> ParsedBlock:
+    def _parse(
+        self, file: SourceFile, block: Block, layout: TableLayout, wanted: tuple[str, ...], memory: JsonMemory
+    ) -> ParsedBlock:
         """On a worker thread."""
-        data, layout, wanted = block.data, self._layout, self._wanted
+        data = block.data
         if not isinstance(data, bytes):
-            return parse_parquet(data, wanted, layout, block.first_line)
+            return parse_parquet(data, wanted, layout, block.first_line, adds=self._adds)
         if file.format == "csv":
+            if self._adds:
+                wanted = (*wanted, *(name for name in self._names if name not in wanted))
             return parse_csv(data, self._names, wanted, layout, block.first_line, self._options, self._csv)
-        return parse_json(data, wanted, layout, block.first_line, self._json)
+        return parse_json(data, wanted, layout, block.first_line, memory, adds=self._adds)
 
     async def _write(self, parsed: ParsedBlock) -> BlockOutcome:
         columns = [

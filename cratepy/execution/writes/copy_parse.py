@@ -19,13 +19,15 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.json as pajson
 
-from cratepy.errors import BadRequest, ColumnUnknown, CrateError
+from cratepy.errors import BadRequest, ColumnUnknown, CrateError, InvalidColumnName
 from cratepy.execution.writes.copy_files import CopyOptions, text_of
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.objects import holds_objects
 from cratepy.execution.writes.values import at_rest, is_json, text_column
 from cratepy.model.arrow import from_arrow, stored_type
-from cratepy.model.types import DataType
+from cratepy.model.names import check_column_name
+from cratepy.model.schema import SYSTEM_COLUMNS, ColumnDefinition
+from cratepy.model.types import TEXT, UNDEFINED, DataType, is_open
 
 _TRUE: Final = ["true", "t", "TRUE", "True"]
 _FALSE: Final = ["false", "f", "FALSE", "False"]
@@ -84,9 +86,9 @@ def parse_csv(
     options: CopyOptions,
     memory: CsvMemory,
 ) -> ParsedBlock:
-    """A block of records. ``names`` are the file's columns, ``wanted`` those to import."""
+    """A block of records. ``names`` are the file's columns, ``wanted`` those to import; new columns are texts."""
     targets = tuple(name for name in names if name in wanted)
-    unknown = next((name for name in names if name not in layout.position_by_name), None)
+    unknown = next((name for name in names if name not in layout.position_by_name and name not in wanted), None)
     table = None
     if unknown is None:
         for mode in ("zoned", "texts") if memory.mode == "zoned" else ("plain", "zoned", "texts"):
@@ -98,12 +100,18 @@ def parse_csv(
         return _csv_by_record(data, names, targets, unknown, first_line, options)
     columns: list[list[Any] | pa.Array] = []
     for name in targets:
-        data_type = layout.column(name).type
+        data_type = _type_of(name, layout)
         array = table.column(name).combine_chunks()
         if isinstance(array, pa.ChunkedArray):
             array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
         columns.append(_of_type(array, data_type))
     return ParsedBlock(table.num_rows, targets, columns, _LazyCsvLines(data, first_line, options))
+
+
+def _type_of(name: str, layout: TableLayout) -> DataType:
+    """Text for a column that is added, because all that is in a CSV file is."""
+    column = layout.find(name)
+    return TEXT if column is None else column.type
 
 
 def _of_type(array: pa.Array, data_type: DataType) -> list[Any] | pa.Array:
@@ -132,7 +140,7 @@ def _arrow_csv(
     """The targets by Arrow's reader; None if a record does not fit."""
     types = {}
     for name in targets:
-        data_type = layout.column(name).type
+        data_type = _type_of(name, layout)
         if data_type.kind not in _PARSED or mode == "texts":
             types[name] = pa.string()
         elif data_type.kind == "timestamp with time zone" and mode == "zoned":
@@ -242,9 +250,9 @@ class JsonMemory:
 
 def json_memory(wanted: Sequence[str], layout: TableLayout, *, needs_absent: bool) -> JsonMemory:
     """For a file with the wanted columns; ``needs_absent`` if some of them have defaults or are generated."""
-    types = [layout.column(name).type for name in wanted]
+    types = [column.type for name in wanted if (column := layout.find(name)) is not None]
     schemas = []
-    if not needs_absent and all(data_type.kind in _PARSED for data_type in types):
+    if not needs_absent and len(types) == len(wanted) and all(data_type.kind in _PARSED for data_type in types):
         for stamps in (pa.int64(), pa.string()):
             fields = [stamps if data_type.is_timestamp else stored_type(data_type) for data_type in types]
             schemas.append(pa.schema(list(zip(wanted, fields, strict=True))))
@@ -264,9 +272,9 @@ def _arrow_json(data: bytes, schema: pa.Schema) -> pa.Table | None:
 
 
 def parse_json(
-    data: bytes, wanted: Sequence[str], layout: TableLayout, first_line: int, memory: JsonMemory
+    data: bytes, wanted: Sequence[str], layout: TableLayout, first_line: int, memory: JsonMemory, *, adds: bool
 ) -> ParsedBlock:
-    """A block of lines with one object each."""
+    """A block of lines with one object each; with ``adds`` unknown names become new columns."""
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
     for schema in memory.schemas:
         table = _arrow_json(data, schema)
@@ -274,7 +282,7 @@ def parse_json(
             memory.schemas = [schema]
             columns = [_of_json(table.column(name), layout.column(name).type) for name in wanted]
             return ParsedBlock(lines, tuple(wanted), columns, lambda row: first_line + row)
-    return _parse_objects(data, wanted, layout, first_line, memory.decoder)
+    return _parse_objects(data, wanted, layout, first_line, memory.decoder, adds=adds)
 
 
 def _of_json(column: pa.ChunkedArray, data_type: DataType) -> list[Any] | pa.Array:
@@ -285,16 +293,22 @@ def _of_json(column: pa.ChunkedArray, data_type: DataType) -> list[Any] | pa.Arr
 
 
 def _parse_objects(
-    data: bytes, wanted: Sequence[str], layout: TableLayout, first_line: int, decoder: msgspec.json.Decoder[Any]
+    data: bytes,
+    wanted: Sequence[str],
+    layout: TableLayout,
+    first_line: int,
+    decoder: msgspec.json.Decoder[Any],
+    *,
+    adds: bool,
 ) -> ParsedBlock:
     """Each line an object that names wanted columns only; ``decoder`` is :func:`json_decoder` of them."""
     try:
         rows = decoder.decode_lines(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _parse_any_json(data, wanted, layout, first_line)
+        return _parse_any_json(data, wanted, layout, first_line, adds=adds)
     if len(rows) != data.count(b"\n") + (not data.endswith(b"\n")):
         # Blank lines: rows are not lines.
-        return _parse_any_json(data, wanted, layout, first_line)
+        return _parse_any_json(data, wanted, layout, first_line, adds=adds)
     # One column at a time: thirty thousand tuples would keep the garbage collector busier than the parser.
     columns: list[list[Any] | pa.Array] = [list(map(attrgetter(f"f{i}"), rows)) for i in range(len(wanted))]
     absent: dict[str, list[int]] = {}
@@ -308,15 +322,24 @@ def _parse_objects(
     return ParsedBlock(len(rows), tuple(wanted), columns, lambda row: first_line + row, {}, absent)
 
 
-def _parse_any_json(data: bytes, wanted: Sequence[str], layout: TableLayout, first_line: int) -> ParsedBlock:
+def _parse_any_json(
+    data: bytes, wanted: Sequence[str], layout: TableLayout, first_line: int, *, adds: bool
+) -> ParsedBlock:
     """Line by line: some line is no object, or names other columns, or is blank."""
     errors: dict[int, CrateError] = {}
     rows, lines = _json_by_line(data, first_line, errors)
-    known = layout.position_by_name.keys()
+    known = {*layout.position_by_name, *wanted}
+    added: dict[str, None] = {}
     for row, record in enumerate(rows):
         if not record.keys() <= known:
-            unknown = next(name for name in record if name not in known)
-            errors.setdefault(row, ColumnUnknown(f"Column {unknown} unknown"))
+            unknown = [name for name in record if name not in known]
+            try:
+                _check_new_columns(unknown, adds=adds)
+            except CrateError as error:
+                errors.setdefault(row, error)
+            else:
+                added.update(dict.fromkeys(unknown))
+    wanted = (*wanted, *added)
     columns: list[list[Any] | pa.Array] = [[record.get(name) for record in rows] for name in wanted]
     absent: dict[str, list[int]] = {}
     for name, values in zip(wanted, columns, strict=True):
@@ -327,7 +350,17 @@ def _parse_any_json(data: bytes, wanted: Sequence[str], layout: TableLayout, fir
         for values in columns:
             assert isinstance(values, list)
             values[row] = None
-    return ParsedBlock(len(rows), tuple(wanted), columns, lines.__getitem__, errors, absent)
+    return ParsedBlock(len(rows), wanted, columns, lines.__getitem__, errors, absent)
+
+
+def _check_new_columns(names: Sequence[str], *, adds: bool) -> None:
+    """Whether a row may add these columns. Raises ColumnUnknown, InvalidColumnName."""
+    for name in names:
+        if not adds:
+            raise ColumnUnknown(f"Column {name} unknown")
+        check_column_name(name)
+        if name in SYSTEM_COLUMNS:
+            raise InvalidColumnName(f'"{name}" conflicts with system column')
 
 
 def _json_by_line(
@@ -356,19 +389,25 @@ def _json_by_line(
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def parse_parquet(batch: pa.RecordBatch, wanted: Sequence[str], layout: TableLayout, first_row: int) -> ParsedBlock:
-    """A batch of a Parquet file; columns are found by name."""
+def parse_parquet(
+    batch: pa.RecordBatch, wanted: Sequence[str], layout: TableLayout, first_row: int, *, adds: bool
+) -> ParsedBlock:
+    """A batch of a Parquet file; columns are found by name, with ``adds`` unknown ones are new columns."""
     names = batch.schema.names
+    unknown = [name for name in names if name not in layout.position_by_name and name not in wanted]
+    errors: dict[int, CrateError] = {}
+    try:
+        _check_new_columns(unknown, adds=adds)
+        wanted = (*wanted, *unknown)
+    except CrateError as error:
+        errors = dict.fromkeys(range(batch.num_rows), error)
     targets = tuple(name for name in names if name in wanted)
-    columns = [_of_parquet(batch.column(names.index(name)), layout.column(name).type) for name in targets]
-    parsed = ParsedBlock(batch.num_rows, targets, columns, lambda row: first_row + row)
-    unknown = next((name for name in names if name not in layout.position_by_name), None)
-    if unknown is not None:
-        parsed.errors = dict.fromkeys(range(batch.num_rows), ColumnUnknown(f"Column {unknown} unknown"))
-    return parsed
+    columns = [_of_parquet(batch.column(names.index(name)), layout.find(name)) for name in targets]
+    return ParsedBlock(batch.num_rows, targets, columns, lambda row: first_row + row, errors)
 
 
-def _of_parquet(array: pa.Array, data_type: DataType) -> list[Any] | pa.Array:
+def _of_parquet(array: pa.Array, column: ColumnDefinition | None) -> list[Any] | pa.Array:
+    data_type = UNDEFINED if column is None else column.type
     try:
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
@@ -379,7 +418,7 @@ def _of_parquet(array: pa.Array, data_type: DataType) -> list[Any] | pa.Array:
         if pa.types.is_date(array.type):
             array = array.cast(pa.timestamp("ms"))
         same = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
-        if not is_json(data_type) and (not same or data_type.kind == "text"):
+        if not is_open(data_type) and not is_json(data_type) and (not same or data_type.kind == "text"):
             return at_rest(array, data_type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
         pass
