@@ -69,7 +69,7 @@ class FakeShard:
             for i in range(0, len(values), batch_rows)
         ]
 
-    def scan(self, sources: Sequence[str]) -> list[pa.RecordBatch]:
+    def scan(self, sources: Sequence[str], *, ranges: Sequence[object] = ()) -> list[pa.RecordBatch]:
         return self.batches
 
 

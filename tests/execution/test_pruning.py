@@ -187,7 +187,8 @@ def identities(shards: list[Shard], ranges: tuple[ColumnRange, ...]) -> set[tupl
 @pytest.fixture(scope="module")
 def whole(shards: list[Shard]) -> tuple[list[tuple[int, str]], pa.RecordBatch]:
     """All rows, and who they are. So many that the engine computes, not its twin for a few rows."""
-    rows, batches = [], []
+    rows: list[tuple[int, str]] = []
+    batches: list[pa.RecordBatch] = []
     for number, shard in enumerate(shards):
         for batch in shard.scan((*SOURCES, "_id")):
             rows.extend((number, row) for row in batch.column("_id").to_pylist())
