@@ -219,6 +219,12 @@ TRANSLOG_RESERVE_BYTES_MIN: Final = 64 * KIB
 TRANSLOG_RESERVE_BYTES_MAX: Final = 8 * MIB
 #: Setting ``refresh_interval``; CrateDB's default.
 REFRESH_INTERVAL_MS: Final = 1_000
+#: Setting ``translog.sync_interval``; CrateDB's default.
+TRANSLOG_SYNC_INTERVAL_MS: Final = 5_000
+#: A shard nobody searched for so long is not refreshed before somebody does; CrateDB's ``index.search.idle.after``.
+SEARCH_IDLE_S: Final = 30.0
+#: A shard nobody wrote to for so long is flushed; Elasticsearch's ``indices.memory.shard_inactive_time``.
+SHARD_INACTIVE_S: Final = 300.0
 #: Rows of one Arrow batch in a segment, and of one block of its statistics.
 SEGMENT_BLOCK_ROWS: Final = 65_536
 #: Bytes of a shard's manifest; a bigger file is refused before it is read.

@@ -23,6 +23,7 @@ from cratepy import limits
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import PeerUnavailable, RelationUnknown, RequestTimeout, ShardUnavailable, StaleRouting
 from cratepy.execution.engine.engine import Engine
+from cratepy.execution.refresh import wake
 from cratepy.execution.results import Result
 from cratepy.execution.writes.requests import COUNT, GET, Counted, ShardGet, ShardRows, ShardsOf
 from cratepy.execution.writes.values import values_of
@@ -390,6 +391,7 @@ class LookupService:
             copy = self._store.shard(plan.table_uuid, shard)
             if copy is None:
                 raise StaleRouting(f"[{plan.table}][{shard}] is not open here yet")
+            await wake(copy)
             total += copy.row_count()
         if not by_node:
             return total
@@ -423,6 +425,7 @@ class LookupService:
             if copy is None:
                 missing.append((table_uuid, shard))
             else:
+                await wake(copy)
                 total += copy.row_count()
         return Counted(count=total, missing=missing)
 

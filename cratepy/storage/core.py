@@ -69,6 +69,7 @@ class ShardCore:
         "next_segment",
         "primary_term",
         "put_off_until",
+        "searched_at",
         "shard",
         "state",
         "table_uuid",
@@ -111,6 +112,8 @@ class ShardCore:
         self.is_closed = False
         #: Maintenance nobody asked for waits until then: the disk was full, or an index could not be built.
         self.put_off_until = float("-inf")
+        #: When somebody searched last, or it was opened.
+        self.searched_at = clock.monotonic()
         self.maintenance_lock = threading.Lock()
         self.write_lock = threading.Lock()
         #: Number of the segment being written by a merge → the numbers of its sources. Under the maintenance lock.
@@ -129,7 +132,7 @@ class ShardCore:
 
     # --- failure -----------------------------------------------------------------------------------------------------
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException | str) -> None:
         """No way back: the first reason stays."""
         if self.failure is None:
             self.failure = self.last_error = f"{self} failed: {error}"

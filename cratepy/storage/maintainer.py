@@ -117,6 +117,14 @@ class ShardMaintainer:
         core.next_segment += 1
         return segment
 
+    @property
+    def is_unflushed(self) -> bool:
+        """Whether a flush would change what is on disk."""
+        core = self._core
+        committed = [(entry.number, entry.deleted) for entry in core.manifest.segments]
+        now = [(live.segment.number, live.deleted) for live in core.state.segments]
+        return core.log.operations > 0 or committed != now
+
     def flush(self) -> None:
         """Refresh, make the segments durable and drop the translog. Raises DiskFull: the translog stays as it is."""
         core = self._core
@@ -124,7 +132,7 @@ class ShardMaintainer:
         with core.maintenance_lock:
             core.raise_if_unusable()
             with core.guarded():
-                if core.log.operations or self._has_uncommitted():
+                if self.is_unflushed:
                     self._flush()
                     core.tally.flushes += 1
                     core.tally.flush_s += core.clock.monotonic() - started
@@ -155,7 +163,3 @@ class ShardMaintainer:
         with core.write_lock:
             core.log.trim(operations)
         recovery.remove_orphans(core.files, core.directory, core.manifest, spared=core.merging.keys())
-
-    def _has_uncommitted(self) -> bool:
-        committed = [(entry.number, entry.deleted) for entry in self._core.manifest.segments]
-        return committed != [(live.segment.number, live.deleted) for live in self._core.state.segments]

@@ -21,6 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.errors import DiskFull, ShardFailed
 from cratepy.model.schema import TableDefinition
@@ -143,6 +144,10 @@ class Shard:
         """Why the copy failed for good, or None."""
         return self._core.failure
 
+    def fail(self, reason: str) -> None:
+        """Give the copy up: nothing is read, written or acknowledged any more. The first reason stays."""
+        self._core.fail(reason)
+
     @property
     def is_closed(self) -> bool:
         return self._core.is_closed
@@ -185,6 +190,7 @@ class Shard:
         """
         core = self._core
         core.raise_if_unusable()
+        self.wake()
         return scan_segments(core.state.segments, sources, core.layout, core.cache, ranges=ranges)
 
     def row_count(self) -> int:
@@ -242,6 +248,16 @@ class Shard:
         return self._maintainer.flush_bytes
 
     @property
+    def position(self) -> int:
+        """The translog position of the last write; see :attr:`synced_position`."""
+        return self._core.log.position
+
+    @property
+    def is_unflushed(self) -> bool:
+        """Whether a flush would change what is on disk."""
+        return self._maintainer.is_unflushed
+
+    @property
     def translog_bytes(self) -> int:
         return self._core.log.size_bytes
 
@@ -255,6 +271,23 @@ class Shard:
     def is_put_off(self) -> bool:
         """Whether maintenance met a full disk a moment ago and is to be left alone for a while."""
         return self._core.is_put_off
+
+    @property
+    def segment_count(self) -> int:
+        return len(self._core.state.segments)
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether it is not refreshed because nobody searches it; an explicit ``refresh_interval`` keeps it awake."""
+        core = self._core
+        is_idle = core.clock.monotonic() - core.searched_at > limits.SEARCH_IDLE_S
+        return is_idle and "refresh_interval" not in core.layout.definition.settings
+
+    def wake(self) -> None:
+        """Note a search; if the shard was asleep, what was written before becomes visible first. For a worker thread then."""
+        if self.is_asleep and self.buffered_bytes:
+            self._refresh_if_possible()
+        self._core.searched_at = self._core.clock.monotonic()
 
     @property
     def wants_merge(self) -> bool:

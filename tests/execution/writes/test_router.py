@@ -236,7 +236,7 @@ def test_a_failed_shard_is_an_error_of_its_rows(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_cluster(tmp_path) as cluster:
             for shard in cluster.first.store.shards():
-                shard.failure = "disk gone"
+                shard.fail("disk gone")
             error = await error_of(
                 cluster.first.writes.insert(values_plan([(1, "x", 1)], cluster.definition), context())
             )
