@@ -23,6 +23,10 @@ SEQ_NO: Final = "_seq_no"
 PRIMARY_TERM: Final = "_primary_term"
 VERSION: Final = "_version"
 
+#: Table setting ``codec``.
+DEFAULT_CODEC: Final = "default"
+BEST_COMPRESSION: Final = "best_compression"
+
 #: The columns every stored row has, in the order of the file.
 SYSTEM_TYPES: Final[dict[str, DataType]] = {ID: TEXT, SEQ_NO: BIGINT, PRIMARY_TERM: BIGINT, VERSION: BIGINT}
 SYSTEM_FIELDS: Final = (
@@ -51,6 +55,20 @@ class Layout:
         }
         #: (name, source) of the table's columns, in their order.
         self.columns: tuple[tuple[str, str], ...] = tuple((c.name, f"c{c.oid}") for c in definition.columns)
+
+    @property
+    def codec(self) -> str:
+        """``default`` or ``best_compression``: how segments written from now on are stored."""
+        value = self.definition.settings.get("codec", DEFAULT_CODEC)
+        assert isinstance(value, str)
+        return value
+
+    @property
+    def key_source(self) -> str | None:
+        """The column whose text ``_id`` is: the primary key if it is one column."""
+        key = self.definition.primary_key
+        column = self.definition.column(key[0]) if len(key) == 1 else None
+        return None if column is None else f"c{column.oid}"
 
     def type_of(self, source: str) -> DataType:
         found = self.types.get(source)

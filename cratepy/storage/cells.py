@@ -49,12 +49,12 @@ def cell_reader(array: pa.Array, data_type: DataType) -> CellReader:
     elif kind in TEXT_KINDS:
         reader = _text_reader(array, is_json=kind in JSON_KINDS)
     elif kind == "boolean":
-        reader = _bit_reader(array.buffers()[1], array.offset)
+        reader = bit_reader(array.buffers()[1], array.offset)
     else:
         return lambda row: from_arrow(array.slice(row, 1), data_type)[0]
     if array.null_count == 0:
         return reader
-    is_valid = _bit_reader(array.buffers()[0], array.offset)
+    is_valid = bit_reader(array.buffers()[0], array.offset)
     return lambda row: reader(row) if is_valid(row) else None
 
 
@@ -75,7 +75,7 @@ def _text_reader(array: pa.Array, *, is_json: bool) -> CellReader:
     return lambda row: str(data[offsets[row] : offsets[row + 1]], "utf-8")
 
 
-def _bit_reader(bitmap: pa.Buffer, offset: int) -> CellReader:
+def bit_reader(bitmap: pa.Buffer, offset: int) -> CellReader:
     bits = memoryview(bitmap).cast("B")
 
     def read(row: int) -> bool:

@@ -1,9 +1,8 @@
-"""Columns as a scan gives them: in-flight types, live rows only, kept for the next scan.
+"""Columns kept for the next scan, and which of their rows live.
 
-In: a segment's block, the rows dead in it. Out: an array; without dead rows and text that is the memory map itself.
-Text at rest is utf8; its ``string_view`` shares the data and costs 3 ns a row to make, 16 bytes a row to keep. Rows of a
-``string_view`` are selected by fancy-indexing its 16-byte views: pyarrow has no kernel for it, and this is 10 times
-faster than copying the text. Source: Arrow columnar format, "Variable-size Binary View Layout".
+In: arrays in flight, dead rows. Out: a cache bounded in bytes; live rows, and the views of those. Rows of a ``string_view``
+are selected by fancy-indexing its 16-byte views: pyarrow has no kernel for it, and this is 10 times faster than copying
+the text. Source: Arrow columnar format, "Variable-size Binary View Layout".
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +18,9 @@ import pyarrow.compute as pc
 from pyroaring import BitMap
 
 from cratepy import limits
-from cratepy.model.arrow import arrow_type
-from cratepy.model.types import DataType
-from cratepy.storage.segment import Segment
 
-_VIEW_BYTES: Final = 16
+if TYPE_CHECKING:
+    from cratepy.storage.segment import Segment
 
 
 class ColumnCache:
@@ -70,27 +67,8 @@ def live_rows(segment: Segment, index: int, deletes: BitMap) -> np.ndarray | Non
     return np.flatnonzero(alive)
 
 
-def live_column(array: pa.Array, data_type: DataType, live: np.ndarray | None) -> tuple[pa.Array, int]:
-    """The array in flight, live rows only, and the bytes of memory it adds to the map."""
-    target = arrow_type(data_type)
-    if array.type == target:
-        if live is None:
-            return array, 0
-        selected = array.take(pa.array(live))
-        return selected, selected.get_total_buffer_size()
-    if target == pa.string_view() and array.type == pa.string():
-        views = array.cast(target)
-        if live is not None:
-            views = _selected_views(views, live)
-        return views, len(views) * _VIEW_BYTES
-    # Lists of text, and columns whose type at rest is not what the definition says now.
-    if live is not None:
-        array = array.take(pa.array(live))
-    converted = array.cast(target)
-    return converted, converted.get_total_buffer_size()
-
-
-def _selected_views(array: pa.Array, live: np.ndarray) -> pa.Array:
+def selected_views(array: pa.Array, live: np.ndarray) -> pa.Array:
+    """The rows ``live`` of a ``string_view`` array that is no slice; the texts are shared."""
     validity, views, *data = array.buffers()
     assert array.offset == 0
     chosen = np.frombuffer(views, dtype="V16")[live]

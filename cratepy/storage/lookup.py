@@ -20,6 +20,7 @@ from cratepy.storage.buffer import WriteBuffer
 from cratepy.storage.hashing import hash_id, hash_ids
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.plain_rows import PlainBlock
+from cratepy.storage.stored import StoredBlock
 
 #: Up to this many ids are looked up one by one; more together.
 _SINGLE_LOOKUPS_MAX: Final = 32
@@ -117,7 +118,7 @@ def _row_values(place: Place | None, sources: Sequence[str], layout: Layout) -> 
     if place is None:
         return None
     holder, row = place
-    block: Block | PlainBlock
+    block: Block | PlainBlock | StoredBlock
     block, at = holder.locate(row) if isinstance(holder, WriteBuffer) else holder.segment.locate(row)
     readers = block.readers
     values = []
@@ -133,7 +134,7 @@ def _row_values(place: Place | None, sources: Sequence[str], layout: Layout) -> 
 
 
 def _special_value(
-    holder: WriteBuffer | LiveSegment, block: Block | PlainBlock, row: int, at: int, source: str, layout: Layout
+    holder: WriteBuffer | LiveSegment, block: Block | PlainBlock | StoredBlock, row: int, at: int, source: str, layout: Layout
 ) -> Any:
     if source == "_doc":
         return block.document(at, layout)

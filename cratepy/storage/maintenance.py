@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from pyroaring import BitMap
 
 from cratepy.storage.blocks import Layout
 from cratepy.storage.buffer import WriteBuffer
+from cratepy.storage.columns import ColumnCache
 from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.hashing import hash_ids
 from cratepy.storage.manifest import FileEntry, Manifest, SegmentEntry, write_manifest
@@ -40,14 +42,24 @@ from cratepy.storage.segment import (
 
 
 def write_buffer(
-    files: FileSystem, directory: Path, buffer: WriteBuffer, live: np.ndarray, *, number: int, layout: Layout
+    files: FileSystem,
+    directory: Path,
+    buffer: WriteBuffer,
+    live: np.ndarray,
+    *,
+    number: int,
+    layout: Layout,
+    cache: ColumnCache,
 ) -> Segment:
     """The live rows of a frozen buffer as an open segment, not durable yet."""
     schema = layout.stored_schema(buffer.schemas())
     ids = buffer.ids if len(live) == len(buffer.ids) else [buffer.ids[row] for row in live.tolist()]
     batches = blocks_of(buffer.table(live, schema))
-    entry = write_segment(files, directory, number=number, schema=schema, batches=batches, hashes=hash_ids(ids))
-    return open_segment(files, directory, entry)
+    hashes = hash_ids(ids)
+    entry = write_segment(
+        files, directory, number=number, schema=schema, batches=batches, hashes=hashes, layout=layout
+    )
+    return open_segment(files, directory, entry, cache)
 
 
 def write_merged(
@@ -57,13 +69,17 @@ def write_merged(
     *,
     number: int,
     layout: Layout,
+    cache: ColumnCache,
     paced: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]],
 ) -> Segment:
     """The live rows of the plan's segments as one open segment, not durable yet. ``paced`` slows the batches down."""
     schema = merged_schema(plan, layout)
     batches = paced(merged_batches(plan, schema))
-    entry = write_segment(files, directory, number=number, schema=schema, batches=batches, hashes=merged_hashes(plan))
-    return open_segment(files, directory, entry)
+    hashes = merged_hashes(plan)
+    entry = write_segment(
+        files, directory, number=number, schema=schema, batches=batches, hashes=hashes, layout=layout
+    )
+    return open_segment(files, directory, entry, cache)
 
 
 def remove_segment(files: FileSystem, directory: Path, number: int) -> None:
@@ -119,15 +135,7 @@ def commit(
         if known is None:
             sync_segment(files, directory, live.segment.entry)
         deletes = _committed_deletes(files, directory, live, known)
-        entries.append(
-            SegmentEntry(
-                number=live.segment.number,
-                rows=live.segment.rows,
-                files=live.segment.entry.files,
-                deletes=deletes,
-                deleted=live.deleted,
-            )
-        )
+        entries.append(msgspec.structs.replace(live.segment.entry, deletes=deletes, deleted=live.deleted))
     files.sync_directory(directory)
     manifest = Manifest(
         table_uuid=before.table_uuid,

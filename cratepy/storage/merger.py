@@ -33,6 +33,7 @@ from cratepy.storage.merging import (
     plan_merge,
 )
 from cratepy.storage.segment import Segment
+from cratepy.storage.stored import SegmentDamaged
 
 #: Called with the bytes of each block that was written; no lock is held.
 Pause = Callable[[int], None]
@@ -174,7 +175,13 @@ class ShardMerger:
 
         try:
             return maintenance.write_merged(
-                core.files, core.directory, plan, number=task.number, layout=core.layout, paced=paced
+                core.files,
+                core.directory,
+                plan,
+                number=task.number,
+                layout=core.layout,
+                cache=core.cache,
+                paced=paced,
             )
         except BaseException as error:
             self._clean_up(task.number, error)
@@ -185,7 +192,7 @@ class ShardMerger:
         core = self._core
         with core.guarded():
             maintenance.remove_segment(core.files, core.directory, number)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError | SegmentDamaged):
                 raise error
         if not isinstance(error, ShardFailed):
             core.put_off(f"cannot merge segments: {type(error).__name__}: {error}")

@@ -186,7 +186,7 @@ def moved_rows(plan: MergePlan, index: int, rows: Sequence[int]) -> list[int]:
 
 def merged_schema(plan: MergePlan, layout: Layout) -> pa.Schema:
     """The columns any source has."""
-    return layout.stored_schema([source.segment.blocks[0].batch.schema for source in plan.sources])
+    return layout.stored_schema([source.segment.schema for source in plan.sources])
 
 
 def merged_batches(plan: MergePlan, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

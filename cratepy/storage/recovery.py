@@ -19,6 +19,7 @@ from cratepy.errors import ShardFailed
 from cratepy.storage import manifest as manifests
 from cratepy.storage import segment as segments
 from cratepy.storage import translog as translogs
+from cratepy.storage.columns import ColumnCache
 from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.manifest import Manifest
 from cratepy.storage.merging import LiveSegment
@@ -37,12 +38,12 @@ def create_shard(files: FileSystem, directory: Path, first: Manifest, *, file_id
     manifests.write_manifest(files, directory, first)
 
 
-def open_segments(files: FileSystem, directory: Path, manifest: Manifest) -> tuple[LiveSegment, ...]:
+def open_segments(files: FileSystem, directory: Path, manifest: Manifest, cache: ColumnCache) -> tuple[LiveSegment, ...]:
     opened = []
     for entry in manifest.segments:
         deletes = segments.read_deletes(files, directory, entry)
         generation = 0 if entry.deletes is None else deletes_generation(entry.deletes.name)
-        opened.append(LiveSegment(segments.open_segment(files, directory, entry), deletes, generation))
+        opened.append(LiveSegment(segments.open_segment(files, directory, entry, cache), deletes, generation))
     return tuple(opened)
 
 

@@ -16,10 +16,9 @@ import pyarrow as pa
 
 from cratepy.model.arrow import arrow_type, from_arrow
 from cratepy.storage.blocks import ID, Layout, raw_text
-from cratepy.storage.columns import ColumnCache, live_column, live_rows
+from cratepy.storage.columns import ColumnCache, live_rows
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.operations import ColumnRange
-from cratepy.storage.statistics import may_match
 
 
 def scan_segments(
@@ -43,7 +42,7 @@ def scan_segments(
             count = starts[index + 1] - starts[index] if selection is None else len(selection)
             if count == 0:
                 continue
-            if not may_match(live.segment.stats, index, ranges):
+            if not live.segment.may_match(index, ranges):
                 first += count
                 continue
             columns = [_column(live, index, selection, source, layout, cache, first) for source in sources]
@@ -84,7 +83,7 @@ def _column(
 ) -> pa.Array:
     source = ID if source == "_uid" else source
     block = live.segment.blocks[index]
-    count = block.batch.num_rows if selection is None else len(selection)
+    count = block.row_count if selection is None else len(selection)
     if source == "_docid":
         return pa.array(np.arange(first, first + count, dtype=np.int32))
     if source == "_score":
@@ -92,14 +91,11 @@ def _column(
     if source in ("_doc", "_raw"):
         return _documents(live, index, selection, layout)
     data_type = layout.type_of(source)
-    array = block.column(source)
-    if array is None:
+    if not block.has(source):
         return pa.nulls(count, arrow_type(data_type))
-    if selection is None and array.type == arrow_type(data_type):
-        return array
     generation = 0 if selection is None else live.generation
     column: pa.Array = cache.get(
-        (live.segment.key, source, index, generation), lambda: live_column(array, data_type, selection)
+        (live.segment.key, source, index, generation), lambda: block.flight(source, data_type, selection)
     )
     return column
 

@@ -1,22 +1,26 @@
 """A segment: rows that never change, in a directory that is written once and memory-mapped.
 
-    columns.arrow   Arrow IPC file, uncompressed, batches of at most ``SEGMENT_BLOCK_ROWS``: the table's columns
-                    ``c<oid>`` at rest, then ``_id``, ``_seq_no``, ``_primary_term``, ``_version``
-    ids             magic (8) | rows (u64) | sorted xxh3-64 of ``_id`` (u64 each) | row of each hash (u32 each)
-    stats           msgpack: per column and block smallest, largest value and NULL count
+    columns         magic (8) | format (u32) | zero (u32) | pieces, each at a multiple of 64: one column of one block,
+                    encoded and, with the codec ``best_compression``, compressed
+    meta            magic (8) | format (u32) | zero (u32) | msgpack: the columns' names and types, the blocks' rows, and for
+                    each piece where it is, its checksum, its encoding, smallest and largest value and NULL count
+    ids             magic (8) | rows (u64) | sorted 32-bit hashes of ``_id`` (u32 each) | row of each hash (u32 each)
     deletes-<gen>   roaring bitmap of dead rows; written by flush, only the newest counts
 
-In: batches, or a manifest entry. Out: blocks, and rows by id. Later parts (text index, codecs) are more files of the
-entry. Which rows are dead is not the segment's knowledge: it changes, and readers hold their own version of it.
+In: batches, or a manifest entry. Out: blocks, and rows by id. Later parts (text index) are more files of the entry. Which
+rows are dead is not the segment's knowledge: it changes, and readers hold their own version of it. What is checked when:
+sizes of all files, checksums of ``meta``, ``ids`` and deletes at open; of each piece when it is first read.
 """
 
 from __future__ import annotations
 
 import bisect
 import math
+import re
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import google_crc32c
 import msgspec
@@ -27,23 +31,49 @@ from pyroaring import BitMap
 from cratepy import limits
 from cratepy.errors import ShardFailed
 from cratepy.model.types import TEXT
-from cratepy.storage.blocks import ID, Block
+from cratepy.storage.blocks import BEST_COMPRESSION, ID, Layout
+from cratepy.storage.cells import CellReader
+from cratepy.storage.columns import ColumnCache
+from cratepy.storage.encoding import Piece, encode
 from cratepy.storage.filesystem import AppendFile, FileSystem
 from cratepy.storage.manifest import FileEntry, SegmentEntry
-from cratepy.storage.statistics import BlockStatistics, block_statistics
+from cratepy.storage.operations import ColumnRange
+from cratepy.storage.statistics import BlockStatistics, may_match, value_bounds
+from cratepy.storage.stored import ZSTD, StoredBlock, StoredColumns
 
+#: In the manifest's entry and in the head of ``columns`` and ``meta``.
+FORMAT: Final = 2
 PREFIX: Final = "seg-"
-COLUMNS: Final = "columns.arrow"
+COLUMNS: Final = "columns"
+META: Final = "meta"
 IDS: Final = "ids"
-STATS: Final = "stats"
 DELETES_PREFIX: Final = "deletes-"
 
-_IDS_MAGIC: Final = b"CRPYIDS1"
-_IDS_HEADER_BYTES: Final = 16
+_COLUMNS_MAGIC: Final = b"CRPYCOLS"
+_META_MAGIC: Final = b"CRPYMETA"
+_IDS_MAGIC: Final = b"CRPYIDS2"
+_HEADER: Final = struct.Struct("<8sII")
+_IDS_HEADER: Final = struct.Struct("<8sQ")
+_PIECE_ALIGNMENT: Final = 64
+#: Compression is kept if it saves an eighth.
+_COMPRESSED_WORTH: Final = 7 / 8
+_IS_TABLE_COLUMN: Final = re.compile("c[0-9]+").fullmatch
 
-_StatsFile = dict[str, list[BlockStatistics]]
+
+class _BlockMeta(msgspec.Struct, frozen=True, array_like=True):
+    rows: int
+    #: One per column of the schema, in its order.
+    pieces: list[Piece]
+
+
+class _Meta(msgspec.Struct, frozen=True, array_like=True):
+    #: Arrow IPC schema message: names and types at rest.
+    schema: bytes
+    blocks: list[_BlockMeta]
+
+
 #: Made at import: see the decoder of the manifest.
-_decode_stats: Final = msgspec.msgpack.Decoder(_StatsFile).decode
+_decode_meta: Final = msgspec.msgpack.Decoder(_Meta).decode
 
 
 def segment_name(number: int) -> str:
@@ -54,6 +84,7 @@ class Segment:
     """An open segment. Immutable and safe on all threads; the maps live as long as the object or arrays from it."""
 
     __slots__ = (
+        "_columns",
         "_filter",
         "_filter_shift",
         "_row_of_hash",
@@ -65,42 +96,81 @@ class Segment:
         "number",
         "rows",
         "starts",
-        "stats",
     )
 
-    def __init__(self, entry: SegmentEntry, *, columns: pa.Buffer, ids: pa.Buffer, stats: _StatsFile) -> None:
+    def __init__(
+        self, entry: SegmentEntry, meta: _Meta, *, columns: pa.Buffer, ids: pa.Buffer, path: Path, cache: ColumnCache
+    ) -> None:
         self.entry = entry
         self.number = entry.number
         self.rows = entry.rows
         self._spread = 4 * math.isqrt(entry.rows) + 8
         #: Identity for caches: a number may be used again after a crash, an object never.
         self.key = object()
-        with pa.ipc.open_file(pa.BufferReader(columns)) as reader:
-            self.blocks = tuple(Block(reader.get_batch(i)) for i in range(reader.num_record_batches))
+        schema = pa.ipc.read_schema(pa.py_buffer(meta.schema))
+        self._columns = StoredColumns(columns, schema, path=str(path / COLUMNS), cache=cache, key=self.key)
+        self.blocks = tuple(
+            StoredBlock(self._columns, index, block.rows, block.pieces) for index, block in enumerate(meta.blocks)
+        )
         starts = [0]
         for block in self.blocks:
-            starts.append(starts[-1] + block.batch.num_rows)
+            starts.append(starts[-1] + block.row_count)
         #: First row of each block, and the number of rows at the end.
         self.starts = starts
         view = memoryview(ids).cast("B")
-        rows = int.from_bytes(view[8:16], "little")
-        if bytes(view[:8]) != _IDS_MAGIC or rows != self.rows or starts[-1] != rows:
-            raise ShardFailed(f"{segment_name(self.number)} is damaged: its files disagree about the number of rows")
-        middle = _IDS_HEADER_BYTES + 8 * rows
+        magic, rows = _IDS_HEADER.unpack_from(view)
+        middle = _IDS_HEADER.size + 4 * rows
+        if magic != _IDS_MAGIC or rows != self.rows or starts[-1] != rows or len(view) != middle + 4 * rows:
+            raise ShardFailed(f"{path} is damaged: its files disagree about the number of rows")
         #: Sorted.
-        self.hashes = view[_IDS_HEADER_BYTES:middle].cast("Q")
-        self._row_of_hash = view[middle : middle + 4 * rows].cast("I")
-        self.stats = stats
-        self._filter_shift, self._filter = _hash_filter(np.frombuffer(self.hashes, dtype=np.uint64))
+        self.hashes = view[_IDS_HEADER.size : middle].cast("I")
+        self._row_of_hash = view[middle:].cast("I")
+        self._filter_shift, self._filter = _hash_filter(np.frombuffer(self.hashes, dtype=np.uint32))
 
     @property
     def size_bytes(self) -> int:
         return sum(file.size for file in self.entry.files)
 
-    def locate(self, row: int) -> tuple[Block, int]:
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types at rest of the columns."""
+        return self._columns.schema
+
+    def locate(self, row: int) -> tuple[StoredBlock, int]:
         """The block of a row and the row's place in it."""
         index = bisect.bisect_right(self.starts, row) - 1
         return self.blocks[index], row - self.starts[index]
+
+    # --- statistics --------------------------------------------------------------------------------------------------
+
+    def statistics(self, source: str) -> list[BlockStatistics] | None:
+        """Of each block; None if nothing is known."""
+        place = self._columns.places.get(source)
+        if place is not None:
+            pieces = [(block.pieces[place], block.row_count) for block in self.blocks]
+            return [BlockStatistics(p.minimum, p.maximum, p.null_count, rows) for p, rows in pieces]
+        if _IS_TABLE_COLUMN(source):
+            # The column was added later.
+            return [BlockStatistics(None, None, block.row_count, block.row_count) for block in self.blocks]
+        return None
+
+    def may_match(self, index: int, ranges: Iterable[ColumnRange]) -> bool:
+        """Whether some row of the ``index``-th block may be in all of the ranges; when in doubt it may."""
+        block = self.blocks[index]
+        for wanted in ranges:
+            place = self._columns.places.get(wanted.source)
+            if place is not None:
+                piece = block.pieces[place]
+                known = BlockStatistics(piece.minimum, piece.maximum, piece.null_count, block.row_count)
+            elif _IS_TABLE_COLUMN(wanted.source):
+                known = BlockStatistics(None, None, block.row_count, block.row_count)
+            else:
+                continue
+            if not may_match(known, wanted):
+                return False
+        return True
+
+    # --- rows by id --------------------------------------------------------------------------------------------------
 
     def find(self, id_hash: int, id: str) -> int:
         """The row of an id, or -1. About 1.5 µs in a million rows."""
@@ -109,7 +179,7 @@ class Segment:
             return -1
         hashes = self.hashes
         # Hashes are uniform: the place is known to about the square root of the rows, so the search stays in a few pages.
-        guess = id_hash * self.rows >> 64
+        guess = id_hash * self.rows >> 32
         low, high = max(guess - self._spread, 0), min(guess + self._spread, self.rows)
         if (low > 0 and hashes[low] >= id_hash) or (high < self.rows and hashes[high] < id_hash):
             low, high = 0, self.rows
@@ -124,19 +194,33 @@ class Segment:
 
     def find_many(self, sorted_hashes: np.ndarray, order: np.ndarray, ids: Sequence[str]) -> Iterator[tuple[int, int]]:
         """(position in ``ids``, row) of each id found. ``sorted_hashes`` are the ids' hashes, ``order`` their positions."""
-        hashes = np.frombuffer(self.hashes, dtype=np.uint64)
-        at = hashes.searchsorted(sorted_hashes)
-        at[at == self.rows] = self.rows - 1
-        for index in np.flatnonzero(hashes[at] == sorted_hashes).tolist():
-            position = int(order[index])
-            row = self.find(int(sorted_hashes[index]), ids[position])
-            if row >= 0:
-                yield position, row
+        buckets = sorted_hashes >> np.uint32(self._filter_shift)
+        bits = np.frombuffer(self._filter, np.uint8)[buckets >> 3] >> (buckets & 7).astype(np.uint8) & 1
+        maybe = np.flatnonzero(bits)
+        if not len(maybe):
+            return
+        wanted = sorted_hashes[maybe]
+        hashes = np.frombuffer(self.hashes, dtype=np.uint32)
+        first, last = hashes.searchsorted(wanted), hashes.searchsorted(wanted, "right")
+        readers: dict[int, CellReader] = {}
+        row_of_hash, starts = self._row_of_hash, self.starts
+        for index in np.flatnonzero(last > first).tolist():
+            position = int(order[maybe[index]])
+            row_id = ids[position]
+            for at in range(int(first[index]), int(last[index])):
+                row = row_of_hash[at]
+                block = bisect.bisect_right(starts, row) - 1
+                read = readers.get(block)
+                if read is None:
+                    read = readers[block] = self.blocks[block].reader(ID, TEXT)
+                if read(row - starts[block]) == row_id:
+                    yield position, row
+                    break
 
     def hashes_by_row(self) -> np.ndarray:
-        """uint64 per row, in row order: what a merge needs to write ``ids`` without hashing again."""
-        by_row: np.ndarray = np.empty(self.rows, dtype=np.uint64)
-        by_row[np.frombuffer(self._row_of_hash, dtype=np.uint32)] = np.frombuffer(self.hashes, dtype=np.uint64)
+        """uint32 per row, in row order: what a merge needs to write ``ids`` without hashing again."""
+        by_row: np.ndarray = np.empty(self.rows, dtype=np.uint32)
+        by_row[np.frombuffer(self._row_of_hash, dtype=np.uint32)] = np.frombuffer(self.hashes, dtype=np.uint32)
         return by_row
 
 
@@ -145,17 +229,17 @@ def _hash_filter(hashes: np.ndarray) -> tuple[int, bytes]:
 
     It makes a miss five times cheaper than a search, and most lookups in most segments are misses.
     """
-    width = max(3, (8 * len(hashes)).bit_length())
+    width = min(max(3, (8 * len(hashes)).bit_length()), 32)
     is_set: np.ndarray = np.zeros(1 << width, dtype=bool)
-    is_set[hashes >> np.uint64(64 - width)] = True
-    return 64 - width, np.packbits(is_set, bitorder="little").tobytes()
+    is_set[hashes >> np.uint32(32 - width)] = True
+    return 32 - width, np.packbits(is_set, bitorder="little").tobytes()
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
 class _ChecksummedFile:
-    """What pyarrow writes to: forwards to the seam and keeps size and checksum."""
+    """Forwards to the seam and keeps size and checksum."""
 
     def __init__(self, file: AppendFile) -> None:
         self._file = file
@@ -163,15 +247,11 @@ class _ChecksummedFile:
         self.size = 0
         self.checksum = 0
 
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        self._file.write(view)
-        self.checksum = google_crc32c.extend(self.checksum, view.tobytes())
-        self.size += len(view)
-        return len(view)
-
-    def flush(self) -> None:
-        """Nothing is kept back here."""
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        self.checksum = google_crc32c.extend(self.checksum, data)
+        self.size += len(data)
+        return len(data)
 
     def close(self) -> None:
         if not self.closed:
@@ -190,34 +270,58 @@ def write_segment(
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
     hashes: np.ndarray,
+    layout: Layout,
 ) -> SegmentEntry:
     """Write a segment's files, not durably yet. ``batches`` have ``schema`` and at most a block of rows each."""
     target = directory / segment_name(number)
     files.remove_tree(target)  # What a failed attempt under the same number left behind.
     files.make_directory(target)
-    stats: _StatsFile = {name: [] for name in schema.names}
+    blocks = []
     rows = 0
     column_file = _ChecksummedFile(files.create(target / COLUMNS))
     try:
-        with pa.ipc.new_file(pa.PythonFile(column_file, mode="w"), schema) as writer:
-            for batch in batches:
-                assert 0 < batch.num_rows <= limits.SEGMENT_BLOCK_ROWS
-                writer.write_batch(batch)
-                rows += batch.num_rows
-                for name, column in zip(schema.names, batch.columns, strict=True):
-                    stats[name].append(block_statistics(column))
+        column_file.write(_HEADER.pack(_COLUMNS_MAGIC, FORMAT, 0))
+        for batch in batches:
+            assert 0 < batch.num_rows <= limits.SEGMENT_BLOCK_ROWS
+            blocks.append(_BlockMeta(batch.num_rows, _write_block(column_file, batch, layout)))
+            rows += batch.num_rows
     finally:
         column_file.close()
     assert rows == len(hashes) > 0
-    order = np.argsort(hashes).astype(np.uint32)
-    entries = [
+    meta = msgspec.msgpack.encode(_Meta(schema.serialize().to_pybytes(), blocks))
+    order = np.argsort(hashes, kind="stable").astype(np.uint32)
+    entries = (
         column_file.entry(COLUMNS),
+        _write_whole(files, target, META, (_HEADER.pack(_META_MAGIC, FORMAT, 0), meta)),
         _write_whole(
-            files, target, IDS, (_IDS_MAGIC + rows.to_bytes(8, "little"), hashes[order].tobytes(), order.tobytes())
+            files, target, IDS, (_IDS_HEADER.pack(_IDS_MAGIC, rows), hashes[order].tobytes(), order.tobytes())
         ),
-        _write_whole(files, target, STATS, (msgspec.msgpack.encode(stats),)),
-    ]
-    return SegmentEntry(number=number, rows=rows, files=tuple(entries))
+    )
+    return SegmentEntry(number=number, rows=rows, files=entries, format=FORMAT)
+
+
+def _write_block(file: _ChecksummedFile, batch: pa.RecordBatch, layout: Layout) -> list[Piece]:
+    names = batch.schema.names
+    key = names.index(layout.key_source) if layout.key_source in names else None
+    pieces = []
+    for name, array in zip(names, batch.columns, strict=True):
+        minimum, maximum = value_bounds(array)
+        of_key = (names[key], batch.column(key)) if name == ID and key is not None else None
+        piece, data = encode(array, minimum, maximum, is_id=name == ID, key=of_key)
+        raw_size = 0
+        # Ids are read one by one, and few are worth it.
+        if layout.codec == BEST_COMPRESSION and name != ID and data:
+            compressed = ZSTD.compress(data, asbytes=True)
+            if len(compressed) <= len(data) * _COMPRESSED_WORTH:
+                raw_size, data = len(data), compressed
+        if data:
+            file.write(bytes(-file.size % _PIECE_ALIGNMENT))
+        piece = msgspec.structs.replace(
+            piece, offset=file.size, size=len(data), checksum=google_crc32c.value(data), raw_size=raw_size
+        )
+        pieces.append(piece)
+        file.write(data)
+    return pieces
 
 
 def _write_whole(files: FileSystem, directory: Path, name: str, parts: Iterable[bytes]) -> FileEntry:
@@ -258,22 +362,25 @@ def sync_segment(files: FileSystem, directory: Path, entry: SegmentEntry) -> Non
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def open_segment(files: FileSystem, directory: Path, entry: SegmentEntry) -> Segment:
-    """Open by manifest entry. Sizes are checked here, checksums by :func:`verify_segment`; raises ShardFailed."""
+def open_segment(files: FileSystem, directory: Path, entry: SegmentEntry, cache: ColumnCache) -> Segment:
+    """Open by manifest entry; raises ShardFailed for damage and for another format."""
     target = directory / segment_name(entry.number)
+    if entry.format != FORMAT:
+        raise ShardFailed(f"{target} has format {entry.format}; this version reads format {FORMAT}")
     for file in entry.files:
         path = target / file.name
         if not files.exists(path) or files.size(path) != file.size:
             raise ShardFailed(f"{path} is damaged: it is missing or not {file.size} bytes long")
     by_name = {file.name: file for file in entry.files}
-    stats = _read_checked(files, target, by_name[STATS])
+    columns = files.map(target / COLUMNS)
+    ids = _map_checked(files, target, by_name[IDS])
+    encoded = _map_checked(files, target, by_name[META])
+    for name, data, magic in ((COLUMNS, columns, _COLUMNS_MAGIC), (META, encoded, _META_MAGIC)):
+        if data.slice(0, _HEADER.size).to_pybytes() != _HEADER.pack(magic, FORMAT, 0):
+            raise ShardFailed(f"{target / name} is damaged: it does not begin with {magic!r} and format {FORMAT}")
     try:
-        return Segment(
-            entry,
-            columns=files.map(target / COLUMNS),
-            ids=files.map(target / IDS),
-            stats=_decode_stats(stats),
-        )
+        meta = _decode_meta(memoryview(encoded)[_HEADER.size :])
+        return Segment(entry, meta, columns=columns, ids=ids, path=target, cache=cache)
     except (pa.ArrowException, msgspec.MsgspecError) as error:
         raise ShardFailed(f"{target} is damaged: {error}") from error
 
@@ -281,22 +388,22 @@ def open_segment(files: FileSystem, directory: Path, entry: SegmentEntry) -> Seg
 def read_deletes(files: FileSystem, directory: Path, entry: SegmentEntry) -> BitMap | None:
     if entry.deletes is None:
         return None
-    data = _read_checked(files, directory / segment_name(entry.number), entry.deletes)
-    return BitMap.deserialize(data)
+    data = _map_checked(files, directory / segment_name(entry.number), entry.deletes)
+    return BitMap.deserialize(data.to_pybytes())
 
 
 def verify_segment(files: FileSystem, directory: Path, entry: SegmentEntry) -> None:
     """Read every file and compare checksums; raises ShardFailed naming the first that differs."""
     target = directory / segment_name(entry.number)
     for file in (*entry.files, *(() if entry.deletes is None else (entry.deletes,))):
-        _read_checked(files, target, file)
+        _map_checked(files, target, file)
 
 
-def _read_checked(files: FileSystem, directory: Path, entry: FileEntry) -> bytes:
+def _map_checked(files: FileSystem, directory: Path, entry: FileEntry) -> pa.Buffer:
     path = directory / entry.name
     if not files.exists(path):
         raise ShardFailed(f"{path} is missing")
-    data = bytes(files.map(path))
-    if len(data) != entry.size or google_crc32c.value(data) != entry.checksum:
+    data = files.map(path)
+    if data.size != entry.size or google_crc32c.value(data) != entry.checksum:
         raise ShardFailed(f"{path} is damaged: its checksum does not match")
     return data

@@ -22,6 +22,7 @@ from cratepy.storage.merging import LiveSegment
 from cratepy.storage.operations import WriteBatch, WriteResult
 from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.records import RecordHeader
+from cratepy.storage.stored import SegmentDamaged
 
 #: A batch whose rows are bigger is written in two, so that a record stays below its limit.
 _SPLIT_BYTES: Final = limits.TRANSLOG_RECORD_BYTES_MAX // 2
@@ -48,7 +49,10 @@ class ShardWriter:
                 raise StaleRouting(f"primary term {batch.primary_term} is over: {core} is at {core.primary_term}")
             core.primary_term = batch.primary_term
             first_seq_no = core.max_seq_no + 1
-            decision = self._decide(batch, first_seq_no)
+            try:
+                decision = self._decide(batch, first_seq_no)
+            except SegmentDamaged as error:
+                raise core.damaged(error) from error
             position = self._accept(batch, decision, first_seq_no)
         return WriteResult(position, decision.failures, first_seq_no, decision.versions)
 

@@ -186,7 +186,7 @@ def test_damaged_segment_files_are_found_by_opening_or_verifying(tmp_path: Path)
     shard.write(delete("a"))
     shard.flush()
     shard.close()
-    for name in ("columns.arrow", "ids", "stats", "deletes-1"):
+    for name in ("columns", "ids", "meta", "deletes-1"):
         path = tmp_path / "s" / "seg-1" / name
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 4]) + whole[len(whole) // 2 + 1 :])
