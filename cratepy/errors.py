@@ -77,6 +77,10 @@ class RequestError(CrateError):
     code, sqlstate, label = 4000, "08P01", "SQLParseSourceException"
 
 
+class AnalyzerUnknown(CrateError):
+    code, sqlstate, label = 4001, "42704", "AnalyzerUnknownException"
+
+
 class InvalidRelationName(CrateError):
     code, sqlstate, label = 4002, "42602", "InvalidRelationName"
 

@@ -7,13 +7,14 @@ was lost is harmless where the command names what it made: a table by its uuid, 
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from typing import Final, TypeVar, assert_never
 
 import msgspec
 
 from cratepy import limits
 from cratepy.cluster import allocation
 from cratepy.errors import (
+    AnalyzerUnknown,
     BadRequest,
     ColumnValidation,
     DependentObjects,
@@ -27,23 +28,28 @@ from cratepy.model.commands import (
     AddColumns,
     AlterTableSettings,
     Command,
+    CreateAnalyzer,
     CreateSchema,
     CreateTable,
     CreateView,
+    DropAnalyzer,
     DropSchema,
     DropTable,
     DropView,
     RenameTable,
     SetClusterSettings,
+    RetireNodes,
     ShardFailed,
     ShardStarted,
 )
 from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName
 from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition, check_total_columns
+from cratepy.model.search import IndexDefinition
 from cratepy.model.state import ClusterState, TableState
 from cratepy.model.types import DataType, Field, array_of
 
 replace = msgspec.structs.replace
+Numbered = TypeVar("Numbered", ColumnDefinition, IndexDefinition)
 _RESERVED_SCHEMAS: Final = SYSTEM_SCHEMAS | {DEFAULT_SCHEMA}
 
 
@@ -68,6 +74,10 @@ def apply(state: ClusterState, command: Command) -> ClusterState:
             return _alter_settings(state, command)
         case RenameTable():
             return _rename_table(state, command)
+        case CreateAnalyzer():
+            return _create_analyzer(state, command)
+        case DropAnalyzer():
+            return _drop_analyzer(state, command)
         case SetClusterSettings():
             return _set_cluster_settings(state, command)
         case ShardStarted():
@@ -78,6 +88,8 @@ def apply(state: ClusterState, command: Command) -> ClusterState:
                 allocation_id=command.allocation_id,
                 term=command.primary_term,
             )
+        case RetireNodes(node_ids):
+            return _retire_nodes(state, node_ids)
         case ShardFailed():
             return allocation.fail_shard(
                 state,
@@ -91,18 +103,32 @@ def apply(state: ClusterState, command: Command) -> ClusterState:
             assert_never(command)
 
 
+def _retire_nodes(state: ClusterState, node_ids: tuple[str, ...]) -> ClusterState:
+    retired = tuple(sorted(set(node_ids)))
+    if retired == state.coordination.retired:
+        return state
+    return replace(state, coordination=replace(state.coordination, retired=retired))
+
+
 def is_repeatable(command: Command) -> bool:
     """Whether a command whose outcome is unknown may be sent again without doing it twice or failing because it was done."""
     match command:
         case (
-            CreateTable() | AddColumns() | AlterTableSettings() | SetClusterSettings() | ShardStarted() | ShardFailed()
+            CreateTable()
+            | AddColumns()
+            | AlterTableSettings()
+            | CreateAnalyzer()
+            | SetClusterSettings()
+            | ShardStarted()
+            | RetireNodes()
+            | ShardFailed()
         ):
             return True
         case CreateView(or_replace=flag) | DropView(if_exists=flag):
             return flag
         case CreateSchema(if_not_exists=flag) | DropSchema(if_exists=flag) | DropTable(if_exists=flag):
             return flag
-        case RenameTable():
+        case RenameTable() | DropAnalyzer():
             return False
         case _:
             assert_never(command)
@@ -120,8 +146,9 @@ def _create_table(state: ClusterState, command: CreateTable) -> ClusterState:
             return state
         raise RelationAlreadyExists(f"Relation '{definition.name}' already exists.")
     _check_shards(state, definition.shards)
-    columns, next_column_oid = _with_oids(definition.columns, max(definition.next_column_oid, 1))
-    definition = replace(definition, oid=state.next_oid, columns=columns, next_column_oid=next_column_oid)
+    columns, next_oid = _with_oids(definition.columns, max(definition.next_column_oid, 1))
+    indexes, next_oid = _with_oids(definition.indexes, next_oid)
+    definition = replace(definition, oid=state.next_oid, columns=columns, indexes=indexes, next_column_oid=next_oid)
     table = allocation.new_table(state, definition)
     return replace(state, tables={**state.tables, definition.uuid: table}, next_oid=state.next_oid + 1)
 
@@ -141,8 +168,8 @@ def _check_shards(state: ClusterState, added: int) -> None:
         )
 
 
-def _with_oids(columns: tuple[ColumnDefinition, ...], next_oid: int) -> tuple[tuple[ColumnDefinition, ...], int]:
-    """The columns with oids of their own, and the next free oid."""
+def _with_oids(columns: tuple[Numbered, ...], next_oid: int) -> tuple[tuple[Numbered, ...], int]:
+    """The columns or indexes with oids of their own, and the next free oid."""
     result = tuple(replace(column, oid=next_oid + index) for index, column in enumerate(columns))
     return result, next_oid + len(columns)
 
@@ -182,10 +209,19 @@ def _add_columns(state: ClusterState, command: AddColumns) -> ClusterState:
         columns[known] = replace(columns[known], type=_merged(column.name, columns[known].type, column.type))
     first_oid = definition.next_column_oid or max((column.oid for column in columns), default=0) + 1
     with_oids, next_oid = _with_oids(tuple(added), first_oid)
+    known_indexes = {index.name for index in definition.indexes}
+    indexes, next_oid = _with_oids(tuple(i for i in command.indexes if i.name not in known_indexes), next_oid)
     all_columns = (*columns, *with_oids)
-    if all_columns == definition.columns:
+    if all_columns == definition.columns and not indexes:
         return state
-    definition = replace(definition, columns=all_columns, next_column_oid=next_oid)
+    known_analyzers = {analyzer.name for analyzer in definition.analyzers}
+    definition = replace(
+        definition,
+        columns=all_columns,
+        next_column_oid=next_oid,
+        indexes=(*definition.indexes, *indexes),
+        analyzers=(*definition.analyzers, *(a for a in command.analyzers if a.name not in known_analyzers)),
+    )
     check_total_columns(definition)
     return _with_definition(state, table, definition)
 
@@ -319,6 +355,19 @@ def _drop_one_schema(state: ClusterState, name: str, command: DropSchema) -> Clu
         views={key: view for key, view in state.views.items() if key not in views},
         schemas=tuple(known for known in state.schemas if known != name),
     )
+
+
+def _create_analyzer(state: ClusterState, command: CreateAnalyzer) -> ClusterState:
+    analyzer = command.analyzer
+    if state.analyzers.get(analyzer.name) == analyzer:
+        return state
+    return replace(state, analyzers={**state.analyzers, analyzer.name: analyzer})
+
+
+def _drop_analyzer(state: ClusterState, command: DropAnalyzer) -> ClusterState:
+    if command.name not in state.analyzers:
+        raise AnalyzerUnknown(f"Analyzer '{command.name}' unknown")
+    return replace(state, analyzers={name: a for name, a in state.analyzers.items() if name != command.name})
 
 
 def _set_cluster_settings(state: ClusterState, command: SetClusterSettings) -> ClusterState:

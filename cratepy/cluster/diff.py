@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from cratepy.model.schema import SettingValue, TableDefinition, ViewDefinition
+from cratepy.model.search import AnalyzerDefinition
 from cratepy.model.state import ClusterState, Coordination, NodeInfo, ShardRouting, TableState
 
 replace = msgspec.structs.replace
@@ -47,6 +48,8 @@ class StateDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schemas: tuple[str, ...] | None = None
     settings_persistent: dict[str, SettingValue] | None = None
     settings_transient: dict[str, SettingValue] | None = None
+    analyzers: dict[str, AnalyzerDefinition] = {}
+    removed_analyzers: tuple[str, ...] = ()
 
 
 class BaseMismatch(Exception):
@@ -81,6 +84,8 @@ def diff(old: ClusterState, new: ClusterState) -> StateDiff:
         schemas=_if_changed(old.schemas, new.schemas),
         settings_persistent=_if_changed(old.settings_persistent, new.settings_persistent),
         settings_transient=_if_changed(old.settings_transient, new.settings_transient),
+        analyzers=_changed(old.analyzers, new.analyzers),
+        removed_analyzers=_removed(old.analyzers, new.analyzers),
     )
 
 
@@ -102,6 +107,7 @@ def patch(old: ClusterState, change: StateDiff) -> ClusterState:
             old.settings_persistent if change.settings_persistent is None else change.settings_persistent
         ),
         settings_transient=old.settings_transient if change.settings_transient is None else change.settings_transient,
+        analyzers=_patched(old.analyzers, change.analyzers, change.removed_analyzers),
         next_oid=change.next_oid,
     )
 

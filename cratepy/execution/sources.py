@@ -16,6 +16,8 @@ import pyarrow as pa
 from cratepy.execution.batches import batch_of
 from cratepy.execution.engine.inputs import FragmentInput
 from cratepy.execution.local_view import LocalView
+from cratepy.execution.pruning import column_ranges
+from cratepy.execution.searching import scan_reader
 from cratepy.model.arrow import arrow_type
 from cratepy.model.plan import Phase, StatementContext
 from cratepy.model.relations import ExchangeInput, Relation, Scan, ScanColumn, SystemScan, children, output_columns
@@ -72,12 +74,11 @@ def read_leaf(leaf: Scan | SystemScan, phase: Phase, context: StatementContext, 
     if isinstance(leaf, SystemScan):
         batch = sources.system_tables.batch(leaf.table, leaf.columns, context, sources.view())
         return FragmentInput(columns, [[batch]])
-    return FragmentInput(columns, [_scan(leaf, phase, sources)])
+    return FragmentInput(columns, [_scan(leaf, phase, context, sources)])
 
 
-def _scan(scan: Scan, phase: Phase, sources: LocalSources) -> list[pa.RecordBatch]:
-    # A scan without columns still has rows; the cheapest column tells how many.
-    names = [column.source for column in scan.columns] or ["_seq_no"]
+def _scan(scan: Scan, phase: Phase, context: StatementContext, sources: LocalSources) -> list[pa.RecordBatch]:
+    reader = scan_reader(scan, context, column_ranges(scan, context))
     batches: list[pa.RecordBatch] = []
     rows = 0
     # With a filter the engine has to see rows before it can tell how many are enough.
@@ -86,23 +87,28 @@ def _scan(scan: Scan, phase: Phase, sources: LocalSources) -> list[pa.RecordBatc
         if source.node_id != sources.node_id or source.table_uuid != scan.table_uuid:
             continue
         for number in source.shards:
-            for batch in sources.shards[scan.table_uuid, number].scan(names):
-                batches.append(as_scanned(batch, scan.columns))
+            for batch in reader.read(sources.shards[scan.table_uuid, number]):
+                batches.append(as_scanned(batch, scan.columns, reader.sources))
                 rows += batch.num_rows
                 if limit is not None and rows >= limit:
                     return batches
     return batches
 
 
-def as_scanned(batch: pa.RecordBatch, columns: Sequence[ScanColumn]) -> pa.RecordBatch:
-    """A shard's batch under the statement's names and types; what the shard does not have is NULL."""
+def as_scanned(batch: pa.RecordBatch, columns: Sequence[ScanColumn], sources: Sequence[str | None]) -> pa.RecordBatch:
+    """A shard's batch under the statement's names and types; what the shard does not have is NULL.
+
+    ``sources`` are the batch's names of the columns, None for one that is true in every row.
+    """
     rows = batch.num_rows
     arrays: list[pa.Array] = []
     fields: list[pa.Field] = []
-    for column in columns:
+    for column, source in zip(columns, sources, strict=True):
         wanted = arrow_type(column.type)
-        position = batch.schema.get_field_index(column.source)
-        if position < 0:
+        position = -1 if source is None else batch.schema.get_field_index(source)
+        if source is None:
+            array = pa.repeat(pa.scalar(True), rows)
+        elif position < 0:
             array = pa.nulls(rows, wanted)
         else:
             array = batch.column(position)

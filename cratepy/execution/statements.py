@@ -26,9 +26,11 @@ from cratepy.model.commands import (
     AddColumns,
     AlterTableSettings,
     Command,
+    CreateAnalyzer,
     CreateSchema,
     CreateTable,
     CreateView,
+    DropAnalyzer,
     DropSchema,
     DropTable,
     DropView,
@@ -79,7 +81,7 @@ def affected(command: Command, before: ClusterState, after: ClusterState) -> int
             return int(before.table(command.name) is not None)
         case DropView():
             return sum(1 for name in command.names if str(name) in before.views)
-        case CreateView() | CreateSchema() | DropSchema() | SetClusterSettings():
+        case CreateView() | CreateSchema() | DropSchema() | CreateAnalyzer() | DropAnalyzer() | SetClusterSettings():
             return 1
         case AddColumns() | AlterTableSettings() | RenameTable() | ShardStarted() | ShardFailed():
             return UNKNOWN_ROWS

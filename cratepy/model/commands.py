@@ -9,6 +9,7 @@ import msgspec
 
 from cratepy.model.names import RelationName
 from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition, ViewDefinition
+from cratepy.model.search import AnalyzerDefinition, IndexDefinition
 
 
 class CreateTable(msgspec.Struct, frozen=True, tag_field="$", tag="create_table", kw_only=True):
@@ -33,6 +34,9 @@ class AddColumns(msgspec.Struct, frozen=True, tag_field="$", tag="add_columns", 
     table_uuid: str
     columns: tuple[ColumnDefinition, ...] = ()
     object_fields: tuple[ColumnDefinition, ...] = ()
+    #: Indexes of new parts of objects, and the custom analyzers that new columns and indexes use.
+    indexes: tuple[IndexDefinition, ...] = ()
+    analyzers: tuple[AnalyzerDefinition, ...] = ()
 
 
 class CreateView(msgspec.Struct, frozen=True, tag_field="$", tag="create_view", kw_only=True):
@@ -68,11 +72,29 @@ class RenameTable(msgspec.Struct, frozen=True, tag_field="$", tag="rename_table"
     new_name: str
 
 
+class CreateAnalyzer(msgspec.Struct, frozen=True, tag_field="$", tag="create_analyzer"):
+    """Make an analyzer, or make it anew; tables keep the one they were made with."""
+
+    analyzer: AnalyzerDefinition
+
+
+class DropAnalyzer(msgspec.Struct, frozen=True, tag_field="$", tag="drop_analyzer"):
+    """Fails with AnalyzerUnknown."""
+
+    name: str
+
+
 class SetClusterSettings(msgspec.Struct, frozen=True, tag_field="$", tag="set_settings", kw_only=True):
     """None resets a setting."""
 
     settings: dict[str, SettingValue]
     is_persistent: bool = False
+
+
+class RetireNodes(msgspec.Struct, frozen=True, tag_field="$", tag="retire_nodes"):
+    """These nodes, and no others, shall not vote and not be master: they are being taken out of service."""
+
+    node_ids: tuple[str, ...]
 
 
 class ShardStarted(msgspec.Struct, frozen=True, tag_field="$", tag="shard_started", kw_only=True):
@@ -102,7 +124,10 @@ Command = (
     | DropSchema
     | AlterTableSettings
     | RenameTable
+    | CreateAnalyzer
+    | DropAnalyzer
     | SetClusterSettings
     | ShardStarted
+    | RetireNodes
     | ShardFailed
 )

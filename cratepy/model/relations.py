@@ -15,12 +15,13 @@ planner cuts the tree at exchanges and puts an :class:`ExchangeInput` where a br
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
 from cratepy.model.expressions import Expression, SortKey
 from cratepy.model.names import RelationName
+from cratepy.model.search import IndexedSource
 from cratepy.model.types import BOOLEAN, DataType
 
 
@@ -41,11 +42,42 @@ class ScanColumn(msgspec.Struct, frozen=True):
     source: str
 
 
+#: Sources of the boolean columns that say whether a row satisfies a MATCH: ``_match_0``, ``_match_1``, …
+MATCH_SOURCE_PREFIX: Final = "_match_"
+
+
+class TextMatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A MATCH over columns of one scan. Its truth is the virtual column ``source`` of that scan; it is never NULL.
+
+    ``text`` names no columns: it has one value in a statement. A NULL text is an error when the statement runs. A row that a
+    scan gives satisfies every match that ``is_required``; these make its ``_score`` (the sum), which is 1.0 without any.
+    """
+
+    source: str
+    #: As EXPLAIN prints it.
+    name: str
+    columns: tuple[IndexedSource, ...]
+    text: Expression
+    kind: str
+    options: tuple[tuple[str, str], ...] = ()
+    is_required: bool = False
+
+
+class BestRows(msgspec.Struct, frozen=True, kw_only=True):
+    """A shard need give only its ``count`` rows of the highest score, and with ``with_ties`` those that score like the last.
+
+    ``count`` is an expression without columns; NULL is all rows. A shard may always give more.
+    """
+
+    count: Expression
+    with_ties: bool = False
+
+
 class Scan(msgspec.Struct, frozen=True, tag_field="$", tag="scan", kw_only=True):
     """The rows of a user table as of the last refresh of each shard.
 
-    ``filter`` is what the source may use to skip blocks and rows (zone maps, text index); the rows it gives satisfy the
-    filter exactly. ``limit`` lets a source stop early; it may give more.
+    ``filter`` is what the source may use to skip blocks and rows (zone maps, text index); who reads the scan tests it again
+    on the rows given. ``limit`` lets a source stop early; it may give more. ``matches`` are asked of the text index.
     """
 
     table_uuid: str
@@ -53,6 +85,10 @@ class Scan(msgspec.Struct, frozen=True, tag_field="$", tag="scan", kw_only=True)
     columns: tuple[ScanColumn, ...]
     filter: Expression | None = None
     limit: int | None = None
+    matches: tuple[TextMatch, ...] = ()
+    best: BestRows | None = None
+    #: (column source, index source) of text columns that have an index of whole values.
+    exact_indexes: tuple[tuple[str, str], ...] = ()
 
 
 class SystemScan(msgspec.Struct, frozen=True, tag_field="$", tag="sys", kw_only=True):

@@ -60,9 +60,14 @@ class IndexDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class AnalyzerDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An analyzer made by CREATE ANALYZER, its parts resolved: names refer to built-in kinds, settings are theirs."""
+    """An analyzer made by CREATE ANALYZER, its parts resolved: names refer to built-in kinds, settings are theirs.
+
+    Values of settings are texts; a list is given as JSON text (``["a", "b"]``), a boolean as ``true`` or ``false``.
+    """
 
     name: str
+    #: A built-in analyzer that is used with ``settings`` (EXTENDS snowball WITH (language = …)); there are no parts then.
+    base: str | None = None
     tokenizer: str = "standard"
     tokenizer_settings: tuple[tuple[str, str], ...] = ()
     #: (name, settings) in the order of application.
@@ -70,3 +75,8 @@ class AnalyzerDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_default
     char_filters: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     #: The statement's own settings, for SHOW and information_schema.
     settings: tuple[tuple[str, str], ...] = ()
+
+
+def part_path(base: str, *parts: str) -> str:
+    """The path of a part of an object column: ``o['a']['b']``, quotes in names doubled."""
+    return base + "".join("['{}']".format(part.replace("'", "''")) for part in parts)

@@ -10,6 +10,7 @@ import msgspec
 
 from cratepy.model.names import RelationName
 from cratepy.model.schema import SettingValue, TableDefinition, ViewDefinition
+from cratepy.model.search import AnalyzerDefinition
 
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +79,8 @@ class Coordination(msgspec.Struct, frozen=True, kw_only=True):
     accepted_config: tuple[str, ...] = ()
     cluster_uuid: str = ""
     is_cluster_uuid_committed: bool = False
+    #: Nodes that shall not vote any more, because they are being taken out of service.
+    retired: tuple[str, ...] = ()
 
 
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +97,15 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     schemas: tuple[str, ...] = ()
     settings_persistent: dict[str, SettingValue] = {}
     settings_transient: dict[str, SettingValue] = {}
+    #: Made by CREATE ANALYZER, by name.
+    analyzers: dict[str, AnalyzerDefinition] = {}
     #: The next oid for a table or view; oids are never used again.
     next_oid: int = 16_384
+
+    def setting(self, name: str) -> SettingValue:
+        """The value of a cluster setting, transient before persistent; None if it has its default."""
+        value = self.settings_transient.get(name)
+        return self.settings_persistent.get(name) if value is None else value
 
     def table(self, name: RelationName) -> TableState | None:
         """The table of that name (linear in tables; ``sql`` keeps an index per state version)."""

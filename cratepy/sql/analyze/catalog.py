@@ -13,8 +13,10 @@ import msgspec
 from cratepy.errors import OperationOnInaccessibleRelation, RelationUnknown, SchemaUnknown, SQLParseError
 from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName
 from cratepy.model.schema import TableDefinition, ViewDefinition
+from cratepy.model.search import AnalyzerDefinition
 from cratepy.model.state import ClusterState
 from cratepy.model.system_tables import SystemColumns, system_tables
+from cratepy.sql.analyze.analyzer_names import BUILT_IN_ANALYZERS
 
 
 class SystemTable(msgspec.Struct, frozen=True):
@@ -70,6 +72,14 @@ class CatalogView:
             if schema not in SYSTEM_SCHEMAS:
                 return schema
         return DEFAULT_SCHEMA
+
+    def analyzer(self, name: str) -> AnalyzerDefinition | None:
+        """The custom analyzer of that name."""
+        return self.state.analyzers.get(name)
+
+    def has_analyzer(self, name: str) -> bool:
+        """Whether an index may name the analyzer: built-in ones in any case, custom ones as they were made."""
+        return name.lower() in BUILT_IN_ANALYZERS or name in self.state.analyzers
 
     def find(self, parts: tuple[str, ...]) -> Found | None:
         """The relation of that name, or None."""

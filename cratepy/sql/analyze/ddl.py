@@ -34,10 +34,12 @@ from cratepy.model.commands import (
 from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName, check_column_name
 from cratepy.model.plan import CommandPlan, OptimizePlan, Plan, RefreshPlan
 from cratepy.model.schema import ColumnDefinition, TableDefinition, ViewDefinition
+from cratepy.model.search import IndexDefinition, part_path
 from cratepy.model.types import DataType, Field, array_of, object_of
-from cratepy.sql.analyze import table_definitions
+from cratepy.sql.analyze import analyzers, table_definitions
 from cratepy.sql.analyze.catalog import CatalogView, SystemTable, split_name
 from cratepy.sql.analyze.context import Context
+from cratepy.sql.analyze.indexes import custom_analyzers, part_index, part_indexes
 from cratepy.sql.analyze.queries import analyze_query
 from cratepy.sql.analyze.settings import check_table_setting_name, constant, table_settings
 from cratepy.sql.analyze.statements import AnalyzedDirect, AnalyzedStatement
@@ -48,6 +50,8 @@ _Node = (
     | tree.CreateViewNode
     | tree.CreateSchemaNode
     | tree.DropNode
+    | tree.CreateAnalyzerNode
+    | tree.DropAnalyzerNode
     | tree.AlterTableNode
     | tree.RefreshNode
     | tree.OptimizeNode
@@ -69,6 +73,10 @@ def define(context: Context, node: _Node) -> tuple[AnalyzedStatement, str]:
             return _create_schema(context, node)
         case tree.DropNode():
             return _drop(context, node)
+        case tree.CreateAnalyzerNode():
+            return _command(analyzers.create_analyzer(context, node), "CREATE")
+        case tree.DropAnalyzerNode():
+            return _command(analyzers.drop_analyzer(context, node), "DROP")
         case tree.AlterTableNode():
             return _command(_alter_table(context, node), "ALTER")
         case tree.RefreshNode():
@@ -226,6 +234,7 @@ def _rename(context: Context, node: tree.AlterTableNode) -> Command:
 def _add_columns(context: Context, node: tree.AlterTableNode, table: TableDefinition) -> Command:
     columns: list[ColumnDefinition] = []
     changed: dict[str, ColumnDefinition] = {}
+    indexes: list[IndexDefinition] = []
     for written in node.columns:
         if written.checks:
             raise UnsupportedFeature("ALTER TABLE ADD COLUMN with CHECK is not supported")
@@ -241,13 +250,21 @@ def _add_columns(context: Context, node: tree.AlterTableNode, table: TableDefini
                 check_column_name(name)
                 known = ColumnDefinition(oid=0, name=name, type=object_of(()))
             changed[name] = _with_part(known, written)
+            indexes += part_index(context, written, part_path(name, *written.path))
             continue
         if table.column(written.name) is not None:
             raise SQLParseError(f"The table {table.name} already has a column named {written.name}")
         columns.append(table_definitions.column_definition(context, written, 0, table.name))
+        indexes += part_indexes(context, written.type, written.name)
     columns.extend(column for name, column in changed.items() if table.column(name) is None)
     parts = tuple(column for name, column in changed.items() if table.column(name) is not None)
-    return AddColumns(table_uuid=table.uuid, columns=tuple(columns), object_fields=parts)
+    return AddColumns(
+        table_uuid=table.uuid,
+        columns=tuple(columns),
+        object_fields=parts,
+        indexes=tuple(indexes),
+        analyzers=custom_analyzers(context, columns, indexes),
+    )
 
 
 def _with_part(column: ColumnDefinition, written: tree.ColumnDef) -> ColumnDefinition:

@@ -377,8 +377,10 @@ def _subquery(a: ExpressionAnalyzer, node: Any) -> Expression:
     return analyze_subquery(a, node)
 
 
-def _match(_a: ExpressionAnalyzer, _node: tree.MatchNode) -> Expression:
-    raise UnsupportedFeature("MATCH is not supported: this version has no full-text index")
+def _match(a: ExpressionAnalyzer, node: tree.MatchNode) -> Expression:
+    from cratepy.sql.analyze.matching import match_node  # as above
+
+    return match_node(a, node)
 
 
 _HANDLERS: Final[dict[type, Callable[[ExpressionAnalyzer, Any], Expression]]] = {

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from cratepy.errors import AmbiguousColumn, ColumnUnknown, RelationUnknown, SQLParseError
 from cratepy.model.expressions import Column, Expression, Literal, OuterColumn
 from cratepy.model.names import DEFAULT_SCHEMA
 from cratepy.model.oids import system_relation_oids
-from cratepy.model.relations import Relation, Scan, ScanColumn, SystemScan
-from cratepy.model.schema import SYSTEM_COLUMN_IDS, SYSTEM_COLUMNS, TableDefinition
-from cratepy.model.types import INTEGER, DataType, Field, object_of
+from cratepy.model.relations import MATCH_SOURCE_PREFIX, Relation, Scan, ScanColumn, SystemScan, TextMatch
+from cratepy.model.schema import SYSTEM_COLUMN_IDS, SYSTEM_COLUMNS, TableDefinition, exact_indexes
+from cratepy.model.types import BOOLEAN, INTEGER, DataType, Field, object_of
 from cratepy.sql.analyze.catalog import SystemTable
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.parse import tree
@@ -35,6 +37,8 @@ class TableSource:
     #: Names given to the columns by ``AS t (a, b)``: new name → real name.
     renamed: dict[str, str] = field(default_factory=dict)
     used: dict[str, ScanColumn] = field(default_factory=dict)
+    #: The MATCHes over this table and their columns, in step.
+    matches: list[tuple[TextMatch, ScanColumn]] = field(default_factory=list)
     _types: dict[str, tuple[DataType, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -57,18 +61,22 @@ class TableSource:
             )
         self.renamed = dict(zip(names, self._types, strict=False))
 
+    def real_name(self, name: str) -> str | None:
+        """The table's own name of a column; None if there is none of that name."""
+        real = self.renamed.get(name)
+        if real is None and name in self.renamed.values():
+            return None
+        real = real or name
+        return real if real in self._types else None
+
     def find(self, name: str) -> list[Expression]:
-        if self.renamed:
-            real = self.renamed.get(name)
-            if real is None and name in self.renamed.values():
-                return []
-            name = real or name
+        real = self.real_name(name)
+        if real is None:
+            return []
+        name = real
         found = self.used.get(name)
         if found is None:
-            known = self._types.get(name)
-            if known is None:
-                return []
-            found = self._use(name, known[0], known[1])
+            found = self._use(name, *self._types[name])
         return [Column(found.id, found.name, found.type)]
 
     def _use(self, name: str, data_type: DataType, oid: int) -> ScanColumn:
@@ -93,6 +101,13 @@ class TableSource:
             self.used[name] = found = ScanColumn(column_id, name, data_type, name)
         return [Column(found.id, found.name, found.type)]
 
+    def add_match(self, match: TextMatch) -> Column:
+        """The column that says whether a row of the table satisfies the match."""
+        match = msgspec.structs.replace(match, source=f"{MATCH_SOURCE_PREFIX}{len(self.matches)}")
+        column = ScanColumn(self.context.next_id(), match.name, BOOLEAN, match.source)
+        self.matches.append((match, column))
+        return Column(column.id, column.name, column.type)
+
     def _oid(self) -> int:
         if isinstance(self.definition, TableDefinition):
             return self.definition.oid
@@ -102,7 +117,13 @@ class TableSource:
         """The scan of the columns named so far; made when all expressions have been analyzed."""
         columns = tuple(self.used.values())
         if isinstance(self.definition, TableDefinition):
-            return Scan(table_uuid=self.definition.uuid, table=self.definition.name, columns=columns)
+            return Scan(
+                table_uuid=self.definition.uuid,
+                table=self.definition.name,
+                columns=(*columns, *(column for _, column in self.matches)),
+                matches=tuple(match for match, _ in self.matches),
+                exact_indexes=exact_indexes(self.definition),
+            )
         return SystemScan(table=self.definition.name, columns=columns)
 
 
@@ -170,7 +191,7 @@ class Scope:
             found = scope._find(parts)
             if found is not None:
                 return found if depth == 0 else as_outer(found)
-            knows_relation = knows_relation or any(_matches(source, parts[:-1]) for source in scope.sources)
+            knows_relation = knows_relation or any(is_called(source, parts[:-1]) for source in scope.sources)
             scope = scope.parent
             depth += 1
         if not knows_relation:
@@ -192,7 +213,7 @@ class Scope:
                 return self.merged[name]
             candidates = self.sources
         else:
-            candidates = [source for source in self.sources if _matches(source, parts[:-1])]
+            candidates = [source for source in self.sources if is_called(source, parts[:-1])]
         found = [column for source in candidates for column in source.find(name)]
         if not found:
             found = [column for source in candidates for column in source.find_system(name)]
@@ -205,7 +226,7 @@ class Scope:
         scope: Scope | None = self
         while scope is not None:
             for source in scope.sources:
-                if (len(parts) == 1 or _matches(source, parts[:-1])) and source.find(parts[-1]):
+                if (len(parts) == 1 or is_called(source, parts[:-1])) and source.find(parts[-1]):
                     shown = (source.schema, source.alias, parts[-1])
                     return ".".join(part for part in shown if part is not None)
             scope = scope.parent
@@ -221,7 +242,7 @@ class Scope:
                         expanded.append((name, column))
             return expanded
         for source in self.sources:
-            if _matches(source, qualifier):
+            if is_called(source, qualifier):
                 return _all_columns(source)
         if self.parent is not None:
             return [(name, as_outer(column)) for name, column in self.parent.star(qualifier)]
@@ -234,7 +255,15 @@ def _all_columns(source: Source) -> list[tuple[str, Expression]]:
     return [(name, source.find(name)[0]) for name in source.names()]
 
 
-def _matches(source: Source, qualifier: tuple[str, ...]) -> bool:
+def with_match(scan: Scan, match: TextMatch, column_id: int) -> tuple[Scan, Column]:
+    """The scan with the match, and the column that says whether a row satisfies it."""
+    match = msgspec.structs.replace(match, source=f"{MATCH_SOURCE_PREFIX}{len(scan.matches)}")
+    column = ScanColumn(column_id, match.name, BOOLEAN, match.source)
+    new = msgspec.structs.replace(scan, columns=(*scan.columns, column), matches=(*scan.matches, match))
+    return new, Column(column.id, column.name, column.type)
+
+
+def is_called(source: Source, qualifier: tuple[str, ...]) -> bool:
     if source.alias != qualifier[-1]:
         return False
     if len(qualifier) > 1 and source.schema != qualifier[-2]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cratepy.errors import OperationOnInaccessibleRelation
 from cratepy.model.expressions import Literal
 from cratepy.model.names import SYSTEM_SCHEMAS
 from cratepy.model.plan import ShowPlan
 from cratepy.model.relations import OutputColumn, Values
 from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition
-from cratepy.model.types import TEXT, DataType
+from cratepy.model.search import IndexDefinition, part_path
+from cratepy.model.types import TEXT, DataType, Field
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.queries import analyze_query
 from cratepy.sql.analyze.statements import AnalyzedDirect, AnalyzedQuery, AnalyzedStatement
@@ -105,10 +108,12 @@ def _quoted(name: str) -> str:
 
 def create_table_text(table: TableDefinition) -> str:
     """The statement that would make the table, as CrateDB formats it."""
-    elements = [_column_text(column) for column in table.columns]
+    part_indexes = {index.name: index for index in table.indexes if index.columns == (index.name,)}
+    elements = [_column_text(column, part_indexes) for column in table.columns]
     if table.primary_key:
         name = f"CONSTRAINT {_quoted(table.primary_key_name)} " if table.primary_key_name else ""
         elements.append(f"{name}PRIMARY KEY ({', '.join(_quoted(column) for column in table.primary_key)})")
+    elements += [_index_text(index) for index in table.indexes if index.name not in part_indexes]
     elements += [f"CONSTRAINT {check.name} CHECK({check.sql})" for check in table.checks]
     inner = ",\n".join(f"   {element}" for element in elements)
     clustered = f"CLUSTERED BY ({_quoted(table.clustered_by)})" if table.clustered_by else "CLUSTERED"
@@ -134,8 +139,20 @@ def _setting_text(value: SettingValue) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value)
 
 
-def _column_text(column: ColumnDefinition) -> str:
-    text = f"{_quoted(column.name)} {type_text(column.type, 1)}"
+def _index_text(index: IndexDefinition) -> str:
+    columns = ", ".join(_quoted_path(column) for column in index.columns)
+    text = f"INDEX {_quoted(index.name)} USING {index.method.upper()} ({columns})"
+    return text if index.analyzer is None else f"{text} WITH (\n      analyzer = '{index.analyzer}'\n   )"
+
+
+def _quoted_path(path: str) -> str:
+    """``o['a']`` as ``"o"['a']``."""
+    name, bracket, parts = path.partition("[")
+    return f"{_quoted(name)}{bracket}{parts}"
+
+
+def _column_text(column: ColumnDefinition, part_indexes: Mapping[str, IndexDefinition]) -> str:
+    text = f"{_quoted(column.name)} {type_text(column.type, 1, column.name, part_indexes)}"
     if column.default_sql is not None:
         text += f" DEFAULT {column.default_sql}"
     if column.generated_sql is not None:
@@ -151,17 +168,19 @@ def _column_text(column: ColumnDefinition) -> str:
     return text
 
 
-def type_text(kind: DataType, depth: int) -> str:
-    """A type as DDL, indented for its place."""
+def type_text(kind: DataType, depth: int, path: str, part_indexes: Mapping[str, IndexDefinition]) -> str:
+    """A type as DDL, indented for its place; ``path`` is the column's, or the part's whose index may follow."""
     if kind.kind == "array":
         assert kind.element is not None
-        return f"ARRAY({type_text(kind.element, depth)})"
+        return f"ARRAY({type_text(kind.element, depth, path, part_indexes)})"
     if kind.kind == "object":
         text = f"OBJECT({(kind.policy or 'dynamic').upper()})"
         if not kind.fields:
             return text
         pad = "   " * (depth + 1)
-        parts = ",\n".join(f"{pad}{_quoted(field.name)} {type_text(field.type, depth + 1)}" for field in kind.fields)
+        parts = ",\n".join(
+            f"{pad}{_quoted(field.name)} {_part_text(field, depth + 1, path, part_indexes)}" for field in kind.fields
+        )
         return f"{text} AS (\n{parts}\n{'   ' * depth})"
     if kind.kind == "numeric" and kind.precision is not None:
         scale = "" if kind.scale is None else f", {kind.scale}"
@@ -169,3 +188,13 @@ def type_text(kind: DataType, depth: int) -> str:
     if kind.kind == "float_vector" and kind.length is not None:
         return f"FLOAT_VECTOR({kind.length})"
     return kind.name.upper()
+
+
+def _part_text(field: Field, depth: int, path: str, part_indexes: Mapping[str, IndexDefinition]) -> str:
+    path = part_path(path, field.name)
+    text = type_text(field.type, depth, path, part_indexes)
+    index = part_indexes.get(path)
+    if index is None:
+        return text
+    pad = "   " * depth
+    return f"{text} INDEX USING FULLTEXT WITH (\n{pad}   analyzer = '{index.analyzer}'\n{pad})"

@@ -21,7 +21,6 @@ from cratepy.model.plan import CopyFromPlan, InsertPlan, Plan
 from cratepy.model.relations import Item, OutputColumn, Relation
 from cratepy.model.types import DataType
 
-
 #: How versions may be named in the WHERE of an UPDATE or DELETE; CrateDB's words (its ``VersioningValidationException``).
 SEQ_NO_USAGE: Final = (
     '"_seq_no" and "_primary_term" columns can only be used together in the WHERE clause with equals comparisons and if '

@@ -32,6 +32,7 @@ from cratepy.model.schema import (
 from cratepy.model.types import BOOLEAN, UNDEFINED, DataType
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
+from cratepy.sql.analyze.indexes import column_index, custom_analyzers, named_indexes, part_indexes
 from cratepy.sql.analyze.queries import analyze_query
 from cratepy.sql.analyze.schema_text import first_name_offset, stored_text, table_scope
 from cratepy.sql.analyze.scope import Scope
@@ -74,8 +75,6 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
     check_name(name)
     if node.partitioned_by:
         raise UnsupportedFeature("PARTITIONED BY is not supported")
-    if node.indexes:
-        raise UnsupportedFeature("Named index definitions (INDEX name USING …) are not supported")
     settings = table_settings(context, node.settings)
     seen: set[str] = set()
     for written in node.columns:
@@ -97,12 +96,20 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
         clustered_by=_clustered_by(node, columns, key),
     )
     definition = _with_generated(context, definition, node)
+    definition = _with_indexes(context, definition, node)
     definition = msgspec.structs.replace(definition, checks=_checks(context, definition, node))
     definition = _with_layout(context, definition, node, settings)
     check_total_columns(definition)
     if context.catalog.find((name.schema, name.name)) is not None and not node.if_not_exists:
         raise RelationAlreadyExists(f"Relation '{name}' already exists.")
     return CommandPlan(command=CreateTable(definition=definition, if_not_exists=node.if_not_exists))
+
+
+def _with_indexes(context: Context, definition: TableDefinition, node: tree.CreateTableNode) -> TableDefinition:
+    parts = [index for written in node.columns for index in part_indexes(context, written.type, written.name)]
+    indexes = (*parts, *named_indexes(context, node.indexes, definition.columns))
+    analyzers = custom_analyzers(context, definition.columns, indexes)
+    return msgspec.structs.replace(definition, indexes=indexes, analyzers=analyzers)
 
 
 # --- columns ---------------------------------------------------------------------------------------------------------
@@ -162,14 +169,10 @@ def column_definition(context: Context, written: tree.ColumnDef, oid: int, table
         kind = UNDEFINED
     else:
         kind = written_type(written)
-    index = _index(written, kind)
+    index, analyzer = column_index(context, written, kind)
     default_sql = None
     if written.default is not None:
         default_sql = _default(context, written, kind)
-    analyzer = None
-    if index == "fulltext":
-        options = {name: constant(context, value) for name, value in written.index_options}
-        analyzer = str(options.get("analyzer", "standard"))
     has_columnstore = True
     for option, value in written.storage:
         if option != "columnstore":
@@ -191,23 +194,6 @@ def _check_column_name(name: str) -> None:
     check_column_name(name)
     if name in SYSTEM_COLUMNS:
         raise InvalidColumnName(f'"{name}" conflicts with system column')
-
-
-def _index(written: tree.ColumnDef, kind: DataType) -> str:
-    if written.index is None:
-        return "plain"
-    if written.index == "off":
-        if kind.kind == "object":
-            raise SQLParseError(f'INDEX constraint cannot be used on columns of type "object": `{written.name}`')
-        return "off"
-    if written.index == "fulltext":
-        if kind.kind != "text" or kind.length is not None:
-            raise SQLParseError(
-                f"Can't use an Analyzer on column {written.name} because analyzers are only allowed on columns of type "
-                '"text" of the unbound length limit.'
-            )
-        return "fulltext"
-    return "plain"
 
 
 def _default(context: Context, written: tree.ColumnDef, kind: DataType) -> str:

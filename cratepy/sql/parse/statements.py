@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cratepy.sql.parse import tree
+from cratepy.sql.parse.analyzers import parse_create_analyzer, parse_drop_analyzer
 from cratepy.sql.parse.columns import parse_column, parse_setting_name, parse_settings, parse_table_elements
 from cratepy.sql.parse.expressions import parse_expression, parse_list, parse_value, starts_query
 from cratepy.sql.parse.queries import parse_qualified_name, parse_query, parse_select_items
@@ -66,13 +67,14 @@ def _create(cursor: Cursor) -> Statement:
     if not or_replace and cursor.take("schema"):
         if_not_exists = cursor.take_words("if", "not", "exists")
         return tree.CreateSchemaNode(name=parse_qualified_name(cursor), if_not_exists=if_not_exists)
+    if not or_replace and cursor.take("analyzer"):
+        return parse_create_analyzer(cursor)
     return _refused(cursor, start)
 
 
 #: Statements of CrateDB that this server does not have: first words → what to call them.
 _UNSUPPORTED: Final = (
     ("create", "blob", "table"),
-    ("create", "analyzer"),
     ("create", "function"),
     ("create", "or", "replace", "function"),
     ("create", "repository"),
@@ -84,7 +86,6 @@ _UNSUPPORTED: Final = (
     ("create", "publication"),
     ("create", "subscription"),
     ("drop", "blob", "table"),
-    ("drop", "analyzer"),
     ("drop", "function"),
     ("drop", "repository"),
     ("drop", "snapshot"),
@@ -160,6 +161,8 @@ def _create_table(cursor: Cursor) -> Statement:
 def _drop(cursor: Cursor) -> Statement:
     start = cursor.index
     cursor.advance()
+    if cursor.take("analyzer"):
+        return parse_drop_analyzer(cursor)
     if cursor.key not in ("table", "view", "schema"):
         return _refused(cursor, start)
     kind = cursor.advance()

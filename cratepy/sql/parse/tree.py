@@ -438,6 +438,26 @@ class CreateSchemaNode(msgspec.Struct, frozen=True, kw_only=True):
     if_not_exists: bool = False
 
 
+class AnalyzerPart(msgspec.Struct, frozen=True):
+    """A tokenizer or filter: a name, and settings (with ``type``, if the name is the statement's own)."""
+
+    name: str
+    settings: tuple[tuple[str, Node], ...] = ()
+
+
+class CreateAnalyzerNode(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    extends: str | None = None
+    tokenizer: AnalyzerPart | None = None
+    token_filters: tuple[AnalyzerPart, ...] | None = None
+    char_filters: tuple[AnalyzerPart, ...] | None = None
+    settings: tuple[tuple[str, Node], ...] = ()
+
+
+class DropAnalyzerNode(msgspec.Struct, frozen=True):
+    name: str
+
+
 class AlterTableNode(msgspec.Struct, frozen=True, kw_only=True):
     """``action``: add, set, reset, rename."""
 
@@ -585,6 +605,8 @@ Statement = (
     | CreateViewNode
     | CreateSchemaNode
     | DropNode
+    | CreateAnalyzerNode
+    | DropAnalyzerNode
     | AlterTableNode
     | InsertNode
     | UpdateNode

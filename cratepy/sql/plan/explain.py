@@ -126,9 +126,25 @@ def _names(columns: Sequence[OutputColumn | ScanColumn]) -> str:
 
 
 def _scan_text(scan: Scan | SystemScan) -> str:
-    condition = "true" if scan.filter is None else expression_text(scan.filter)
+    condition = _condition_text(scan)
     limit = f" | limit {scan.limit}" if isinstance(scan, Scan) and scan.limit is not None else ""
+    if isinstance(scan, Scan) and scan.best is not None:
+        ties = " with ties" if scan.best.with_ties else ""
+        limit = f" | best {expression_text(scan.best.count)}{ties} by _score"
     return f"Collect[{scan.table} | [{_names(scan.columns)}] | {condition}{limit}]"
+
+
+def _condition_text(scan: Scan | SystemScan) -> str:
+    """What every row satisfies: the matches asked of the text index, then the filter."""
+    texts = [m.name for m in scan.matches if m.is_required] if isinstance(scan, Scan) else []
+    if scan.filter is not None:
+        texts.append(expression_text(scan.filter))
+    if not texts:
+        return "true"
+    result = texts[0]
+    for text in texts[1:]:
+        result = f"({result} AND {text})"
+    return result
 
 
 def _values_text(values: Values) -> str:

@@ -67,7 +67,7 @@ def as_count(relation: Relation, columns: tuple[OutputColumn, ...], state: Clust
         return None
     match relation:
         case Aggregation(
-            child=Scan(filter=None, limit=None) as scan,
+            child=Scan(filter=None, limit=None, matches=()) as scan,
             keys=(),
             aggregates=(Item(expression=Aggregate(function="count", arguments=(), filter=None)),),
         ):
@@ -86,7 +86,7 @@ def as_get(relation: Relation, columns: tuple[OutputColumn, ...], state: Cluster
     shape = _without_single_row_operators(relation)
     if isinstance(shape, Project):
         items, shape = shape.items, shape.child
-    if not isinstance(shape, Scan) or shape.filter is None:
+    if not isinstance(shape, Scan) or shape.filter is None or shape.matches:
         return None
     table = state.tables.get(shape.table_uuid)
     if table is None:

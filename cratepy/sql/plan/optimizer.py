@@ -24,6 +24,7 @@ from cratepy.sql.plan.rules.constants import Fold, count_rows, fold_constants, s
 from cratepy.sql.plan.rules.filters import drop_constant_filters, narrow_outer_joins, push_filters_down
 from cratepy.sql.plan.rules.joins import order_joins
 from cratepy.sql.plan.rules.limits import push_limits_down, push_sorts_down
+from cratepy.sql.plan.rules.matches import require_matches, take_best_matches
 from cratepy.sql.plan.subqueries import Subqueries, rewrite_subqueries
 from cratepy.sql.plan.walk import all_ids, map_expressions, map_relations, with_short_chains
 
@@ -40,10 +41,12 @@ RULES: Final[tuple[Rule, ...]] = (
     narrow_outer_joins,
     order_joins,
     drop_constant_filters,
+    require_matches,
     split_distinct_aggregates,
     # Before the limits: a top-n is recognised by its sort right below the limit.
     push_sorts_down,
     push_limits_down,
+    take_best_matches,
     prune_columns,
     remove_redundant_projects,
 )

@@ -49,6 +49,7 @@ from cratepy.model.relations import (
     Sort,
     SystemScan,
     TableFunction,
+    TextMatch,
     Values,
     WindowCalculation,
     children,
@@ -282,7 +283,9 @@ def map_expressions(relation: Relation, change: ExpressionMap) -> Relation:
     match relation:
         case RecursiveReference() | ExchangeInput() | SetOperation() | RecursiveQuery():
             return relation
-        case Scan() | SystemScan():
+        case Scan():
+            return _map_scan(relation, change)
+        case SystemScan():
             return relation if relation.filter is None else _changed(relation, filter=change(relation.filter))
         case TableFunction():
             return _changed(relation, arguments=_each(relation.arguments, change))
@@ -309,6 +312,24 @@ def map_expressions(relation: Relation, change: ExpressionMap) -> Relation:
             return _changed(relation, count=count, offset=offset)
         case _:
             assert_never(relation)
+
+
+def _map_scan(scan: Scan, change: ExpressionMap) -> Relation:
+    matches: list[TextMatch] = []
+    for match in scan.matches:
+        text = change(match.text)
+        matches.append(match if text is match.text else msgspec.structs.replace(match, text=text))
+    same = all(a is b for a, b in zip(matches, scan.matches, strict=True))
+    best = scan.best
+    if best is not None:
+        count = change(best.count)
+        best = best if count is best.count else msgspec.structs.replace(best, count=count)
+    return _changed(
+        scan,
+        filter=None if scan.filter is None else change(scan.filter),
+        matches=scan.matches if same else tuple(matches),
+        best=best,
+    )
 
 
 def _changed(relation: Relation, **values: object) -> Relation:

@@ -111,7 +111,7 @@ from tests.sql.analyze.helpers import EMPTY, TABLES, analysis, error_of, types_o
         # Ours: CrateDB's class, our words.
         (
             "select match(a, 'x') from t",
-            "UnsupportedFeatureException[MATCH is not supported: this version has no full-text index]",
+            "UnsupportedFeatureException[match predicate cannot be selected]",
         ),
         ("select 'nosuch'::regclass", "RelationUnknown[Relation 'nosuch' unknown]"),
         ("copy t to directory '/tmp'", "UnsupportedFeatureException[COPY TO is not supported]"),

@@ -16,6 +16,7 @@ import msgspec
 
 from cratepy.model.expressions import Column, Literal, Parameter, SubqueryValue
 from cratepy.model.relations import (
+    MATCH_SOURCE_PREFIX,
     Aggregation,
     Apply,
     ExchangeInput,
@@ -65,7 +66,10 @@ def prune_columns(relation: Relation) -> Relation:
 def prune(relation: Relation, needed: Ids) -> Relation:
     """The tree giving at least the needed ones of its columns."""
     match relation:
-        case Scan() | SystemScan():
+        case Scan():
+            used = needed if relation.filter is None else needed | columns_of(relation.filter)
+            return _prune_scan(relation, used)
+        case SystemScan():
             used = needed if relation.filter is None else needed | columns_of(relation.filter)
             return _with_columns(relation, _kept(relation.columns, used))
         case ExchangeInput():
@@ -105,6 +109,22 @@ def _with_columns(
     relation: Scan | SystemScan | ExchangeInput, columns: tuple[ScanColumn, ...] | tuple[OutputColumn, ...]
 ) -> Relation:
     return relation if columns == relation.columns else msgspec.structs.replace(relation, columns=columns)
+
+
+def _prune_scan(scan: Scan, needed: Ids) -> Relation:
+    """A scan without columns nobody reads and matches nobody asks for."""
+    required = {match.source for match in scan.matches if match.is_required}
+    kept = tuple(column for column in scan.columns if column.id in needed)
+    if not kept and scan.columns:
+        # Every row satisfies what is required, so that column is free; other matches and scores are not.
+        free = [column for column in scan.columns if column.source in required]
+        plain = [column for column in scan.columns if not column.source.startswith((MATCH_SOURCE_PREFIX, "_score"))]
+        kept = _kept(tuple(free[:1] or plain or scan.columns), needed)
+    sources = required.union(column.source for column in kept)
+    matches = tuple(match for match in scan.matches if match.source in sources)
+    if len(matches) < len(scan.matches):
+        scan = msgspec.structs.replace(scan, matches=matches)
+    return _with_columns(scan, kept)
 
 
 def _kept(columns: tuple[AnyColumn, ...], needed: Ids) -> tuple[AnyColumn, ...]:

@@ -1,0 +1,187 @@
+"""Scans that the text index answers: the MATCHes of a scan, the best rows by score, filters an exact index knows.
+
+In: a scan of the plan and the statement's context. Out: a function from a shard to its batches. Made once per scan, so that
+texts are evaluated and checked once, whatever the number of shards. Its own room because :mod:`sources` need not know what
+a text index is.
+
+An exact index has one term per value, so ``=``, ``IN`` and ``LIKE 'abc%'`` may ask it: where the shard's document frequencies
+say that it finds few of the rows. What it finds is filtered again above, so this decides only how much is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from cratepy import limits
+from cratepy.errors import BadRequest, CrateError
+from cratepy.execution.engine.constants import constant_values
+from cratepy.functions.evaluate import has_columns
+from cratepy.model.expressions import Call, Column, Expression, InList
+from cratepy.model.plan import StatementContext
+from cratepy.model.relations import MATCH_SOURCE_PREFIX, Scan
+from cratepy.model.search import MatchQuery, PrefixQuery, TermsQuery, TextQuery
+from cratepy.storage.operations import ColumnRange, SearchRequest
+
+if TYPE_CHECKING:
+    from cratepy.storage.shard import Shard
+
+SCORE: Final = "_score"
+#: Rows asked for beyond the best k, so that most searches see at once where the ties end.
+_TIES_EXPECTED: Final = 32
+#: Shorter prefixes are in too many terms to be worth it.
+_PREFIX_MIN: Final = 1
+#: The index is asked if it finds at most one row in so many; below that a scan of a column is as fast.
+_SELECTIVE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReader:
+    """``read`` gives a shard's batches; column i of the scan is ``sources[i]`` of them, or true in every row if None."""
+
+    read: Callable[[Shard], list[pa.RecordBatch]]
+    sources: tuple[str | None, ...]
+
+
+def scan_reader(scan: Scan, context: StatementContext, ranges: Sequence[ColumnRange] = ()) -> ScanReader:
+    """How to read the scan's rows. Raises BadRequest for a NULL text, and what a text's evaluation fails with."""
+    if scan.matches:
+        return _matching(scan, context, tuple(ranges))
+    sources = tuple(column.source for column in scan.columns)
+    # A scan without columns still has rows; the cheapest column tells how many.
+    names = sources or ("_seq_no",)
+    queries = _exact_queries(scan, context)
+    if not queries:
+        return ScanReader(lambda shard: shard.scan(names, ranges=ranges), sources)
+
+    def read(shard: Shard) -> list[pa.RecordBatch]:
+        rows = shard.row_count()
+        selective: tuple[TextQuery, ...] = ()
+        if rows >= limits.INDEXED_SCAN_ROWS_MIN:
+            selective = tuple(q for q in queries if shard.estimate_hits(q) * _SELECTIVE <= rows)
+        if not selective:
+            return shard.scan(names, ranges=ranges)
+        return shard.search(
+            SearchRequest(queries=selective, required=len(selective), sources=names, ranges=tuple(ranges), scored=())
+        )
+
+    return ScanReader(read, sources)
+
+
+# --- MATCH -----------------------------------------------------------------------------------------------------------
+
+
+def _matching(scan: Scan, context: StatementContext, ranges: tuple[ColumnRange, ...]) -> ScanReader:
+    # Required queries come first, so the flags of the others are numbered by their new places.
+    ordered = sorted(scan.matches, key=lambda match: not match.is_required)
+    texts = constant_values([match.text for match in ordered], context)
+    queries = []
+    for match, text in zip(ordered, texts, strict=True):
+        if text is None:
+            raise BadRequest("cannot use NULL as query term in match predicate")
+        queries.append(MatchQuery(sources=match.columns, text=text, kind=match.kind, options=match.options))
+    places = {
+        match.source: None if match.is_required else f"{MATCH_SOURCE_PREFIX}{i}" for i, match in enumerate(ordered)
+    }
+    sources = tuple(places.get(column.source, column.source) for column in scan.columns)
+    request = SearchRequest(
+        queries=tuple(queries),
+        required=sum(match.is_required for match in ordered),
+        sources=tuple(source for source in sources if source is not None),
+        ranges=ranges,
+    )
+    wanted = None
+    if scan.best is not None and request.required:
+        (wanted,) = constant_values([scan.best.count], context)
+    if wanted is None or not 0 < wanted <= limits.BEST_ROWS_MAX:
+        # A count of zero or below is for the operator above, which knows what to say about it.
+        return ScanReader(lambda shard: shard.search(request), sources)
+    assert scan.best is not None
+    best = replace(request, limit=wanted)
+    if not scan.best.with_ties:
+        return ScanReader(lambda shard: shard.search(best), sources)
+    return ScanReader(lambda shard: _with_ties(shard, best, wanted), sources)
+
+
+def _with_ties(shard: Shard, best: SearchRequest, wanted: int) -> list[pa.RecordBatch]:
+    """The best rows and all that score like the last of them: what else the statement orders by decides among these."""
+    asked = wanted + _TIES_EXPECTED
+    while asked <= limits.BEST_ROWS_MAX:
+        batches = shard.search(replace(best, limit=asked))
+        if sum(batch.num_rows for batch in batches) < asked:
+            return batches
+        scores = batches[0].column(batches[0].schema.get_field_index(SCORE))
+        if scores[wanted - 1].as_py() > scores[asked - 1].as_py():
+            return batches
+        asked *= 8
+    return shard.search(replace(best, limit=None))
+
+
+# --- filters ---------------------------------------------------------------------------------------------------------
+
+
+def _exact_queries(scan: Scan, context: StatementContext) -> list[TextQuery]:
+    """Conjuncts of the filter that an exact index of the table answers."""
+    if not scan.exact_indexes or scan.filter is None:
+        return []
+    by_source = dict(scan.exact_indexes)
+    indexes = {c.id: by_source[c.source] for c in scan.columns if c.source in by_source and c.type.kind == "text"}
+    found: list[TextQuery] = []
+    query: TextQuery | None
+    for predicate in _conjuncts(scan.filter):
+        match predicate:
+            case Call(function="op_=", arguments=(Column(id=known), value)) if known in indexes:
+                query = _terms(indexes[known], [value], context)
+            case Call(function="op_=", arguments=(value, Column(id=known))) if known in indexes:
+                query = _terms(indexes[known], [value], context)
+            case InList(operand=Column(id=known), items=items) if known in indexes:
+                query = _terms(indexes[known], list(items), context)
+            case Call(function="op_like", arguments=(Column(id=known), pattern)) if known in indexes:
+                query = _prefix(indexes[known], pattern, context)
+            case _:
+                query = None
+        if query is not None:
+            found.append(query)
+    return found
+
+
+def _conjuncts(predicate: Expression) -> list[Expression]:
+    if isinstance(predicate, Call) and predicate.function == "op_and":
+        return [part for argument in predicate.arguments for part in _conjuncts(argument)]
+    return [predicate]
+
+
+def _terms(index: str, values: Sequence[Expression], context: StatementContext) -> TermsQuery | None:
+    """None if a value is not a short text that is known now; a NULL in a list matches no row."""
+    if len(values) > limits.INDEXED_TERMS_MAX or any(has_columns(value) for value in values):
+        return None
+    texts = [text for text in _tried(values, context) if text is not None]
+    if not texts or not all(isinstance(text, str) and _is_term(text) for text in texts):
+        return None
+    return TermsQuery(source=index, values=tuple(dict.fromkeys(texts)))
+
+
+def _prefix(index: str, pattern: Expression, context: StatementContext) -> PrefixQuery | None:
+    """``LIKE 'abc%…'``: rows that begin with what stands before the first wildcard or escape."""
+    if has_columns(pattern):
+        return None
+    (text,) = _tried([pattern], context)
+    if not isinstance(text, str):
+        return None
+    end = min((i for i in map(text.find, "%_\\") if i >= 0), default=len(text))
+    return PrefixQuery(source=index, prefix=text[:end]) if end >= _PREFIX_MIN and _is_term(text[:end]) else None
+
+
+def _tried(values: Sequence[Expression], context: StatementContext) -> Sequence[Any]:
+    """The values, or NULLs if one cannot be computed: then the filter above fails, if it meets a row."""
+    try:
+        return constant_values(values, context)
+    except CrateError:
+        return [None] * len(values)
+
+
+def _is_term(text: str) -> bool:
+    return len(text) * 4 <= limits.INDEXED_TERM_BYTES_MAX

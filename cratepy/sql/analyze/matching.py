@@ -1,0 +1,354 @@
+"""MATCH: a syntax node in, a boolean column of a scan out.
+
+A MATCH over columns of one table becomes a virtual column of that table's scan (``model.relations.TextMatch``), so that
+everything which moves predicates about works for it as for any other boolean: below OR and NOT, in joins, in subqueries.
+The optimizer turns the ones every row has to satisfy into queries of the text index.
+
+A column without a full-text index is compared as it is, as CrateDB does (its plain index has one term per value).
+Errors in CrateDB's words (``ExpressionAnalyzer``, ``MatchPredicate``, ``OptionParser``). Not yet: MATCH on shapes, and terms
+from subqueries.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cratepy.errors import ColumnUnknown, SQLParseError, UnsupportedFeature
+from cratepy.model.expressions import Call, Column, Expression, Literal, OuterColumn
+from cratepy.model.relations import (
+    Apply,
+    Filter,
+    Item,
+    Join,
+    Limit,
+    Project,
+    ProjectSet,
+    Relation,
+    Scan,
+    Sort,
+    TextMatch,
+    WindowCalculation,
+    children,
+)
+from cratepy.model.schema import ColumnDefinition, TableDefinition
+from cratepy.model.search import IndexedSource, part_path
+from cratepy.model.types import BOOLEAN, TEXT, DataType
+from cratepy.sql.analyze.expressions import ExpressionAnalyzer, compare
+from cratepy.sql.analyze.naming import printed
+from cratepy.sql.analyze.scope import DerivedSource, Scope, Source, TableSource, as_outer, is_called, with_match
+from cratepy.sql.analyze.settings import constant
+from cratepy.sql.analyze.typing import cast_to
+from cratepy.sql.analyze.walk import nodes
+from cratepy.sql.parse import tree
+from cratepy.sql.plan.text import expression_text
+from cratepy.sql.plan.walk import with_children
+
+KINDS: Final = ("best_fields", "most_fields", "cross_fields", "phrase", "phrase_prefix")
+#: Options of a text MATCH → the kind of their value.
+_OPTIONS: Final[dict[str, str | tuple[str, ...]]] = {
+    "analyzer": "text",
+    "boost": "number",
+    "cutoff_frequency": "number",
+    "fuzziness": "text",
+    "fuzzy_rewrite": "text",
+    "max_expansions": "count",
+    "minimum_should_match": "text",
+    "operator": ("or", "and"),
+    "prefix_length": "count",
+    "rewrite": "text",
+    "slop": "count",
+    "tie_breaker": "number",
+    "zero_terms_query": ("none", "all"),
+}
+_REFUSED_PLACES: Final = {
+    "the select list": "match predicate cannot be selected",
+    "GROUP BY": "match predicate cannot be used in a GROUP BY clause",
+    "ORDER BY": "match predicate cannot be used in an ORDER BY clause",
+    "HAVING": "match predicate cannot be used in a HAVING clause",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A column or named index that a MATCH names; ``depth`` counts the queries between it and the MATCH."""
+
+    source: Source
+    depth: int
+    #: As EXPLAIN prints it.
+    name: str
+    type: DataType
+    #: The index source; None if the column has no full-text index.
+    index: str | None
+    boost: float | None
+    node: tree.Node
+    #: The column's id if the source is a subquery.
+    column_id: int
+
+
+def match_node(a: ExpressionAnalyzer, node: tree.MatchNode) -> Expression:
+    """The predicate as a column of the scan it is about, or as a comparison. Raises SQLParseError, UnsupportedFeature."""
+    if a.place not in ("WHERE", "ON"):
+        raise UnsupportedFeature(_REFUSED_PLACES.get(a.place, f"match predicate cannot be used in {a.place}"))
+    targets = [_target(a, column, boost) for column, boost in node.columns]
+    _check_types(targets)
+    if any(target.source is not targets[0].source for target in targets):
+        raise SQLParseError("Must not use columns from more than 1 relation inside the MATCH predicate")
+    kind = _kind(node.method)
+    options = _options(a, node)
+    term = _term(a, node)
+    predicates = [compare(a, "=", a.analyze(t.node), term, node) for t in targets if t.index is None]
+    if predicates and (kind == "phrase_prefix" or any(name == "fuzziness" for name, _ in options)):
+        bare = next(target.name for target in targets if target.index is None)
+        raise UnsupportedFeature(f"Column {bare} has no fulltext index, so MATCH can only compare it")
+    indexed = [target for target in targets if target.index is not None]
+    if indexed:
+        predicates.append(_indexed(a, indexed, term, kind, options))
+    result = predicates[0]
+    for predicate in predicates[1:]:
+        result = Call("op_or", (result, predicate), BOOLEAN)
+    return result
+
+
+def _indexed(
+    a: ExpressionAnalyzer, targets: list[_Target], term: Expression, kind: str, options: tuple[tuple[str, str], ...]
+) -> Expression:
+    """The virtual column of a MATCH over indexes of one table."""
+    shown = ", ".join(f"{t.name} {'NULL' if t.boost is None else t.boost}" for t in targets)
+    settings = ", ".join(f"{name}={value}" for name, value in options)
+    wanted = TextMatch(
+        source="",
+        name=f"MATCH(({shown}), {expression_text(term)}) USING {kind} WITH ({{{settings}}})",
+        columns=tuple(
+            IndexedSource(t.index, 1.0 if t.boost is None else t.boost) for t in targets if t.index is not None
+        ),
+        text=term,
+        kind=kind,
+        options=options,
+    )
+    target = targets[0]
+    if isinstance(target.source, TableSource):
+        column: Expression = target.source.add_match(wanted)
+    else:
+        column = _exposed(target, wanted, a.context.next_id())
+    for _ in range(target.depth):
+        column = as_outer(column)
+    return column
+
+
+# --- what is searched ------------------------------------------------------------------------------------------------
+
+
+def _target(a: ExpressionAnalyzer, node: tree.Node, boost: tree.Node | None) -> _Target:
+    """The column or named index that is meant. Raises ColumnUnknown, SQLParseError."""
+    factor = None if boost is None else constant(a.context, boost)
+    if factor is not None and (isinstance(factor, bool) or not isinstance(factor, int | float)):
+        raise SQLParseError(f"The boost of {printed(node)} must be a number, not '{factor}'")
+    parts, path = _written_path(node)
+    scope: Scope | None = a.scope
+    depth = 0
+    while scope is not None:
+        named = [source for source in scope.sources if len(parts) == 1 or is_called(source, parts[:-1])]
+        for source in named:
+            found = _found(a, source, parts[-1], path)
+            if found is not None:
+                kind, index, place = found
+                name = part_path(parts[-1], *path)
+                factor = None if factor is None else float(factor)
+                return _Target(source, depth, name, kind, index, factor, node, place)
+        scope = scope.parent
+        depth += 1
+    # Nothing has an index of that name: the error is the one of any other column.
+    a.analyze(node)
+    raise SQLParseError(f"can only MATCH on columns, not on {printed(node)}")
+
+
+def _written_path(node: tree.Node) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """``t.o['a']['b']`` as (t, o) and (a, b)."""
+    path: list[str] = []
+    while isinstance(node, tree.Subscript) and isinstance(node.index, tree.StringWord):
+        path.append(node.index.value)
+        node = node.base
+    if not isinstance(node, tree.Name):
+        raise SQLParseError(f"can only MATCH on columns, not on {printed(node)}")
+    return node.parts, tuple(reversed(path))
+
+
+def _found(
+    a: ExpressionAnalyzer, source: Source, name: str, path: tuple[str, ...]
+) -> tuple[DataType, str | None, int] | None:
+    """(type, index source, id of the column in the derived table) of a column or index of the relation."""
+    if isinstance(source, TableSource):
+        definition = source.definition
+        if not isinstance(definition, TableDefinition):
+            if source.real_name(name) is not None:
+                raise UnsupportedFeature(f"MATCH can only be used on user tables, not on {definition.name}")
+            return None
+        if not path:
+            index = next((i for i in definition.indexes if i.name == name), None)
+            if index is not None:
+                return TEXT, f"c{index.oid}", 0
+        column = definition.column(source.real_name(name) or "")
+        return None if column is None else (*_indexed_column(definition, column, path), 0)
+    for known, expression in source.columns:
+        if known == name and isinstance(expression, Column):
+            scanned = _scan_of(source.built, expression.id)
+            if scanned is None:
+                break
+            scan, real = scanned
+            definition = a.context.catalog.state.tables[scan.table_uuid].definition
+            column = next((c for c in definition.columns if f"c{c.oid}" == real), None)
+            if column is not None:
+                return (*_indexed_column(definition, column, path), expression.id)
+    if any(known == name for known, _ in source.columns):
+        raise UnsupportedFeature(f"MATCH can only be used on columns of user tables, and {name} is computed")
+    return None
+
+
+def _indexed_column(
+    definition: TableDefinition, column: ColumnDefinition, path: tuple[str, ...]
+) -> tuple[DataType, str | None]:
+    """The type of the column or part, and its full-text index."""
+    name = part_path(column.name, *path)
+    kind = column.type
+    for part in path:
+        while kind.kind == "array":
+            assert kind.element is not None
+            kind = kind.element
+        found = kind.field(part) if kind.kind == "object" else None
+        if found is None:
+            raise ColumnUnknown(f"Column {name} unknown")
+        kind = found
+    if path:
+        index = next((i for i in definition.indexes if i.name == name), None)
+        return kind, None if index is None else f"c{index.oid}"
+    if column.index == "off" and kind.kind == "text":
+        raise SQLParseError(f"Cannot search on field [{name}] since it is not indexed.")
+    return kind, f"c{column.oid}" if column.index == "fulltext" else None
+
+
+# --- columns of subqueries and views ---------------------------------------------------------------------------------
+
+
+def _scan_of(relation: Relation, column_id: int) -> tuple[Scan, str] | None:
+    """The scan that the column comes from unchanged, and the column's source in it."""
+    match relation:
+        case Scan():
+            return next(((relation, c.source) for c in relation.columns if c.id == column_id), None)
+        case Project():
+            for item in relation.items:
+                if item.id == column_id and isinstance(item.expression, Column):
+                    return _scan_of(relation.child, item.expression.id)
+            return None
+        case Filter() | Sort() | Limit() | ProjectSet() | WindowCalculation() | Join() | Apply():
+            for child in children(relation)[: 1 if isinstance(relation, Apply) else 2]:
+                found = _scan_of(child, column_id)
+                if found is not None:
+                    return found
+            return None
+        case _:
+            return None
+
+
+def _exposed(target: _Target, wanted: TextMatch, new_id: int) -> Column:
+    """The match as one more column that the subquery gives."""
+    source = target.source
+    assert isinstance(source, DerivedSource)
+    made: list[Column] = []
+
+    def exposed(relation: Relation, column_id: int) -> Relation:
+        match relation:
+            case Scan():
+                scan, column = with_match(relation, wanted, new_id)
+                made.append(column)
+                return scan
+            case Project():
+                inner = next(item.expression for item in relation.items if item.id == column_id)
+                assert isinstance(inner, Column)
+                child = exposed(relation.child, inner.id)
+                passed = Item(made[0].id, made[0].name, made[0])
+                return Project(child, (*relation.items, passed))
+            case _:
+                new = [exposed(c, column_id) if _scan_of(c, column_id) else c for c in children(relation)]
+                return with_children(relation, new)
+
+    source.built = exposed(source.built, target.column_id)
+    return made[0]
+
+
+# --- types, term, options --------------------------------------------------------------------------------------------
+
+
+def _check_types(targets: list[_Target]) -> None:
+    first = targets[0].type
+    for target in targets:
+        if target.type.kind == "geo_shape":
+            raise UnsupportedFeature("MATCH on columns of type geo_shape is not supported")
+        if target.type.kind != "text":
+            raise SQLParseError(
+                f"Can only use MATCH on columns of type STRING or GEO_SHAPE, not on '{target.type.name}'"
+            )
+        if target.type.kind != first.kind:
+            raise SQLParseError(
+                "All columns within a match predicate must be of the same type. "
+                f"Found {first.name} and {target.type.name}"
+            )
+
+
+def _kind(method: str | None) -> str:
+    kind = "best_fields" if method is None else method.lower()
+    if kind not in KINDS:
+        raise SQLParseError(f"invalid MATCH type '{method}' for type 'text'")
+    return kind
+
+
+def _term(a: ExpressionAnalyzer, node: tree.MatchNode) -> Expression:
+    waiting = len(a.applies)
+    term = cast_to(a.context, a.analyze(node.term), TEXT)
+    if len(a.applies) > waiting:
+        raise UnsupportedFeature("A subquery as the query term of MATCH is not supported")
+    if any(isinstance(part, Column | OuterColumn) for part in nodes(term)):
+        raise UnsupportedFeature(f"The query term of MATCH must not depend on columns: {printed(node.term)}")
+    if isinstance(term, Literal) and term.value is None:
+        raise SQLParseError("cannot use NULL as query term in match predicate")
+    return term
+
+
+def _options(a: ExpressionAnalyzer, node: tree.MatchNode) -> tuple[tuple[str, str], ...]:
+    found: dict[str, str] = {}
+    for written, value in node.options:
+        name = written.lower()
+        if name not in _OPTIONS:
+            raise SQLParseError(f"unknown match option '{written}'")
+        found[name] = _option(name, constant(a.context, value))
+    analyzer = found.get("analyzer")
+    if analyzer is not None and not a.context.catalog.has_analyzer(analyzer):
+        raise SQLParseError(f"[match] analyzer [{analyzer}] not found")
+    return tuple(found.items())
+
+
+def _option(name: str, value: Any) -> str:
+    """The value as text, in the form its kind has. Raises SQLParseError."""
+    kind = _OPTIONS[name]
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    match kind:
+        case "text":
+            is_right = value is not None and not isinstance(value, bool | list | dict)
+        case "number":
+            is_right = _is_number(text)
+        case "count":
+            is_right = text.isdigit()
+        case _:
+            text = text.lower()
+            is_right = text in kind
+    if not is_right:
+        raise SQLParseError(f"invalid value for option '{name}': {value}")
+    return text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
