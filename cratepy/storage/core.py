@@ -29,6 +29,7 @@ from cratepy.storage.filesystem import FileSystem, is_disk_full
 from cratepy.storage.log import ShardLog
 from cratepy.storage.lookup import ShardState
 from cratepy.storage.manifest import Manifest
+from cratepy.storage.stored import SegmentDamaged
 
 
 @dataclass(slots=True)
@@ -136,6 +137,11 @@ class ShardCore:
         """No way back: the first reason stays."""
         if self.failure is None:
             self.failure = self.last_error = f"{self} failed: {error}"
+
+    def damaged(self, error: SegmentDamaged) -> ShardFailed:
+        """What to raise when a read found that a segment's bytes have changed: the copy has failed."""
+        self.fail(error)
+        return ShardFailed(str(self.failure))
 
     def raise_if_unusable(self) -> None:
         if self.failure is not None:

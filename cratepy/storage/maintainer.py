@@ -109,7 +109,7 @@ class ShardMaintainer:
         number = core.next_segment
         try:
             segment = maintenance.write_buffer(
-                core.files, core.directory, frozen, live, number=number, layout=core.layout
+                core.files, core.directory, frozen, live, number=number, layout=core.layout, cache=core.cache
             )
         except BaseException:
             maintenance.remove_segment(core.files, core.directory, number)

@@ -40,6 +40,7 @@ from cratepy.storage.operations import Bounds, ColumnRange, SegmentStats, ShardS
 from cratepy.storage.scanning import scan_segments
 from cratepy.storage.segment import verify_segment
 from cratepy.storage.statistics import joined_bounds
+from cratepy.storage.stored import SegmentDamaged
 from cratepy.storage.writer import ShardWriter
 
 
@@ -85,7 +86,7 @@ class Shard:
         core.primary_term = max(primary_term, manifest.primary_term)
         core.max_seq_no = core.flushed_seq_no = manifest.max_seq_no
         core.next_segment = manifest.next_segment
-        core.state = ShardState(WriteBuffer(), None, recovery.open_segments(files, directory, manifest))
+        core.state = ShardState(WriteBuffer(), None, recovery.open_segments(files, directory, manifest, core.cache))
         self._replay(manifest)
 
     def _replay(self, manifest: Manifest) -> None:
@@ -181,7 +182,10 @@ class Shard:
         """SQL values of ``sources`` per id, real time; None: no such row. Sources: see :mod:`cratepy.storage.lookup`."""
         core = self._core
         core.raise_if_unusable()
-        return get_rows(core.state, ids, sources, core.layout)
+        try:
+            return get_rows(core.state, ids, sources, core.layout)
+        except SegmentDamaged as error:
+            raise core.damaged(error) from error
 
     def scan(self, sources: Sequence[str], *, ranges: Sequence[ColumnRange] = ()) -> list[pa.RecordBatch]:
         """Live rows as of the last refresh; columns named by source, in-flight types, at most a block of rows each.
@@ -191,7 +195,10 @@ class Shard:
         core = self._core
         core.raise_if_unusable()
         self.wake()
-        return scan_segments(core.state.segments, sources, core.layout, core.cache, ranges=ranges)
+        try:
+            return scan_segments(core.state.segments, sources, core.layout, core.cache, ranges=ranges)
+        except SegmentDamaged as error:
+            raise core.damaged(error) from error
 
     def row_count(self) -> int:
         """Live rows as of the last refresh."""
@@ -205,7 +212,7 @@ class Shard:
         core.layout.type_of(source)
         blocks = []
         for live in core.state.segments:
-            found = live.segment.stats.get(source)
+            found = live.segment.statistics(source)
             if found is None:
                 return None
             blocks.extend(found)
