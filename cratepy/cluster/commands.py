@@ -37,8 +37,8 @@ from cratepy.model.commands import (
     DropTable,
     DropView,
     RenameTable,
-    SetClusterSettings,
     RetireNodes,
+    SetClusterSettings,
     ShardFailed,
     ShardStarted,
 )

@@ -66,8 +66,6 @@ class AnalyzerDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_default
     """
 
     name: str
-    #: A built-in analyzer that is used with ``settings`` (EXTENDS snowball WITH (language = …)); there are no parts then.
-    base: str | None = None
     tokenizer: str = "standard"
     tokenizer_settings: tuple[tuple[str, str], ...] = ()
     #: (name, settings) in the order of application.

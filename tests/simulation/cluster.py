@@ -20,6 +20,7 @@ from cratepy.cluster.coordination.messages import (
     Disconnected,
     Effect,
     Event,
+    HealthChanged,
     Leave,
     ModeChanged,
     OutcomeLost,
@@ -34,7 +35,7 @@ from cratepy.cluster.coordination.messages import (
     TimerFired,
 )
 from cratepy.cluster.coordination.settings import CoordinationSettings
-from cratepy.model.commands import SetClusterSettings
+from cratepy.model.commands import RetireNodes, SetClusterSettings
 from cratepy.model.state import ClusterState, NodeInfo
 from tests.simulation.checker import Checker, at
 from tests.simulation.loop import Chance, EventLoop
@@ -93,6 +94,8 @@ class SimulatedCluster:
         self._core_chance = self.chance.stream("core")
         self._incarnation = 0
         self._last_ticket = 0
+        #: Commands that leave no mark in the state.
+        self._unmarked: set[int] = set()
         self._delays: dict[str, float] = {}
 
     @property
@@ -299,6 +302,8 @@ class SimulatedCluster:
     def _answer(self, node_id: str, ticket: int, answer: str) -> None:
         self.answers[ticket] = answer
         self.checker.tell(self.now, node_id, f"command {ticket}: {answer}")
+        if ticket in self._unmarked:
+            return
         if answer == "ok":
             self.checker.on_acknowledged(f"done.{ticket}")
         elif answer == "refused":
@@ -313,6 +318,13 @@ class SimulatedCluster:
             settings = {f"done.{self._last_ticket}": True}
             self.post(node_id, Submitted(self._last_ticket, SetClusterSettings(settings=dict(settings))))
         return self._last_ticket
+
+    def retire(self, *node_ids: str) -> None:
+        """Ask the master to have these nodes vote no more."""
+        for leader in self.leaders:
+            self._last_ticket += 1
+            self._unmarked.add(self._last_ticket)
+            self.post(leader, Submitted(self._last_ticket, RetireNodes(node_ids)))
 
     @property
     def leaders(self) -> list[str]:
@@ -331,6 +343,7 @@ class SimulatedCluster:
         for node_id in self.ids:
             self.resume(node_id)
             self.start(node_id)
+            self.post(node_id, HealthChanged(None))
         for node_id in self.ids:
             for other in self.ids:
                 if other != node_id:

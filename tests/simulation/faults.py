@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Generator
 
+from cratepy.cluster.coordination.messages import HealthChanged, StepDown
 from tests.simulation.cluster import SimulatedCluster
 
 Fault = Callable[[SimulatedCluster, random.Random], None]
@@ -115,6 +116,24 @@ def slow_disk(cluster: SimulatedCluster, chance: random.Random) -> None:
     cluster.write_s[chance.choice(cluster.ids)] = chance.choice([0.2, 1.0, 4.0])
 
 
+def bad_disk(cluster: SimulatedCluster, chance: random.Random) -> None:
+    """The probe of a node's disk fails or is slow for a while: it must not be master, and need not be a member."""
+    node_id = chance.choice([*cluster.leaders, *cluster.ids])
+    cluster.post(node_id, HealthChanged("the disk is slow"))
+    cluster.loop.schedule(chance.uniform(0.5, 10), cluster.post, node_id, HealthChanged(None))
+
+
+def step_down(cluster: SimulatedCluster, chance: random.Random) -> None:
+    for leader in cluster.leaders:
+        cluster.post(leader, StepDown(chance.choice([None, *cluster.ids])))
+
+
+def retirement(cluster: SimulatedCluster, chance: random.Random) -> None:
+    """Some nodes shall not vote, for a while."""
+    cluster.retire(*chance.sample(cluster.voters, chance.randrange(1, max(2, len(cluster.voters) // 2))))
+    cluster.loop.schedule(chance.uniform(1, 10), cluster.retire)
+
+
 def drifting_clock(cluster: SimulatedCluster, chance: random.Random) -> None:
     cluster.clock_rate[chance.choice(cluster.ids)] = chance.choice([0.5, 0.9, 1.1, 2.0])
 
@@ -139,6 +158,9 @@ FAULTS: tuple[Fault, ...] = (
     clean_stop,
     pause,
     slow_disk,
+    bad_disk,
+    step_down,
+    retirement,
     drifting_clock,
     heal,
     heal,

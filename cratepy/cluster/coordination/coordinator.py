@@ -29,6 +29,7 @@ from cratepy.cluster.coordination.messages import (
     Event,
     FollowerCheck,
     FollowerCheckAnswer,
+    HealthChanged,
     Join,
     JoinRefused,
     JoinRequest,
@@ -47,6 +48,7 @@ from cratepy.cluster.coordination.messages import (
     Refused,
     Report,
     StartJoin,
+    StepDown,
     Submitted,
     TimerFired,
 )
@@ -95,6 +97,10 @@ class Coordinator:
         #: The master this node gave up: not a member of the next state, unless it votes.
         self._lost_leader: str | None = None
         self._check_failures = 0
+        #: Why this node takes no part in elections; None while it is well.
+        self._problem: str | None = None
+        #: Set while this master is asked to step down: the heir, or None for the best.
+        self._step_down: StepDown | None = None
 
     # --- the front door ----------------------------------------------------------------------------------------------
 
@@ -139,6 +145,10 @@ class Coordinator:
                 self._outbox.add(Report(f"bootstrapped the cluster with voting configuration {', '.join(config)}"))
                 self._attempt = 0
                 self._schedule_election()
+            case StepDown():
+                self._step_down = event if self._leadership is not None else None
+            case HealthChanged(problem):
+                self._on_health(problem)
             case _:
                 assert_never(event)
 
@@ -148,8 +158,8 @@ class Coordinator:
                 self._on_pre_vote(source, message)
             case PreVoteAnswer():
                 self._on_pre_vote_answer(source, message)
-            case StartJoin(term):
-                self._on_start_join(source, term)
+            case StartJoin():
+                self._on_start_join(source, message)
             case Join(vote, node):
                 self._on_join(source, vote, node)
             case JoinRequest():
@@ -217,10 +227,18 @@ class Coordinator:
             elif self._max_term > self.kernel.term:
                 # Somebody is in a later term; only an election there brings its vote back.
                 self._start_election()
-            elif self.me.id not in self.kernel.accepted.coordination.accepted_config:
-                self._become_candidate("not in the voting configuration any more")
+            elif self._step_down is not None:
+                self._abdicate(leadership, self._step_down.heir)
+            elif self._is_voted_out:
+                self._abdicate(leadership, None)
             elif not leadership.pump():
                 return
+
+    @property
+    def _is_voted_out(self) -> bool:
+        """The voting configuration without this node is committed; until then it takes this node to commit it."""
+        now = self.kernel.accepted.coordination
+        return now.committed_config == now.accepted_config and self.me.id not in now.accepted_config
 
     # --- modes -------------------------------------------------------------------------------------------------------
 
@@ -231,6 +249,7 @@ class Coordinator:
         if self.mode is not Mode.CANDIDATE:
             self._outbox.add(Report(f"no master: {reason}"))
         self.mode, self.leader_id, self._pre_votes, self._attempt = Mode.CANDIDATE, None, None, 0
+        self._step_down = None
         self._outbox.cancel_all_timers()
         self._outbox.add(ModeChanged(self.kernel.term, None))
         self._schedule_election()
@@ -312,7 +331,11 @@ class Coordinator:
         self._see_term(message.term)
         last_term, last_version = self.kernel.accepted_at
         leader_id = self.leader_id if self.leader_id != source else None
-        self._outbox.send(source, PreVoteAnswer(self.kernel.term, last_term, last_version, leader_id, message.round))
+        is_willing = self._problem is None
+        self._outbox.send(
+            source,
+            PreVoteAnswer(self.kernel.term, last_term, last_version, leader_id, message.round, is_willing),
+        )
 
     def _on_pre_vote_answer(self, source: str, message: PreVoteAnswer) -> None:
         self._see_term(message.term)
@@ -320,12 +343,14 @@ class Coordinator:
             return
         if message.leader_id is not None:
             self._ask_to_join(message.leader_id)
-        elif message.round == self._round and self._pre_votes is not None:
+        elif message.is_willing and message.round == self._round and self._pre_votes is not None:
             if (message.last_term, message.last_version) <= self.kernel.accepted_at:
                 self._count_pre_vote(source)
 
     def _ask_to_join(self, leader_id: str) -> None:
         """Somebody knows a master: join it, do not disturb it."""
+        if self._problem is not None:
+            return
         coordination = self.kernel.accepted.coordination
         vote = None
         if self._vote is not None and self._vote[0] == leader_id and self._vote[1].term == self.kernel.term:
@@ -336,7 +361,7 @@ class Coordinator:
     def _count_pre_vote(self, source: str) -> None:
         assert self._pre_votes is not None
         self._pre_votes.add(source)
-        if self.me.is_master_eligible and self.kernel.is_election_quorum(self._pre_votes):
+        if self.me.is_master_eligible and self._problem is None and self.kernel.is_election_quorum(self._pre_votes):
             self._pre_votes = None
             self._start_election()
 
@@ -353,10 +378,38 @@ class Coordinator:
         assert vote is not None
         self._on_join(self.me.id, vote, self.me)
 
-    def _on_start_join(self, source: str, term: int) -> None:
-        vote = self._ensure_term_at_least(source, term)
-        if vote is not None:
-            self._outbox.send(source, Join(vote, self.me))
+    def _abdicate(self, leadership: Leadership, heir: str | None) -> None:
+        """Have everybody vote for another node in a new term; without one just stop being master."""
+        self._step_down = None
+        chosen = heir if heir is not None and heir in self._connected else leadership.heir()
+        if chosen is None or chosen not in self._connected:
+            self._become_candidate("stepped down, and no other node can take over")
+            return
+        term = max(self.kernel.term, self._max_term) + 1
+        self._outbox.add(Report(f"steps down in favour of node {chosen} in term {term}"))
+        for node_id in self._connected:
+            self._outbox.send(node_id, StartJoin(term, chosen))
+        vote = self._ensure_term_at_least(chosen, term)
+        assert vote is not None
+        self._outbox.send(chosen, Join(vote, self.me))
+
+    def _on_start_join(self, source: str, message: StartJoin) -> None:
+        candidate = message.heir or source
+        vote = self._ensure_term_at_least(candidate, message.term)
+        if vote is None:
+            return
+        if candidate == self.me.id:
+            self._on_join(self.me.id, vote, self.me)
+        else:
+            self._outbox.send(candidate, Join(vote, self.me))
+
+    def _on_health(self, problem: str | None) -> None:
+        if problem == self._problem:
+            return
+        self._problem = problem
+        self._outbox.add(Report("well again" if problem is None else f"takes no part in elections: {problem}"))
+        if problem is not None and self._leadership is not None:
+            self._step_down = StepDown()
 
     def _on_join(self, source: str, vote: Vote, node: NodeInfo) -> None:
         self._see_term(vote.term)
@@ -449,7 +502,7 @@ class Coordinator:
 
     def _on_follower_check(self, source: str, term: int) -> None:
         self._ensure_term_at_least(source, term)
-        is_ok = term == self.kernel.term
+        is_ok = term == self.kernel.term and self._problem is None
         if is_ok and self.mode is not Mode.FOLLOWER:
             # In this term only one node can be master, and it says it is; but a node that has accepted a state of this
             # term and is candidate again has left, and must join.

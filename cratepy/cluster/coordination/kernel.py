@@ -155,15 +155,24 @@ class CoordinationState:
         assert not self.publish_votes or self.has_won
 
 
-def reconfigured(*, live: Collection[str], master_id: str, current: tuple[str, ...]) -> tuple[str, ...]:
+def reconfigured(
+    *,
+    live: Collection[str],
+    master_id: str,
+    current: tuple[str, ...],
+    retired: Collection[str] = (),
+    may_shrink: bool = True,
+) -> tuple[str, ...]:
     """The voting configuration these live, voting nodes should have: odd, never below three once there were three.
 
     The master first, then live nodes, then those already in it, then by id; kept as it is if the live ones would have no
-    quorum in the new one (CrateDB: Reconfigurator, ``cluster.auto_shrink_voting_configuration``).
+    quorum in the new one. ``retired`` nodes leave it. Unless it ``may_shrink``, it keeps its size when nodes go (CrateDB:
+    Reconfigurator, ``cluster.auto_shrink_voting_configuration``).
     """
-    alive = set(live)
-    candidates = sorted(alive | set(current), key=lambda n: (n != master_id, n not in alive, n not in current, n))
-    smallest = 3 if len(current) >= 3 else 1
+    alive = set(live) - set(retired)
+    kept = [node_id for node_id in current if node_id not in retired]
+    candidates = sorted({*alive, *kept}, key=lambda n: (n != master_id, n not in alive, n not in kept, n))
+    smallest = (3 if len(current) >= 3 else 1) if may_shrink else len(kept)
     size = max(len(alive) - (1 - len(alive) % 2), smallest)
     new = tuple(sorted(candidates[:size]))
     return new if is_quorum(alive, new) else current

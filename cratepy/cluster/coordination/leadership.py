@@ -183,15 +183,27 @@ class Leadership:
                 answers.append((task.ticket, error))
         coordination = base.coordination
         if coordination.committed_config == coordination.accepted_config:
-            config = self._wanted_config(state.nodes, coordination.accepted_config)
+            config = self._wanted_config(state, coordination.accepted_config)
             if config != coordination.accepted_config:
-                state = replace(state, coordination=replace(coordination, accepted_config=config))
+                state = replace(state, coordination=replace(state.coordination, accepted_config=config))
         return state, answers, is_forced
 
-    def _wanted_config(self, nodes: dict[str, NodeInfo], current: tuple[str, ...]) -> tuple[str, ...]:
+    def _wanted_config(self, state: ClusterState, current: tuple[str, ...]) -> tuple[str, ...]:
         voters = self._kernel.join_votes
-        live = [node.id for node in nodes.values() if node.is_master_eligible and node.id in voters]
-        return reconfigured(live=live, master_id=self._me.id, current=current)
+        live = [node.id for node in state.nodes.values() if node.is_master_eligible and node.id in voters]
+        return reconfigured(
+            live=live,
+            master_id=self._me.id,
+            current=current,
+            retired=state.coordination.retired,
+            may_shrink=state.setting("cluster.auto_shrink_voting_configuration") is not False,
+        )
+
+    def heir(self) -> str | None:
+        """Who should be master next: a voter that has applied the newest state, else the one closest to it."""
+        coordination = self._kernel.accepted.coordination
+        voters = [n for n in coordination.accepted_config if n in self._failures and n not in coordination.retired]
+        return min(voters, key=lambda n: (-self._applied.get(n, 0), n), default=None)
 
     # --- publication -------------------------------------------------------------------------------------------------
 

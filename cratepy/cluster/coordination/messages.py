@@ -31,12 +31,15 @@ class PreVoteAnswer(msgspec.Struct, frozen=True, tag_field="$", tag="pre_vote_an
     last_version: int
     leader_id: str | None
     round: int
+    #: False: the node is not well enough to take part.
+    is_willing: bool = True
 
 
 class StartJoin(msgspec.Struct, frozen=True, tag_field="$", tag="start_join"):
-    """Vote for me in this term."""
+    """Vote in this term: for the sender, or for the ``heir`` that a master names when it steps down."""
 
     term: int
+    heir: str | None = None
 
 
 class Join(msgspec.Struct, frozen=True, tag_field="$", tag="join"):
@@ -179,7 +182,21 @@ class Bootstrapped:
     config: tuple[str, ...]
 
 
-Event = Received | TimerFired | Submitted | Connected | Disconnected | Bootstrapped
+@dataclass(frozen=True, slots=True)
+class StepDown:
+    """Stop being master after what is in flight, and hand over to ``heir`` (None: to the best there is)."""
+
+    heir: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """What the host finds out about its disk; ``problem`` is None while all is well."""
+
+    problem: str | None
+
+
+Event = Received | TimerFired | Submitted | Connected | Disconnected | Bootstrapped | StepDown | HealthChanged
 
 
 # --- effects, to be performed in order -------------------------------------------------------------------------------

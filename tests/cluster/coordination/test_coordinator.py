@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cratepy.cluster.coordination.kernel import reconfigured
+from cratepy.cluster.coordination.messages import HealthChanged, StepDown
 from cratepy.model.state import ClusterState
 from tests.simulation.cluster import SimulatedCluster
 
@@ -117,3 +119,100 @@ def test_five_nodes_of_which_two_left_shrink_to_three_voters() -> None:
     config = cluster.accepted(cluster.leaders[0]).coordination.committed_config
     assert len(config) == 3
     assert not set(config) & set(gone)
+
+
+def test_a_master_asked_to_step_down_hands_over_within_a_tenth_of_a_second() -> None:
+    for seed in range(20):
+        cluster = _formed(seed, 3)
+        old = cluster.leaders[0]
+        heir = next(n for n in reversed(cluster.ids) if n != old)
+        cluster.post(old, StepDown(heir if seed % 2 else None))
+        cluster.run_for(0.1)
+        if seed % 2:
+            assert cluster.leaders == [heir] or not cluster.leaders, seed
+        cluster.run_for(1)
+        assert len(cluster.leaders) == 1
+        assert cluster.leaders != [old] or seed == 0
+        assert sorted(cluster.accepted(cluster.leaders[0]).nodes) == cluster.ids
+
+
+def test_stepping_down_loses_no_command_that_waits() -> None:
+    cluster = _formed(1, 3)
+    leader = cluster.leaders[0]
+    first = cluster.submit(leader)
+    cluster.post(leader, StepDown())
+    second = cluster.submit(leader)
+    cluster.run_for(3)
+    assert cluster.answers[first] == "ok"
+    assert cluster.answers[second] == "refused"
+
+
+def test_a_lone_master_that_steps_down_is_elected_again() -> None:
+    cluster = _formed(2, 1)
+    cluster.post("n0", StepDown())
+    cluster.run_for(2)
+    assert cluster.leaders == ["n0"]
+
+
+def test_a_master_whose_disk_fails_its_probe_hands_over_and_stays_out_until_it_is_well() -> None:
+    cluster = _formed(3, 3)
+    sick = cluster.leaders[0]
+    cluster.post(sick, HealthChanged("the disk is slow"))
+    cluster.run_for(5)
+    assert len(cluster.leaders) == 1
+    assert cluster.leaders != [sick]
+    assert sick not in cluster.accepted(cluster.leaders[0]).nodes
+    cluster.post(sick, HealthChanged(None))
+    cluster.run_for(3)
+    assert sorted(cluster.accepted(cluster.leaders[0]).nodes) == cluster.ids
+
+
+def test_nobody_is_elected_while_every_disk_is_bad() -> None:
+    cluster = _formed(4, 3)
+    for node_id in cluster.ids:
+        cluster.post(node_id, HealthChanged("no space"))
+    cluster.run_for(5)
+    assert cluster.leaders == []
+    for node_id in cluster.ids:
+        cluster.post(node_id, HealthChanged(None))
+    cluster.run_for(5)
+    assert len(cluster.leaders) == 1
+
+
+def test_a_retired_master_leaves_the_configuration_and_hands_over() -> None:
+    cluster = _formed(5, 5)
+    old = cluster.leaders[0]
+    cluster.retire(old)
+    cluster.run_for(3)
+    assert len(cluster.leaders) == 1
+    assert cluster.leaders != [old]
+    state = cluster.accepted(cluster.leaders[0])
+    assert old not in state.coordination.committed_config
+    assert len(state.coordination.committed_config) == 3
+
+
+def test_a_configuration_without_the_master_is_committed_before_it_hands_over() -> None:
+    """The only voter is retired in favour of a node that has not accepted the change when the master starts anew."""
+    cluster = _formed(6, 3)
+    old = cluster.leaders[0]
+    cluster.retire(*(n for n in cluster.ids if n != old))
+    cluster.run_for(2)
+    assert cluster.accepted(old).coordination.committed_config == (old,)
+    cluster.network.separate([old], cluster.ids)
+    cluster.retire(old)
+    cluster.run_for(0.1)
+    cluster.crash(old, is_noticed=True)
+    cluster.heal()
+    cluster.run_for(10)
+    assert len(cluster.leaders) == 1
+
+
+def test_without_shrinking_the_configuration_keeps_its_size() -> None:
+    assert reconfigured(live="abc", master_id="a", current=tuple("abcde"), may_shrink=False) == tuple("abcde")
+    assert reconfigured(live="abf", master_id="a", current=tuple("abc"), may_shrink=False) == tuple("abf")
+    assert reconfigured(live="abcde", master_id="a", current=tuple("abc"), may_shrink=False) == tuple("abcde")
+
+
+def test_retired_nodes_vote_no_more_but_a_quorum_stays() -> None:
+    assert reconfigured(live="abc", master_id="a", current=tuple("abc"), retired="c") == tuple("ab")
+    assert reconfigured(live="abcd", master_id="a", current=tuple("abc"), retired="c") == tuple("abd")
