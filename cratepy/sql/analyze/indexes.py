@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cratepy.errors import ColumnUnknown, SQLParseError, UnsupportedFeature
+from cratepy.functions.analysis.catalog import DEFAULT_ANALYZER
 from cratepy.model.schema import ColumnDefinition
 from cratepy.model.search import AnalyzerDefinition, IndexDefinition, part_path
 from cratepy.model.types import DataType
@@ -18,8 +19,6 @@ from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.naming import printed
 from cratepy.sql.analyze.settings import constant
 from cratepy.sql.parse import tree
-
-DEFAULT_ANALYZER = "standard"
 
 
 def column_index(context: Context, written: tree.ColumnDef, kind: DataType) -> tuple[str, str | None]:

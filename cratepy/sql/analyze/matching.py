@@ -11,11 +11,12 @@ from subqueries.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cratepy.errors import ColumnUnknown, SQLParseError, UnsupportedFeature
+from cratepy.errors import BadRequest, ColumnUnknown, SQLParseError, UnsupportedFeature
+from cratepy.functions.analysis.catalog import find_analyzer
+from cratepy.functions.analysis.match_options import match_options
 from cratepy.model.expressions import Call, Column, Expression, Literal, OuterColumn
 from cratepy.model.relations import (
     Apply,
@@ -45,23 +46,6 @@ from cratepy.sql.parse import tree
 from cratepy.sql.plan.text import expression_text
 from cratepy.sql.plan.walk import with_children
 
-KINDS: Final = ("best_fields", "most_fields", "cross_fields", "phrase", "phrase_prefix")
-#: Options of a text MATCH → the kind of their value.
-_OPTIONS: Final[dict[str, str | tuple[str, ...]]] = {
-    "analyzer": "text",
-    "boost": "number",
-    "cutoff_frequency": "number",
-    "fuzziness": "text",
-    "fuzzy_rewrite": "text",
-    "max_expansions": "count",
-    "minimum_should_match": "text",
-    "operator": ("or", "and"),
-    "prefix_length": "count",
-    "rewrite": "text",
-    "slop": "count",
-    "tie_breaker": "number",
-    "zero_terms_query": ("none", "all"),
-}
 _REFUSED_PLACES: Final = {
     "the select list": "match predicate cannot be selected",
     "GROUP BY": "match predicate cannot be used in a GROUP BY clause",
@@ -75,6 +59,7 @@ class _Target:
     """A column or named index that a MATCH names; ``depth`` counts the queries between it and the MATCH."""
 
     source: Source
+    definition: TableDefinition
     depth: int
     #: As EXPLAIN prints it.
     name: str
@@ -95,8 +80,7 @@ def match_node(a: ExpressionAnalyzer, node: tree.MatchNode) -> Expression:
     _check_types(targets)
     if any(target.source is not targets[0].source for target in targets):
         raise SQLParseError("Must not use columns from more than 1 relation inside the MATCH predicate")
-    kind = _kind(node.method)
-    options = _options(a, node)
+    kind, options = _options(a, node, targets[0].definition)
     term = _term(a, node)
     predicates = [compare(a, "=", a.analyze(t.node), term, node) for t in targets if t.index is None]
     if predicates and (kind == "phrase_prefix" or any(name == "fuzziness" for name, _ in options)):
@@ -153,10 +137,10 @@ def _target(a: ExpressionAnalyzer, node: tree.Node, boost: tree.Node | None) -> 
         for source in named:
             found = _found(a, source, parts[-1], path)
             if found is not None:
-                kind, index, place = found
+                definition, kind, index, place = found
                 name = part_path(parts[-1], *path)
                 factor = None if factor is None else float(factor)
-                return _Target(source, depth, name, kind, index, factor, node, place)
+                return _Target(source, definition, depth, name, kind, index, factor, node, place)
         scope = scope.parent
         depth += 1
     # Nothing has an index of that name: the error is the one of any other column.
@@ -177,8 +161,8 @@ def _written_path(node: tree.Node) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _found(
     a: ExpressionAnalyzer, source: Source, name: str, path: tuple[str, ...]
-) -> tuple[DataType, str | None, int] | None:
-    """(type, index source, id of the column in the derived table) of a column or index of the relation."""
+) -> tuple[TableDefinition, DataType, str | None, int] | None:
+    """(table, type, index source, id of the column in the derived table) of a column or index of the relation."""
     if isinstance(source, TableSource):
         definition = source.definition
         if not isinstance(definition, TableDefinition):
@@ -188,9 +172,9 @@ def _found(
         if not path:
             index = next((i for i in definition.indexes if i.name == name), None)
             if index is not None:
-                return TEXT, f"c{index.oid}", 0
+                return definition, TEXT, f"c{index.oid}", 0
         column = definition.column(source.real_name(name) or "")
-        return None if column is None else (*_indexed_column(definition, column, path), 0)
+        return None if column is None else (definition, *_indexed_column(definition, column, path), 0)
     for known, expression in source.columns:
         if known == name and isinstance(expression, Column):
             scanned = _scan_of(source.built, expression.id)
@@ -200,7 +184,7 @@ def _found(
             definition = a.context.catalog.state.tables[scan.table_uuid].definition
             column = next((c for c in definition.columns if f"c{c.oid}" == real), None)
             if column is not None:
-                return (*_indexed_column(definition, column, path), expression.id)
+                return (definition, *_indexed_column(definition, column, path), expression.id)
     if any(known == name for known, _ in source.columns):
         raise UnsupportedFeature(f"MATCH can only be used on columns of user tables, and {name} is computed")
     return None
@@ -296,13 +280,6 @@ def _check_types(targets: list[_Target]) -> None:
             )
 
 
-def _kind(method: str | None) -> str:
-    kind = "best_fields" if method is None else method.lower()
-    if kind not in KINDS:
-        raise SQLParseError(f"invalid MATCH type '{method}' for type 'text'")
-    return kind
-
-
 def _term(a: ExpressionAnalyzer, node: tree.MatchNode) -> Expression:
     waiting = len(a.applies)
     term = cast_to(a.context, a.analyze(node.term), TEXT)
@@ -315,40 +292,19 @@ def _term(a: ExpressionAnalyzer, node: tree.MatchNode) -> Expression:
     return term
 
 
-def _options(a: ExpressionAnalyzer, node: tree.MatchNode) -> tuple[tuple[str, str], ...]:
-    found: dict[str, str] = {}
-    for written, value in node.options:
-        name = written.lower()
-        if name not in _OPTIONS:
-            raise SQLParseError(f"unknown match option '{written}'")
-        found[name] = _option(name, constant(a.context, value))
-    analyzer = found.get("analyzer")
-    if analyzer is not None and not a.context.catalog.has_analyzer(analyzer):
-        raise SQLParseError(f"[match] analyzer [{analyzer}] not found")
-    return tuple(found.items())
-
-
-def _option(name: str, value: Any) -> str:
-    """The value as text, in the form its kind has. Raises SQLParseError."""
-    kind = _OPTIONS[name]
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    match kind:
-        case "text":
-            is_right = value is not None and not isinstance(value, bool | list | dict)
-        case "number":
-            is_right = _is_number(text)
-        case "count":
-            is_right = text.isdigit()
-        case _:
-            text = text.lower()
-            is_right = text in kind
-    if not is_right:
-        raise SQLParseError(f"invalid value for option '{name}': {value}")
-    return text
-
-
-def _is_number(text: str) -> bool:
+def _options(
+    a: ExpressionAnalyzer, node: tree.MatchNode, definition: TableDefinition
+) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The kind and the options, checked."""
+    found = {name.lower(): _option_text(constant(a.context, value)) for name, value in node.options}
     try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+        checked = match_options(node.method, tuple(found.items()))
+    except BadRequest as error:
+        raise SQLParseError(error.message) from error
+    if checked.analyzer is not None and find_analyzer(checked.analyzer, definition.analyzers) is None:
+        raise SQLParseError(f"[match] analyzer [{checked.analyzer}] not found")
+    return checked.kind, tuple(found.items())
+
+
+def _option_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
