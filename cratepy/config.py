@@ -57,6 +57,10 @@ class NodeConfig:
     node_master: bool = True
     node_data: bool = True
     node_attributes: Mapping[str, str] = field(default_factory=dict)
+    #: Timings of coordination that were given: fields of ``CoordinationSettings``.
+    coordination: Mapping[str, float] = field(default_factory=dict)
+    cluster_no_master_block: str = "write"
+    cluster_bootstrap_expect: int = 0
     statement_max_length: int = 262_144
     http_max_content_length: int = 100 * 1024 * 1024
     #: Everything that was given, by setting name, as written: for sys.cluster and for services with settings of their own.
@@ -74,7 +78,7 @@ KNOWN_WITHOUT_EFFECT: Final = (
     "network.tcp.", "http.publish_port", "http.bind_host", "http.publish_host", "transport.bind_host", "transport.publish_host",
     "transport.publish_port", "transport.compress", "transport.ping_schedule", "transport.tcp.", "psql.publish_port",
     "cluster.max_shards_per_node", "cluster.graceful_stop.", "cluster.routing.", "cluster.info.", "cluster.join.",
-    "cluster.publish.", "cluster.election.", "cluster.fault_detection.", "cluster.follower_lag.", "cluster.no_master_block",
+    "cluster.publish.info_timeout",
     "cluster.auto_shrink_voting_configuration", "discovery.find_peers_interval", "discovery.request_peers_timeout",
     "discovery.probe.", "discovery.seed_providers", "discovery.srv.", "discovery.ec2.",
     "discovery.unconfigured_bootstrap_timeout", "logger.", "statement_timeout",
@@ -139,10 +143,14 @@ def _build(given: Mapping[str, Any]) -> NodeConfig:
     values: dict[str, Any] = {"given": dict(given)}
     attributes: dict[str, str] = {}
     unused: list[str] = []
+    coordination: dict[str, float] = {}
     for name, value in given.items():
         if name in _READERS:
             target, read = _READERS[name]
             values[target] = read(name, value)
+        elif name in _COORDINATION:
+            target, read = _COORDINATION[name]
+            coordination[target] = read(name, value)
         elif name.startswith("node.attr."):
             attributes[name.removeprefix("node.attr.")] = str(value)
         elif any(name == known or (known.endswith(".") and name.startswith(known)) for known in KNOWN_WITHOUT_EFFECT):
@@ -150,8 +158,26 @@ def _build(given: Mapping[str, Any]) -> NodeConfig:
         else:
             raise ConfigError(f"unknown setting [{name}]")
     values["node_attributes"] = attributes
+    values["coordination"] = _checked_coordination(coordination)
     values["without_effect"] = tuple(sorted(unused))
     return NodeConfig(**values)
+
+
+def _checked_coordination(given: Mapping[str, float]) -> Mapping[str, float]:
+    """Timings that contradict each other are refused here, where their names are known."""
+    publish_s, lag_s = given.get("publish_timeout_s", 5.0), given.get("lag_timeout_s", 15.0)
+    if not 0.5 < publish_s < lag_s:
+        raise ConfigError(
+            f"[cluster.publish.timeout] must be more than 0.5s and less than [cluster.follower_lag.timeout], "
+            f"got {publish_s:g}s and {lag_s:g}s"
+        )
+    initial_s, longest_s = given.get("election_initial_timeout_s", 0.1), given.get("election_max_timeout_s", 10.0)
+    if initial_s > longest_s:
+        raise ConfigError(
+            f"[cluster.election.initial_timeout] is {initial_s:g}s, "
+            f"which is above [cluster.election.max_timeout], {longest_s:g}s"
+        )
+    return given
 
 
 def _text(name: str, value: Any) -> str:
@@ -205,6 +231,29 @@ def _bytes(name: str, value: Any) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+_DURATIONS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def _seconds(name: str, value: Any) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", str(value).strip().lower())
+    if match is None or float(match[1]) <= 0:
+        raise ConfigError(f"setting [{name}] must be a duration above zero like 500ms or 10s, got [{value}]")
+    return float(match[1]) * _DURATIONS[match[2]]
+
+
+def _retries(name: str, value: Any) -> int:
+    count = _count(name, value)
+    if count < 1:
+        raise ConfigError(f"setting [{name}] must be at least 1, got [{value}]")
+    return count
+
+
+def _no_master_block(name: str, value: Any) -> str:
+    if value not in ("write", "all"):
+        raise ConfigError(f"setting [{name}] must be write or all, got [{value}]")
+    return str(value)
+
+
 def _count(name: str, value: Any) -> int:
     if not re.fullmatch(r"\d+", str(value).strip()):
         raise ConfigError(f"setting [{name}] must be a whole number, got [{value}]")
@@ -228,6 +277,25 @@ _READERS: Final[dict[str, tuple[str, Any]]] = {
     "cluster.initial_master_nodes": ("cluster_initial_master_nodes", _names),
     "node.master": ("node_master", _boolean),
     "node.data": ("node_data", _boolean),
+    "cluster.no_master_block": ("cluster_no_master_block", _no_master_block),
+    "discovery.zen.no_master_block": ("cluster_no_master_block", _no_master_block),
+    "cluster.bootstrap_expect": ("cluster_bootstrap_expect", _count),
     "statement_max_length": ("statement_max_length", _count),
     "http.max_content_length": ("http_max_content_length", _bytes),
+}
+
+#: Timings of coordination: setting → (field of ``CoordinationSettings``, reader).
+_COORDINATION: Final[dict[str, tuple[str, Any]]] = {
+    "cluster.election.initial_timeout": ("election_initial_timeout_s", _seconds),
+    "cluster.election.back_off_time": ("election_back_off_s", _seconds),
+    "cluster.election.max_timeout": ("election_max_timeout_s", _seconds),
+    "cluster.election.duration": ("election_duration_s", _seconds),
+    "cluster.fault_detection.follower_check.interval": ("follower_check_interval_s", _seconds),
+    "cluster.fault_detection.follower_check.timeout": ("follower_check_timeout_s", _seconds),
+    "cluster.fault_detection.follower_check.retry_count": ("follower_check_retries", _retries),
+    "cluster.fault_detection.leader_check.interval": ("leader_check_interval_s", _seconds),
+    "cluster.fault_detection.leader_check.timeout": ("leader_check_timeout_s", _seconds),
+    "cluster.fault_detection.leader_check.retry_count": ("leader_check_retries", _retries),
+    "cluster.publish.timeout": ("publish_timeout_s", _seconds),
+    "cluster.follower_lag.timeout": ("lag_timeout_s", _seconds),
 }

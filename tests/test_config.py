@@ -33,6 +33,11 @@ def test_the_command_line_overrides_the_file_and_keys_may_nest_or_dot(tmp_path: 
         ("discovery.type=magic", "zen or single-node"),
         ("cluster.name", "key=value"),
         ("node.master=maybe", "only true and false"),
+        ("cluster.election.duration=soon", "[cluster.election.duration]"),
+        ("cluster.publish.timeout=1m", "[cluster.follower_lag.timeout]"),
+        ("cluster.election.initial_timeout=20s", "[cluster.election.max_timeout]"),
+        ("cluster.fault_detection.leader_check.retry_count=0", "at least 1"),
+        ("cluster.no_master_block=reads", "write or all"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(override: str, words: str) -> None:
@@ -57,3 +62,8 @@ def test_lists_are_written_with_commas_or_as_yaml(tmp_path: Path) -> None:
 
 def test_settings_without_effect_are_accepted_and_named() -> None:
     assert load_config(["gateway.expected_data_nodes=3"]).without_effect == ("gateway.expected_data_nodes",)
+
+
+def test_timings_of_coordination_are_read_by_cratedbs_names() -> None:
+    given = ["cluster.fault_detection.follower_check.timeout=1500ms", "cluster.follower_lag.timeout=2m"]
+    assert load_config(given).coordination == {"follower_check_timeout_s": 1.5, "lag_timeout_s": 120.0}

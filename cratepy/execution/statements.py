@@ -35,6 +35,7 @@ from cratepy.model.commands import (
     DropTable,
     DropView,
     RenameTable,
+    RetireNodes,
     SetClusterSettings,
     ShardFailed,
     ShardStarted,
@@ -83,7 +84,7 @@ def affected(command: Command, before: ClusterState, after: ClusterState) -> int
             return sum(1 for name in command.names if str(name) in before.views)
         case CreateView() | CreateSchema() | DropSchema() | CreateAnalyzer() | DropAnalyzer() | SetClusterSettings():
             return 1
-        case AddColumns() | AlterTableSettings() | RenameTable() | ShardStarted() | ShardFailed():
+        case AddColumns() | AlterTableSettings() | RenameTable() | RetireNodes() | ShardStarted() | ShardFailed():
             return UNKNOWN_ROWS
         case _:
             assert_never(command)

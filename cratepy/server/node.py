@@ -30,6 +30,7 @@ import trio
 
 from cratepy import CRATEDB_VERSION, __version__, limits
 from cratepy.clock import Clock
+from cratepy.cluster.coordination.settings import CoordinationSettings
 from cratepy.cluster.options import ClusterOptions
 from cratepy.cluster.persistence import DirectoryInUse, StateDamaged
 from cratepy.cluster.service import ClusterService
@@ -133,6 +134,7 @@ def _cluster_options(config: NodeConfig, node_name: str, ports: ClientPorts) -> 
         is_master_eligible=config.node_master,
         is_data=config.node_data,
         attributes=config.node_attributes,
+        coordination=CoordinationSettings(**config.coordination),  # type: ignore[arg-type]  # the reader gives each field's type
         version=__version__,
     )
 

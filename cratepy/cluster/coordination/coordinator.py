@@ -264,7 +264,7 @@ class Coordinator:
         self._check_failures = 0
         self._outbox.cancel_all_timers()
         self._outbox.add(ModeChanged(self.kernel.term, leader_id))
-        self._outbox.set_timer("leader_check", self._settings.check_interval_s)
+        self._outbox.set_timer("leader_check", self._settings.leader_check_interval_s)
 
     def _become_leader(self) -> None:
         self.mode, self.leader_id, self._pre_votes = Mode.LEADER, self.me.id, None
@@ -480,7 +480,7 @@ class Coordinator:
         if self.mode is Mode.FOLLOWER:
             assert self.leader_id is not None
             self._outbox.send(self.leader_id, LeaderCheck(self.kernel.term))
-            self._outbox.set_timer("leader_timeout", self._settings.check_timeout_s)
+            self._outbox.set_timer("leader_timeout", self._settings.leader_check_timeout_s)
 
     def _on_leader_answer(self, source: str, is_ok: bool) -> None:
         if self.mode is not Mode.FOLLOWER or source != self.leader_id or not self._outbox.is_pending("leader_timeout"):
@@ -488,13 +488,13 @@ class Coordinator:
         self._outbox.cancel_timer("leader_timeout")
         if is_ok:
             self._check_failures = 0
-            self._outbox.set_timer("leader_check", self._settings.check_interval_s)
+            self._outbox.set_timer("leader_check", self._settings.leader_check_interval_s)
         else:
             self._become_candidate("the master does not know this node as a member")
 
     def _on_leader_check_failed(self) -> None:
         self._check_failures += 1
-        if self._check_failures >= self._settings.check_retries:
+        if self._check_failures >= self._settings.leader_check_retries:
             self._lost_leader = self.leader_id
             self._become_candidate("the master does not answer")
         else:

@@ -233,7 +233,7 @@ class Leadership:
                 self._outbox.send(node_id, message)
                 if node_id not in self._failures:
                     self._failures[node_id] = 0
-                    self._outbox.set_timer(f"follower_check:{node_id}", self._settings.check_interval_s)
+                    self._outbox.set_timer(f"follower_check:{node_id}", self._settings.follower_check_interval_s)
         for node_id in [known for known in self._failures if known not in state.nodes]:
             self._forget(node_id)
         self._kernel.publish_request(state)
@@ -370,7 +370,7 @@ class Leadership:
     def on_follower_check_due(self, node_id: str) -> None:
         if node_id in self._failures:
             self._outbox.send(node_id, FollowerCheck(self._kernel.term))
-            self._outbox.set_timer(f"follower_timeout:{node_id}", self._settings.check_timeout_s)
+            self._outbox.set_timer(f"follower_timeout:{node_id}", self._settings.follower_check_timeout_s)
 
     def on_follower_answer(self, source: str, answer: FollowerCheckAnswer) -> None:
         if source not in self._failures or not self._outbox.is_pending(f"follower_timeout:{source}"):
@@ -378,9 +378,9 @@ class Leadership:
         self._outbox.cancel_timer(f"follower_timeout:{source}")
         if answer.is_ok:
             self._failures[source] = 0
-            self._outbox.set_timer(f"follower_check:{source}", self._settings.check_interval_s)
+            self._outbox.set_timer(f"follower_check:{source}", self._settings.follower_check_interval_s)
         else:
-            self._on_check_failed(source, retry_after_s=self._settings.check_interval_s)
+            self._on_check_failed(source, retry_after_s=self._settings.follower_check_interval_s)
 
     def on_follower_timeout(self, node_id: str) -> None:
         if node_id in self._failures:
@@ -388,11 +388,11 @@ class Leadership:
 
     def _on_check_failed(self, node_id: str, *, retry_after_s: float) -> None:
         self._failures[node_id] += 1
-        if self._failures[node_id] < self._settings.check_retries:
+        if self._failures[node_id] < self._settings.follower_check_retries:
             self._outbox.set_timer(f"follower_check:{node_id}", retry_after_s)
             return
         self._failures[node_id] = 0
-        self._outbox.set_timer(f"follower_check:{node_id}", self._settings.check_interval_s)
+        self._outbox.set_timer(f"follower_check:{node_id}", self._settings.follower_check_interval_s)
         self.remove(node_id, "followers check retry count exceeded")
 
     def remove(self, node_id: str, reason: str) -> None:
