@@ -11,12 +11,13 @@ from typing import Final
 import msgspec
 
 from cratepy.errors import OperationOnInaccessibleRelation, RelationUnknown, SchemaUnknown, SQLParseError
+from cratepy.functions.analysis.catalog import BUILTIN_ANALYZERS
 from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName
 from cratepy.model.schema import TableDefinition, ViewDefinition
 from cratepy.model.search import AnalyzerDefinition
 from cratepy.model.state import ClusterState
 from cratepy.model.system_tables import SystemColumns, system_tables
-from cratepy.sql.analyze.analyzer_names import BUILT_IN_ANALYZERS
+from cratepy.model.table_blocks import check_blocks
 
 
 class SystemTable(msgspec.Struct, frozen=True):
@@ -78,8 +79,8 @@ class CatalogView:
         return self.state.analyzers.get(name)
 
     def has_analyzer(self, name: str) -> bool:
-        """Whether an index may name the analyzer: built-in ones in any case, custom ones as they were made."""
-        return name.lower() in BUILT_IN_ANALYZERS or name in self.state.analyzers
+        """Whether an index or a MATCH may name the analyzer."""
+        return name in self.state.analyzers or name in BUILTIN_ANALYZERS
 
     def find(self, parts: tuple[str, ...]) -> Found | None:
         """The relation of that name, or None."""
@@ -103,12 +104,13 @@ class CatalogView:
         raise RelationUnknown(f"Relation '{schema}.{name}' unknown{self._suggestion((schema,), name)}")
 
     def table(self, parts: tuple[str, ...], operation: str) -> TableDefinition:
-        """A user table that the operation is allowed on."""
+        """A user table that the operation is allowed on; its blocks are looked at, too."""
         found = self.relation(parts)
         if not isinstance(found, TableDefinition):
             raise OperationOnInaccessibleRelation(
                 f'The relation "{found.name}" doesn\'t support or allow {operation} operations'
             )
+        check_blocks(found, operation)
         return found
 
     def new_name(self, parts: tuple[str, ...]) -> RelationName:
