@@ -7,6 +7,7 @@ import pytest
 from cratepy.model.commands import (
     AddColumns,
     AlterTableSettings,
+    CreateAnalyzer,
     CreateTable,
     CreateView,
     DropTable,
@@ -16,6 +17,7 @@ from cratepy.model.commands import (
 from cratepy.model.names import RelationName
 from cratepy.model.plan import CommandPlan, InsertPlan, RefreshPlan
 from cratepy.model.schema import TableDefinition
+from cratepy.model.search import AnalyzerDefinition
 from cratepy.sql.analyze.shows import create_table_text
 from cratepy.sql.analyze.statements import AnalyzedCreateTableAs, AnalyzedDirect, AnalyzedQuery
 from tests.sql.analyze.helpers import EMPTY, TABLES, analysis, error_of, with_tables
@@ -170,3 +172,147 @@ def test_refresh_names_each_table_once() -> None:
 def test_ddl_is_never_cached() -> None:
     assert not analysis("create table x (a int)", TABLES).is_cacheable
     assert analysis("select * from t", TABLES).is_cacheable
+
+
+def test_indexes_of_columns_parts_and_with_names() -> None:
+    table = definition(
+        "create table x (a text index using fulltext, b text index using fulltext with (analyzer = 'english'),"
+        " c text index off, d text index using nosuch, o object as (t text index using fulltext with (analyzer = 'stop')),"
+        " index ft using fulltext (a, o['t']) with (analyzer = 'german'), index pl using plain (c))"
+    )
+    assert [(c.name, c.index, c.analyzer) for c in table.columns] == [
+        ("a", "fulltext", "standard"),
+        ("b", "fulltext", "english"),
+        ("c", "off", None),
+        ("d", "plain", None),
+        ("o", "plain", None),
+    ]
+    assert [(i.name, i.columns, i.method, i.analyzer) for i in table.indexes] == [
+        ("o['t']", ("o['t']",), "fulltext", "stop"),
+        ("ft", ("a", "o['t']"), "fulltext", "german"),
+        ("pl", ("c",), "plain", None),
+    ]
+
+
+def test_show_create_table_prints_indexes() -> None:
+    # The table t4 of the captured statements, with a named plain index and an index on a part beside.
+    table = definition(
+        "create table x (a text index off, b text index using fulltext with (analyzer='english'), o object as"
+        " (t text index using fulltext), index ft using fulltext (a, b) with (analyzer='standard'), index pl using"
+        " plain (o['t']))"
+    )
+    text = create_table_text(table)
+    assert text.partition("\nCLUSTERED")[0] == (
+        'CREATE TABLE IF NOT EXISTS "doc"."x" (\n   "a" TEXT INDEX OFF,\n   "b" TEXT INDEX USING FULLTEXT WITH (\n'
+        '      analyzer = \'english\'\n   ),\n   "o" OBJECT(DYNAMIC) AS (\n      "t" TEXT INDEX USING FULLTEXT WITH (\n'
+        '         analyzer = \'standard\'\n      )\n   ),\n   INDEX "ft" USING FULLTEXT ("a", "b") WITH (\n'
+        "      analyzer = 'standard'\n   ),\n   INDEX \"pl\" USING PLAIN (\"o\"['t'])\n)"
+    )
+    again = definition(text.replace("IF NOT EXISTS ", ""))
+    assert (again.columns, again.indexes) == (table.columns, table.indexes)
+
+
+@pytest.mark.parametrize(
+    ("elements", "error"),
+    [
+        (
+            "a text index using fulltext with (analyzer = 'nosuch')",
+            'SQLParseException[Analyzer "nosuch" not found for column "a"]',
+        ),
+        (
+            "a int index using fulltext",
+            "SQLParseException[Can't use an Analyzer on column a because analyzers are only allowed on columns of type "
+            '"text" of the unbound length limit.]',
+        ),
+        ("o object index off", 'SQLParseException[INDEX constraint cannot be used on columns of type "object": `o`]'),
+        ("a int, index i using fulltext (nosuch)", "ColumnUnknownException[Column nosuch unknown]"),
+        (
+            "a int, index i using fulltext (a)",
+            "SQLParseException[INDEX source columns require `string` types. Cannot use `a` (integer) as source for `i`]",
+        ),
+        ("a text, index a using fulltext (a)", 'SQLParseException[column "a" specified more than once]'),
+        (
+            "a text, index i using fulltext (a) with (analyzer = 'nosuch')",
+            'SQLParseException[Analyzer "nosuch" not found for column "i"]',
+        ),
+    ],
+)
+def test_a_wrong_index_is_refused_with_these_words(elements: str, error: str) -> None:
+    assert error_of(f"create table x ({elements})") == error
+
+
+def test_added_columns_bring_their_indexes() -> None:
+    state = with_tables("create table x (o object)", "create analyzer mine (tokenizer whitespace)")
+    statement = analysis(
+        "alter table x add a text index using fulltext with (analyzer = 'mine'), add o['t'] text index using fulltext",
+        state,
+    ).statement
+    assert isinstance(statement, AnalyzedDirect)
+    assert isinstance(statement.plan, CommandPlan)
+    added = statement.plan.command
+    assert isinstance(added, AddColumns)
+    assert [(c.name, c.index, c.analyzer) for c in added.columns] == [("a", "fulltext", "mine")]
+    assert [(i.name, i.columns, i.analyzer) for i in added.indexes] == [("o['t']", ("o['t']",), "standard")]
+    assert added.analyzers == (AnalyzerDefinition(name="mine", tokenizer="whitespace"),)
+
+
+def test_an_analyzer_is_its_parts_resolved() -> None:
+    made = command(
+        "create analyzer mine (tokenizer cut with (type = 'pattern', pattern = '-'), token_filters (lowercase, "
+        "short with (type = 'truncate', length = 3)), char_filters (ph with (type = 'mapping', mappings = ['ph=>f'])))"
+    )
+    assert made == CreateAnalyzer(
+        AnalyzerDefinition(
+            name="mine",
+            tokenizer="pattern",
+            tokenizer_settings=(("pattern", "-"),),
+            token_filters=(("lowercase", ()), ("truncate", (("length", "3"),))),
+            char_filters=(("mapping", (("mappings", '["ph=>f"]'),)),),
+        )
+    )
+
+
+def test_an_analyzer_that_extends_another_takes_over_what_it_does_not_give() -> None:
+    state = with_tables("create analyzer one (tokenizer whitespace, token_filters (lowercase))")
+    statement = analysis("create analyzer two extends one (token_filters (uppercase))", state).statement
+    assert isinstance(statement, AnalyzedDirect)
+    assert statement.plan == CommandPlan(
+        command=CreateAnalyzer(
+            AnalyzerDefinition(name="two", tokenizer="whitespace", token_filters=(("uppercase", ()),))
+        )
+    )
+    made = command("create analyzer three extends snowball with (language = 'german')")
+    assert isinstance(made, CreateAnalyzer)
+    assert ("stemmer", (("language", "german"),)) in made.analyzer.token_filters
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("drop analyzer nosuch", "AnalyzerUnknownException[Analyzer 'nosuch' unknown]"),
+        ("create analyzer x extends nosuch with (a = 1)", "AnalyzerUnknownException[Analyzer 'nosuch' unknown]"),
+        (
+            'create analyzer "default" (tokenizer keyword)',
+            "SQLParseException[Overriding the default analyzer is forbidden]",
+        ),
+        (
+            "create analyzer english (tokenizer keyword)",
+            "SQLParseException[Cannot override builtin analyzer 'english']",
+        ),
+        (
+            "create analyzer x (token_filters (lowercase))",
+            "UnsupportedFeatureException[Tokenizer missing from non-extended analyzer]",
+        ),
+        ("create analyzer x (tokenizer nosuch)", "SQLParseException[Non-existing tokenizer 'nosuch']"),
+        (
+            "create analyzer x (tokenizer keyword, token_filters (a with (type = 'nosuch')))",
+            "SQLParseException[Non-existing built-in token-filter type 'nosuch']",
+        ),
+        (
+            "create analyzer x extends english (tokenizer keyword)",
+            "UnsupportedFeatureException[Cannot extend built-in analyzer 'english' with anything but settings]",
+        ),
+    ],
+)
+def test_a_wrong_analyzer_is_refused_with_these_words(text: str, error: str) -> None:
+    assert error_of(text) == error
