@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from cratepy import limits
 from cratepy.errors import BadRequest
-from cratepy.storage.filesystem import FileSystem
+from cratepy.storage.filesystem import FileSystem, is_disk_full
 from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.records import MARK, NO_SCHEMA, encode_operation, encode_schema
 from cratepy.storage.recovery import Replay
@@ -24,7 +24,7 @@ from cratepy.storage.translog import create_translog
 
 
 class ShardLog:
-    """See the module. Every method may raise OSError; then the log is dead and the shard with it."""
+    """See the module. Every method may raise OSError; then the log is dead and the shard with it, unless it is_disk_full."""
 
     def __init__(self, files: FileSystem, directory: Path, replay: Replay) -> None:
         self._files = files
@@ -109,14 +109,19 @@ class ShardLog:
     def roll(self, file_id: bytes) -> int:
         """Start the next generation; returns how many operations the older ones hold.
 
-        The old generation is durable before the new one exists: so only the newest can ever have a torn tail.
+        The old generation is durable before the new one exists: so only the newest can ever have a torn tail. If there
+        is no space for a new one the old goes on.
         """
         self.sync()
         with self._lock:
             self._is_dead = True
             old = self._writer
             old.seal()
-            new = create_translog(self._files, self._directory, generation=old.generation + 1, file_id=file_id)
+            try:
+                new = create_translog(self._files, self._directory, generation=old.generation + 1, file_id=file_id)
+            except OSError as error:
+                self._is_dead = not is_disk_full(error)
+                raise
             new.synced = new.end
             self._base += old.end
             self._writer = new

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 import pyarrow as pa
+import xxhash
 
 from cratepy.errors import ShardFailed
 from cratepy.storage import manifest as manifests
@@ -141,18 +142,37 @@ class Replay:
                 raise ShardFailed(f"{path} is damaged: record at byte {reader.end}: {error}") from error
 
     def resume(self) -> translogs.TranslogWriter:
-        """The last translog, cut to its good records and durable, ready to be appended to."""
+        """The last translog, cut to its good records and durable, ready to be appended to; after a torn one the next.
+
+        Behind a torn record there may be good ones that were never acknowledged. They are cut off, but a disk that brings
+        back what a sector held before would show them again behind new records of the same file: so no new record
+        is written there. The name of the next file is durable before the cut, so that a crash in between is noticed.
+        """
         last = self._last
         assert last is not None
         newest = self._generations[-1]
-        if newest != self._last_generation:
-            self._files.unlink(self._directory / translogs.translog_name(newest))
+        was_interrupted = newest != self._last_generation
+        if last.is_torn and not was_interrupted:
+            newest += 1
+            self._files.create(self._directory / translogs.translog_name(newest)).close()
             self._files.sync_directory(self._directory)
         file = self._files.append(self._directory / translogs.translog_name(self._last_generation))
         if last.has_tail:
             file.truncate(last.end)
         # What was read is shown to clients from now on, so it must not be lost by the next power cut.
         file.sync()
-        writer = translogs.TranslogWriter(file, generation=self._last_generation, file_id=last.file_id, end=last.end)
+        if newest != self._last_generation:
+            file.close()
+            return self._next(newest, last.file_id)
+        writer = translogs.TranslogWriter(file, generation=newest, file_id=last.file_id, end=last.end)
         writer.synced = last.end
+        return writer
+
+    def _next(self, generation: int, before: bytes) -> translogs.TranslogWriter:
+        """A new translog behind the last one, with a file id of its own."""
+        file_id = xxhash.xxh3_128_digest(before + generation.to_bytes(8, "little"))
+        writer = translogs.create_translog(self._files, self._directory, generation=generation, file_id=file_id)
+        writer.synced = writer.end
+        self.schemas = []
+        self.translog_bytes += writer.end
         return writer

@@ -21,6 +21,7 @@ record: :meth:`TranslogWriter.seal`.
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ import google_crc32c
 
 from cratepy import limits
 from cratepy.errors import ShardFailed
-from cratepy.storage.filesystem import AppendFile, FileSystem
+from cratepy.storage.filesystem import AppendFile, FileSystem, is_disk_full
 
 FORMAT: Final = 1
 PREFIX: Final = "translog-"
@@ -65,7 +66,10 @@ class TranslogWriter:
         self._reserved = end
 
     def append(self, payload: bytes) -> int:
-        """Write a record to the system's cache; returns the file offset after it. Raises OSError: the log is dead."""
+        """Write a record to the system's cache; returns the file offset after it.
+
+        Raises OSError: the log is dead, unless the disk is full: then nothing was appended.
+        """
         length = len(payload)
         assert length <= limits.TRANSLOG_RECORD_BYTES_MAX, "callers split bigger batches"
         if self.end + _RECORD.size + length > self._reserved:
@@ -73,9 +77,23 @@ class TranslogWriter:
         synced = self.synced
         checksum = google_crc32c.extend(self._seed, _SEED.pack(self.end, length, synced))
         checksum = google_crc32c.extend(checksum, payload)
-        self._file.write(_RECORD.pack(_RECORD_MAGIC, length, checksum, synced) + payload)
+        try:
+            self._file.write(_RECORD.pack(_RECORD_MAGIC, length, checksum, synced) + payload)
+        except OSError as error:
+            if is_disk_full(error):
+                # What came through of it is no record. The next one begins where this one did.
+                self._take_back()
+            raise
         self.end += _RECORD.size + length
         return self.end
+
+    def _take_back(self) -> None:
+        """What came through of a record is none. The next one begins where it did; what is reserved goes, too."""
+        try:
+            self._file.truncate(self.end)
+        except OSError as error:
+            raise OSError(errno.EIO, f"half a record cannot be taken back: {error}") from error
+        self._reserved = self.end
 
     def _reserve(self, needed: int) -> None:
         """As much again as the log has, so that small logs stay small and big ones reserve seldom."""
@@ -104,11 +122,18 @@ class TranslogWriter:
 
 
 def create_translog(files: FileSystem, directory: Path, *, generation: int, file_id: bytes) -> TranslogWriter:
-    """Start an empty generation, durable before the first record can be."""
+    """Start an empty generation, durable before the first record can be. On a full disk it leaves nothing behind."""
     assert len(file_id) == 16
     header = _FILE_HEADER.pack(_FILE_MAGIC, FORMAT, generation, file_id)
-    file = files.create(directory / translog_name(generation))
-    file.write(header + _CHECKSUM.pack(google_crc32c.value(header)))
+    path = directory / translog_name(generation)
+    file = files.create(path)
+    try:
+        file.write(header + _CHECKSUM.pack(google_crc32c.value(header)))
+    except OSError as error:
+        file.close()
+        if is_disk_full(error):
+            files.unlink(path)
+        raise
     file.sync()
     files.sync_directory(directory)
     return TranslogWriter(file, generation=generation, file_id=file_id, end=HEADER_BYTES)
@@ -153,6 +178,11 @@ class TranslogReader:
     def has_tail(self) -> bool:
         """Whether bytes follow the last good record (after the iteration)."""
         return self.end < len(self._data)
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether something else than reserved space follows the last good record (after the iteration)."""
+        return bool(bytes(self._data[self.end :]).strip(b"\0"))
 
     def __iter__(self) -> Iterator[memoryview]:
         """The payloads in order; raises ShardFailed at a bad record that had been durable."""

@@ -24,11 +24,13 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
+from cratepy.storage.filesystem import SyncFailed
+
 SECTOR: Final = 512
 #: As an inode number: the name is a directory.
 DIRECTORY: Final = -1
 #: Removed contents that are remembered, to come back in sectors that were never written.
-_STALE_MAX: Final = 6
+_STALE_MAX: Final = 12
 
 #: Ways to lose power that every crash point gets; higher numbers are drawn by chance.
 ALL_LOST, ALL_KEPT, NAMES_KEPT, FILES_KEPT = range(4)
@@ -142,11 +144,11 @@ class Image:
             versions.append(_applied(versions[-1], change))
         if variant in (ALL_KEPT, FILES_KEPT):
             return versions[-1]
-        policy = chance.randrange(6)
+        policy = chance.randrange(8)
         if policy < 2:
             # The file as it was at one moment since: an orderly disk.
             return versions[chance.randrange(len(versions))]
-        size = len(versions[-1]) if policy < 5 else len(chance.choice(versions))
+        size = len(versions[-1]) if policy != 5 else len(chance.choice(versions))
         sectors = (size + SECTOR - 1) // SECTOR
         touched = _touched(content.pending, sectors, len(content.durable))
         if policy == 2 and touched:
@@ -157,9 +159,15 @@ class Image:
             # Nothing but one sector.
             kept = chance.choice(touched)
             picks = {sector: (-1 if sector == kept else 0) for sector in touched}
+        elif policy >= 6 and touched:
+            # All up to a sector; behind it, what the space held before it was the file's.
+            end = chance.choice(touched)
+            picks = {sector: (-1 if sector < end else 0) for sector in touched}
         else:
             picks = {sector: chance.randrange(len(versions)) for sector in touched}
-        filler = chance.choice(self.stale) if self.stale and chance.random() < 0.5 else b""
+        # The worst that may come back is what a file of the same kind held there.
+        alike = [old for old in self.stale if old[:8] == content.cache[:8]] or self.stale
+        filler = chance.choice(alike) if alike and (policy >= 6 or chance.random() < 0.5) else b""
         parts = []
         for sector in range(sectors):
             start = sector * SECTOR
@@ -205,6 +213,7 @@ class Faults:
     skips_directory_syncs: bool = False
     skips_truncate: bool = False
     ignores_sync_errors: bool = False
+    ignores_write_errors: bool = False
     rename_is_two_steps: bool = False
     #: Syncs of segments happen only after the next rename.
     delays_segment_syncs: bool = False
@@ -239,6 +248,9 @@ class SimulatedFile:
             if half:
                 self._disk.change(self._inode, Change(self._end, half))
                 self._end += len(half)
+            if self._disk.faults.ignores_write_errors:
+                self._end += len(written) - len(half)
+                return
             raise
         if written:
             self._disk.change(self._inode, Change(self._end, written))
@@ -247,11 +259,11 @@ class SimulatedFile:
     def sync(self) -> None:
         try:
             self._disk.watch("sync", self._path)
-        except OSError:
+        except OSError as error:
             self._disk.forget_pages(self._inode)
-            if not self._disk.faults.ignores_sync_errors:
-                raise
-            return
+            if self._disk.faults.ignores_sync_errors:
+                return
+            raise SyncFailed(error.errno, error.strerror, self._path) from error
         self._disk.sync_file(self._path, self._inode)
 
     def reserve(self, size: int) -> None:
@@ -419,7 +431,10 @@ class SimulatedDisk:
             self.sync_directory(directory.parent)
 
     def sync_directory(self, path: Path) -> None:
-        self.watch("sync_directory", str(path))
+        try:
+            self.watch("sync_directory", str(path))
+        except OSError as error:
+            raise SyncFailed(error.errno, error.strerror, str(path)) from error
         if self.faults.skips_directory_syncs:
             return
         directory = str(path)

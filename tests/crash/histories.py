@@ -85,6 +85,11 @@ class _Constant(FakeClock):
         return "00000000-0000-4000-a000-000000000001"
 
 
+def new_session(setup: Setup, disk: SimulatedDisk, ledger: Ledger, name: str, mutation: Mutation) -> Session:
+    clock = _Constant() if mutation.has_constant_ids else FakeClock(seed=zlib.crc32(name.encode()))
+    return Session(setup, disk, ledger, clock, acknowledges_early=mutation.acknowledges_early)
+
+
 @dataclass(slots=True)
 class Explorer:
     """All histories of one seed, or those below one name."""
@@ -106,7 +111,7 @@ class Explorer:
 
     def run(self) -> None:
         setup = self._setup = draw_setup(self.seed, text_share=self.text_share)
-        steps = draw_steps(random.Random(f"steps {self.seed}"), _STEPS)
+        steps = draw_steps(random.Random(f"steps {self.seed}"), _STEPS, setup)
         disk = SimulatedDisk(faults=self.mutation.faults.copy())
         ledger = Ledger()
         recorder = Recorder(disk, ledger)
@@ -133,10 +138,7 @@ class Explorer:
         return self.histories >= self.histories_max or len(self.failures) >= self.failures_max
 
     def _session(self, disk: SimulatedDisk, ledger: Ledger, name: str) -> Session:
-        seed = zlib.crc32(name.encode())
-        clock = _Constant() if self.mutation.has_constant_ids else FakeClock(seed=seed)
-        early = self.mutation.acknowledges_early
-        return Session(self._setup, disk, ledger, clock, acknowledges_early=early)
+        return new_session(self._setup, disk, ledger, name, self.mutation)
 
     def _cut_all(self, recorder: Recorder, name: str, story: list[str]) -> None:
         """Every call of the workload, in every plain way and some drawn ones."""
@@ -242,7 +244,7 @@ class Explorer:
         *,
         depth: int,
     ) -> None:
-        steps: list[Step] = draw_steps(chance, _MORE_STEPS)
+        steps: list[Step] = draw_steps(chance, _MORE_STEPS, self._setup)
         # As cut in the opening, the ledger of the steps is the one after it.
         recorder = Recorder(disk, session.ledger)
         disk.watcher = recorder

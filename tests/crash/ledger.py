@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cratepy.storage.operations import Refusal
 
@@ -17,6 +17,9 @@ from cratepy.storage.operations import Refusal
 _LENGTHS = (0, 7, 40, 300, 520, 1_300)
 #: Words of the full-text column: each is in every third row, and one is in all.
 WORDS = ("amber", "birch", "cedar")
+#: Numbers from here on tell the length of their text: see :func:`sized`.
+_SIZED: Final = 1 << 40
+_SIZES: Final = 1 << 12
 
 
 class Row(NamedTuple):
@@ -38,7 +41,16 @@ class RowPlan(NamedTuple):
     expected: tuple[int, int] | None = None
 
 
+def sized(number: int, length: int) -> int:
+    """A number whose text has this length; all of them take the same bytes in a log."""
+    assert number < 1 << 20
+    assert length < _SIZES
+    return _SIZED + number * _SIZES + length
+
+
 def text_of(number: int) -> str:
+    if number >= _SIZED:
+        return f"{number}:".ljust(number % _SIZES, chr(97 + number // _SIZES % 26))
     return f"{number}:" + chr(97 + number % 26) * _LENGTHS[number % len(_LENGTHS)]
 
 

@@ -61,6 +61,7 @@ def test_a_torn_last_record_is_cut_and_writing_goes_on(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for cut in range(1, 250, 7):
         path.write_bytes(whole[:-cut])
+        (tmp_path / "s" / "translog-2").unlink(missing_ok=True)
         shard = open_shard(tmp_path / "s", create=False)
         found = [row[0] for row in scanned(shard)]
         assert found == [f"k{i}" for i in range(len(found))]
@@ -69,6 +70,39 @@ def test_a_torn_last_record_is_cut_and_writing_goes_on(tmp_path: Path) -> None:
         shard.close()
         again = open_shard(tmp_path / "s", create=False)
         assert [row[0] for row in scanned(again)] == [*found, "new"]
+
+
+def test_behind_a_torn_record_nothing_is_written_to_the_same_file(tmp_path: Path) -> None:
+    """The sectors of a good record behind it may come back one day (``crash-sim`` found it)."""
+    shard = open_shard(tmp_path / "s")
+    shard.write(insert({"a": (1, "")}))
+    shard.sync()
+    torn = shard.translog_bytes
+    shard.write(insert({"b": (1, "")}))
+    shard.write(insert({"c": (1, "")}))
+    path = tmp_path / "s" / "translog-1"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:torn] + bytes(30) + whole[torn + 30 :])
+    shard = open_shard(tmp_path / "s", create=False)
+    found = scanned(shard)
+    cut = path.read_bytes()
+    shard.write(insert({"new": (9, "")}))
+    shard.sync()
+    assert path.read_bytes() == cut
+    assert (tmp_path / "s" / "translog-2").exists()
+    again = open_shard(tmp_path / "s", create=False)
+    assert scanned(again) == [*found, ("new", 9, "")]
+
+
+def test_a_cut_that_was_interrupted_is_noticed_by_the_next_start(tmp_path: Path) -> None:
+    path = written(tmp_path / "s")
+    path.write_bytes(path.read_bytes()[:-3])
+    (tmp_path / "s" / "translog-2").write_bytes(b"")
+    shard = open_shard(tmp_path / "s", create=False)
+    shard.write(insert({"new": (9, "")}))
+    shard.close()
+    assert len(scanned(open_shard(tmp_path / "s", create=False))) == 5
+    assert (tmp_path / "s" / "translog-2").stat().st_size > HEADER_BYTES
 
 
 def test_a_bad_record_that_had_been_durable_is_refused(tmp_path: Path) -> None:
