@@ -20,6 +20,7 @@ from cratepy.errors import DiskFull
 from cratepy.storage import maintenance, recovery
 from cratepy.storage.buffer import WriteBuffer
 from cratepy.storage.core import ShardCore
+from cratepy.storage.filesystem import is_disk_full
 from cratepy.storage.lookup import ShardState
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.segment import Segment
@@ -149,17 +150,28 @@ class ShardMaintainer:
             flushed_seq_no = core.max_seq_no
 
         self.refresh_locked(before_freeze=next_generation)
-        core.manifest = maintenance.commit(
-            core.files,
-            core.directory,
-            core.manifest,
-            core.state.segments,
-            max_seq_no=flushed_seq_no,
-            primary_term=core.primary_term,
-            translog_generation=core.log.generation,
-            next_segment=core.next_segment,
-        )
+        try:
+            core.manifest = maintenance.commit(
+                core.files,
+                core.directory,
+                core.manifest,
+                core.state.segments,
+                max_seq_no=flushed_seq_no,
+                primary_term=core.primary_term,
+                translog_generation=core.log.generation,
+                next_segment=core.next_segment,
+            )
+        except OSError as error:
+            if is_disk_full(error):
+                self._remove_orphans()
+            raise
         core.flushed_seq_no = flushed_seq_no
         with core.write_lock:
             core.log.trim(operations)
-        recovery.remove_orphans(core.files, core.directory, core.manifest, spared=core.merging.keys())
+        self._remove_orphans()
+
+    def _remove_orphans(self) -> None:
+        """What neither the manifest nor a reader to come needs."""
+        core = self._core
+        spared = {live.segment.number for live in core.state.segments} | core.merging.keys()
+        recovery.remove_orphans(core.files, core.directory, core.manifest, spared=spared)

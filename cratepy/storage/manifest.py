@@ -72,7 +72,7 @@ _decoder: Final = msgspec.msgpack.Decoder(Manifest)
 
 
 def write_manifest(files: FileSystem, directory: Path, manifest: Manifest) -> None:
-    """Replace the manifest durably; raises OSError with the old one still in place."""
+    """Replace the manifest durably; raises OSError with the old one still in place, and ``manifest.tmp`` beside it."""
     payload = msgspec.msgpack.encode(manifest)
     checksum = _checksum(FORMAT, payload)
     temporary = directory / TEMPORARY_NAME

@@ -1,7 +1,8 @@
 """A disk that can lose power: every call may be the last one.
 
 What survives a power cut: contents that were synced; of the rest any subset of 512-byte sectors of what was written
-since; of the changes of a directory since its last sync any prefix. A fault can also be planted: the n-th sync fails.
+since; of the changes of a directory since its last sync any prefix. Faults can also be planted: the n-th sync fails; the
+disk is full above a number of bytes, then a write leaves what fitted.
 Files and directories are one flat namespace of paths.
 """
 
@@ -11,6 +12,8 @@ import random
 from pathlib import Path
 
 import pyarrow as pa
+
+from cratepy.storage.filesystem import SyncFailed
 
 SECTOR = 512
 
@@ -36,6 +39,14 @@ class SimulatedFile:
         self._disk.tick()
         content = bytes(data)
         inode = self._inode
+        room = self._disk.room() + len(inode.cache) - self._end
+        if len(content) > room:
+            fitting = content[: max(room, 0)]
+            inode.cache[self._end : self._end + len(fitting)] = fitting
+            if fitting:
+                inode.dirty.update(range(self._end // SECTOR, (self._end + len(fitting) - 1) // SECTOR + 1))
+            self._end += len(fitting)
+            raise OSError(28, "No space left on device")
         start = self._end
         self._end += len(content)
         inode.cache[start : self._end] = content
@@ -46,14 +57,14 @@ class SimulatedFile:
         self._disk.tick()
         self._disk.syncs += 1
         if self._disk.syncs == self._disk.failing_sync:
-            raise OSError(5, "Input/output error")
+            raise SyncFailed(5, "Input/output error")
         self._inode.disk = bytearray(self._inode.cache)
         self._inode.dirty.clear()
 
     def reserve(self, size: int) -> None:
         self._disk.tick()
         start = len(self._inode.cache)
-        if size > start:
+        if 0 < size - start <= self._disk.room():
             self._inode.cache.extend(bytes(size - start))
             self._inode.dirty.update(range(start // SECTOR, (size - 1) // SECTOR + 1))
 
@@ -82,6 +93,14 @@ class SimulatedDisk:
         self.cut_at: int | None = None
         self.syncs = 0
         self.failing_sync: int | None = None
+        #: Bytes of all files, reserved ones too; None: there is always room.
+        self.quota: int | None = None
+
+    def used(self) -> int:
+        return sum(len(inode.cache) for inode in self._names.values() if inode is not None)
+
+    def room(self) -> int:
+        return 1 << 60 if self.quota is None else self.quota - self.used()
 
     def tick(self) -> None:
         self.calls += 1
