@@ -26,12 +26,15 @@ from cratepy.clock import Clock
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import CircuitBreaking, Condition, CrateError, OutcomeUnknown, ShardFailed, StaleRouting
 from cratepy.execution.writes.requests import ShardWrite, ShardWritten, decode_rows
+from cratepy.model.table_blocks import check_blocks
 from cratepy.storage.operations import WriteBatch, WriteResult
 from cratepy.storage.shard import Shard
 from cratepy.storage.store import ShardStore
 
 #: Small writes between two looks at the size of the write buffer.
 _CHECK_EVERY_WRITES: Final = 64
+#: What a block of the table calls a batch.
+_OPERATIONS: Final = {"insert": "INSERT", "index": "UPDATE", "delete": "DELETE"}
 
 
 @dataclass(slots=True)
@@ -77,6 +80,7 @@ class PrimaryWriter:
     async def write_one(self, copy: Shard, batch: WriteBatch) -> WriteResult:
         """:meth:`write` of one row, on the loop; it waits only if the write buffer is full."""
         await self._make_room(copy, is_small=True)
+        check_blocks(copy.definition, _OPERATIONS[batch.kind])
         return copy.write(batch)
 
     async def write_all(
@@ -225,6 +229,7 @@ def _write_each(batches: Sequence[tuple[Shard, WriteBatch]]) -> list[WriteResult
     results: list[WriteResult | CrateError | StaleRouting] = []
     for copy, batch in batches:
         try:
+            check_blocks(copy.definition, _OPERATIONS[batch.kind])
             results.append(copy.write(batch))
         except (CrateError, StaleRouting) as error:
             results.append(error)

@@ -35,13 +35,14 @@ from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName, ch
 from cratepy.model.plan import CommandPlan, OptimizePlan, Plan, RefreshPlan
 from cratepy.model.schema import ColumnDefinition, TableDefinition, ViewDefinition
 from cratepy.model.search import IndexDefinition, part_path
+from cratepy.model.table_blocks import check_blocks
 from cratepy.model.types import DataType, Field, array_of, object_of
 from cratepy.sql.analyze import analyzers, table_definitions
 from cratepy.sql.analyze.catalog import CatalogView, SystemTable, split_name
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.indexes import custom_analyzers, part_index, part_indexes
 from cratepy.sql.analyze.queries import analyze_query
-from cratepy.sql.analyze.settings import check_table_setting_name, constant, table_settings
+from cratepy.sql.analyze.settings import check_changeable, check_table_setting_name, constant, table_settings
 from cratepy.sql.analyze.statements import AnalyzedDirect, AnalyzedStatement
 from cratepy.sql.parse import tree
 
@@ -198,19 +199,23 @@ def _drop_schema(context: Context, node: tree.DropNode) -> tuple[AnalyzedStateme
 def _alter_table(context: Context, node: tree.AlterTableNode) -> Command:
     if node.action == "rename":
         return _rename(context, node)
-    table = context.catalog.table(node.name, "ALTER")
+    names = [name for name, _ in node.settings] if node.action == "set" else node.names
+    is_of_blocks = node.action in ("set", "reset") and all(name.startswith("blocks.") for name in names)
+    table = context.catalog.table(node.name, "ALTER BLOCKS" if is_of_blocks else "ALTER")
     match node.action:
         case "add":
             return _add_columns(context, node, table)
         case "set":
             settings = table_settings(context, node.settings)
-            for name in ("number_of_shards", "number_of_routing_shards"):
-                if name in settings:
-                    raise UnsupportedFeature(f"Changing {name} of a table is not supported")
+            for name in settings:
+                check_changeable(name, table)
+            if "number_of_shards" in settings:
+                raise UnsupportedFeature("Changing number_of_shards of a table is not supported")
             return AlterTableSettings(name=table.name, settings=settings)
         case _:
             for name in node.names:
                 check_table_setting_name(name)
+                check_changeable(name, table)
             return AlterTableSettings(name=table.name, settings=dict.fromkeys(node.names))
 
 
@@ -226,6 +231,7 @@ def _rename(context: Context, node: tree.AlterTableNode) -> Command:
     table_definitions.check_name(target)
     if isinstance(found, ViewDefinition):
         raise UnsupportedFeature("ALTER TABLE RENAME of a view is not supported")
+    check_blocks(found, "ALTER RENAME")
     if context.catalog.find((target.schema, target.name)) is not None:
         raise SQLParseError(f"Cannot rename table {found.name} to {target}, table {target} already exists")
     return RenameTable(name=found.name, new_name=node.names[0])

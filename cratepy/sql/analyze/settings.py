@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cratepy.errors import SQLParseError
 from cratepy.model.expressions import Literal, Parameter
-from cratepy.model.schema import SettingValue
+from cratepy.model.schema import SettingValue, TableDefinition
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.scope import Scope
@@ -23,7 +23,7 @@ TABLE_SETTINGS: Final[dict[str, str | tuple[str, ...]]] = {
     "number_of_shards": "integer",
     "number_of_routing_shards": "integer",
     "refresh_interval": "time",
-    "write.wait_for_active_shards": "text",
+    "write.wait_for_active_shards": "active shards",
     "blocks.read_only": "boolean",
     "blocks.read_only_allow_delete": "boolean",
     "blocks.read": "boolean",
@@ -48,6 +48,21 @@ TABLE_SETTINGS: Final[dict[str, str | tuple[str, ...]]] = {
     "merge.scheduler.max_thread_count": "integer",
     "merge.scheduler.max_merge_count": "integer",
 }
+#: Smallest value of the integers that have one.
+_INTEGER_MIN: Final = {
+    "number_of_shards": 1,
+    "number_of_routing_shards": 1,
+    "mapping.total_fields.limit": 0,
+    "mapping.depth.limit": 1,
+    "routing.allocation.total_shards_per_node": -1,
+    "allocation.max_retries": 0,
+    "max_ngram_diff": 0,
+    "max_shingle_diff": 0,
+    "merge.scheduler.max_thread_count": 1,
+    "merge.scheduler.max_merge_count": 1,
+}
+#: Settings that say how data was laid out when the table was made.
+_FIXED: Final = frozenset({"store.type", "soft_deletes.enabled", "number_of_routing_shards"})
 _ALLOCATION: Final = re.compile(r"routing\.allocation\.(include|require|exclude)\.[\w.-]+\Z")
 #: The cluster settings that SET GLOBAL takes, by kind of value (docs: config/cluster). A stem stands for all its leaves.
 _CLUSTER_KINDS: Final[dict[str, str]] = {
@@ -129,6 +144,8 @@ def table_setting(name: str, value: Any) -> SettingValue:
             return _text(value)
         case "replicas":
             return _replicas(value)
+        case "active shards":
+            return _active_shards(value)
         case "boolean":
             return boolean_value(value)
         case "integer":
@@ -139,6 +156,12 @@ def table_setting(name: str, value: Any) -> SettingValue:
             return _size_bytes(name, value)
         case _:
             return _word(name, value, kind)
+
+
+def check_changeable(name: str, definition: TableDefinition) -> None:
+    """Whether ALTER TABLE may change the setting. Raises SQLParseError."""
+    if name in _FIXED:
+        raise SQLParseError(f"Can't update non dynamic settings [[{name}]] for open indices [{definition.uuid}]")
 
 
 def check_table_setting_name(name: str) -> None:
@@ -177,9 +200,23 @@ def boolean_value(value: Any) -> bool:
 
 def _integer(name: str, value: Any) -> int:
     try:
-        return int(value)
-    except (TypeError, ValueError):
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
         raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}]") from None
+    minimum = _INTEGER_MIN.get(name, -(2**31))
+    if number < minimum:
+        raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}] must be >= {minimum}")
+    if number >= 2**31:
+        raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}] must be <= {2**31 - 1}")
+    return number
+
+
+def _active_shards(value: Any) -> str:
+    """``all``, or a number of copies."""
+    text = _text(value)
+    if text != "all" and not (text.isascii() and text.isdigit()):
+        raise SQLParseError(f"cannot parse ActiveShardCount[{text}]")
+    return text
 
 
 def _replicas(value: Any) -> str:

@@ -24,6 +24,7 @@ from cratepy.model.relations import (
     Values,
 )
 from cratepy.model.schema import TableDefinition, ViewDefinition
+from cratepy.model.table_blocks import check_blocks
 from cratepy.model.types import BIGINT
 from cratepy.sql.analyze.catalog import CatalogView
 from cratepy.sql.analyze.context import VIEW_DEPTH_MAX, Context
@@ -108,6 +109,7 @@ def _named(context: Context, table: tree.TableName, scope: Scope) -> Source:
     if isinstance(found, ViewDefinition):
         return _view(context, table, found, alias, schema)
     if isinstance(found, TableDefinition):
+        check_blocks(found, "READ")
         context.tables[found.uuid] = None
     source = TableSource(context, found, alias, schema)
     if table.columns:
