@@ -8,8 +8,7 @@ widened, 1 to 2 values a ns.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from binascii import b2a_base64
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +33,7 @@ _HEAD_CHARS: Final = KEY_CHARS - TAIL_CHARS
 _LETTERS: Final = np.frombuffer(ALPHABET, np.uint8)
 #: The two characters of 12 bits, as they lie in memory.
 _PAIRS: Final = np.stack([np.repeat(_LETTERS, 64), np.tile(_LETTERS, 64)], axis=1).copy().view(np.uint16).ravel()
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 #: Format of :meth:`memoryview.cast` for unsigned numbers of so many bytes.
 _FORMATS: Final[dict[int, Any]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -223,29 +223,30 @@ def _dictionary_reader(
 
 
 def _text_reader(piece: Piece, parts: Parts, rows: int, *, is_json: bool) -> CellReader:
-    ends: Callable[[int], tuple[int, int]]
+    """One function per kind of offsets: a call more is a third of the time."""
+    read: CellReader
     if piece.width == 0:
         length = piece.step
-        ends = lambda row: (row * length, (row + 1) * length)  # noqa: E731
+        data = memoryview(parts.rest()).cast("B")
+        read = lambda row: str(data[row * length : row * length + length], "utf-8")  # noqa: E731
     elif piece.width == 4:
         whole = _view(parts, rows + 1, 4)
-        ends = lambda row: (whole[row], whole[row + 1])  # noqa: E731
+        data = memoryview(parts.rest()).cast("B")
+        read = lambda row: str(data[whole[row] : whole[row + 1]], "utf-8")  # noqa: E731
     else:
         anchors = _view(parts, -(-(rows + 1) // GROUP_ROWS), 4)
         near = _view(parts, rows + 1, 2)
+        data = memoryview(parts.rest()).cast("B")
 
-        def ends(row: int) -> tuple[int, int]:
+        def read(row: int) -> str:
             after = row + 1
-            return anchors[row // GROUP_ROWS] + near[row], anchors[after // GROUP_ROWS] + near[after]
+            return str(data[anchors[row >> 6] + near[row] : anchors[after >> 6] + near[after]], "utf-8")
 
-    data = memoryview(parts.rest()).cast("B")
+    assert GROUP_ROWS == 1 << 6
+    if not is_json:
+        return read
     decode_json = msgspec.json.decode
-
-    def read(row: int) -> Any:
-        first, last = ends(row)
-        return decode_json(data[first:last]) if is_json else str(data[first:last], "utf-8")
-
-    return read
+    return lambda row: decode_json(read(row))
 
 
 def _key_reader(piece: Piece, parts: Parts, rows: int) -> CellReader:
@@ -257,6 +258,7 @@ def _key_reader(piece: Piece, parts: Parts, rows: int) -> CellReader:
     def read(row: int) -> str:
         first = indices[row] * _HEAD_CHARS
         tail = (bases[row // GROUP_ROWS] + near[row]).to_bytes(6, "big")
-        return heads[first : first + _HEAD_CHARS] + urlsafe_b64encode(tail).decode("ascii")
+        # The standard library's ``urlsafe_b64encode`` takes three times as long.
+        return heads[first : first + _HEAD_CHARS] + b2a_base64(tail, newline=False).translate(_URL_SAFE).decode("ascii")
 
     return read

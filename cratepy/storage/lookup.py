@@ -9,7 +9,7 @@ that are not NULL), ``_raw`` (the same as JSON text), ``_score`` (NULL: nothing 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,9 @@ from cratepy.storage.stored import StoredBlock
 
 #: Up to this many ids are looked up one by one; more together.
 _SINGLE_LOOKUPS_MAX: Final = 32
+
+#: Sources with an underscore that are columns of a segment.
+_STORED: Final = frozenset(SYSTEM_TYPES)
 
 #: Who holds a row, and the row's number there.
 Place = tuple[WriteBuffer | LiveSegment, int]
@@ -64,30 +67,44 @@ def find_rows(state: ShardState, ids: Sequence[str]) -> dict[str, Place]:
     if len(ids) <= _SINGLE_LOOKUPS_MAX:
         places = ((row_id, find_row(state, row_id)) for row_id in ids)
         return {row_id: place for row_id, place in places if place is not None}
+    found, hidden = _in_buffers(state, ids)
+    if state.segments and len(hidden) < len(ids):
+        for live, positions, rows in _in_segments(state, ids):
+            for at, row in zip(positions, rows, strict=True):
+                if ids[at] not in hidden:
+                    found[ids[at]] = (live, row)
+    return found
+
+
+def _in_buffers(state: ShardState, ids: Sequence[str]) -> tuple[dict[str, Place], set[str]]:
+    """Where rows in buffers are, and the ids that buffers decide on: of these, rows in segments are dead."""
     found: dict[str, Place] = {}
     hidden: set[str] = set()
-    wanted = set(ids)
     for buffer in (state.active, state.frozen):
-        if buffer is None or buffer.rows_by_id.keys().isdisjoint(wanted):
+        if buffer is None or not buffer.rows_by_id or buffer.rows_by_id.keys().isdisjoint(ids):
             continue
-        for row_id in buffer.rows_by_id.keys() & wanted:
+        for row_id in buffer.rows_by_id.keys() & set(ids):
             if row_id not in hidden:
                 hidden.add(row_id)
                 row = buffer.rows_by_id[row_id]
                 if row >= 0:
                     found[row_id] = (buffer, row)
-    if not state.segments or len(hidden) == len(wanted):
-        return found
+    return found, hidden
+
+
+def _in_segments(state: ShardState, ids: Sequence[str]) -> Iterator[tuple[LiveSegment, list[int], list[int]]]:
+    """Places in ``ids`` and live rows, rows ascending, per segment that has some. An id lives in one of them at most."""
     hashes = hash_ids(ids)
     order = np.argsort(hashes)
     hashes = hashes[order]
     for live in reversed(state.segments):
-        for position, row in live.segment.find_many(hashes, order, ids):
-            row_id = ids[position]
-            if row_id not in hidden and not live.is_dead(row):
-                hidden.add(row_id)
-                found[row_id] = (live, row)
-    return found
+        places, rows = live.segment.find_many(hashes, order, ids)
+        if rows and live.deletes is not None:
+            alive = [index for index, row in enumerate(rows) if row not in live.deletes]
+            if len(alive) < len(rows):
+                places, rows = [places[index] for index in alive], [rows[index] for index in alive]
+        if rows:
+            yield live, places, rows
 
 
 def row_head(place: Place) -> tuple[int, int, int]:
@@ -110,8 +127,45 @@ def get_rows(
     """One tuple of SQL values per id, or None: no such row. Raises StaleRouting for a source not known here."""
     if len(ids) <= _SINGLE_LOOKUPS_MAX:
         return [_row_values(find_row(state, row_id), sources, layout) for row_id in ids]
-    places = find_rows(state, ids)
-    return [_row_values(places.get(row_id), sources, layout) for row_id in ids]
+    found, hidden = _in_buffers(state, ids)
+    result: list[tuple[Any, ...] | None] = [None] * len(ids)
+    if found:
+        result = [_row_values(found.get(row_id), sources, layout) for row_id in ids]
+    if state.segments and len(hidden) < len(ids):
+        for live, places, rows in _in_segments(state, ids):
+            _fill_values(result, live, places, rows, hidden, ids, sources, layout)
+    return result
+
+
+def _fill_values(
+    result: list[tuple[Any, ...] | None],
+    live: LiveSegment,
+    places: list[int],
+    rows: list[int],
+    hidden: set[str],
+    ids: Sequence[str],
+    sources: Sequence[str],
+    layout: Layout,
+) -> None:
+    """The values of a segment's rows, block by block and column by column: half of the cost of row by row."""
+    if hidden:
+        kept = [index for index, place in enumerate(places) if ids[place] not in hidden]
+        places, rows = [places[index] for index in kept], [rows[index] for index in kept]
+    if not sources or not _STORED.issuperset(source for source in sources if source[0] == "_"):
+        for place, row in zip(places, rows, strict=True):
+            result[place] = _row_values((live, row), sources, layout)
+        return
+    segment = live.segment
+    types = [layout.type_of(source) for source in sources]
+    for block, start, end in segment.ranges(rows):
+        first = segment.starts[block]
+        at = [row - first for row in rows[start:end]]
+        columns = []
+        for source, data_type in zip(sources, types, strict=True):
+            read = segment.blocks[block].reader(source, data_type)
+            columns.append([read(row) for row in at])
+        for place, values in zip(places[start:end], zip(*columns, strict=True), strict=True):
+            result[place] = values
 
 
 def _row_values(place: Place | None, sources: Sequence[str], layout: Layout) -> tuple[Any, ...] | None:
@@ -134,7 +188,12 @@ def _row_values(place: Place | None, sources: Sequence[str], layout: Layout) -> 
 
 
 def _special_value(
-    holder: WriteBuffer | LiveSegment, block: Block | PlainBlock | StoredBlock, row: int, at: int, source: str, layout: Layout
+    holder: WriteBuffer | LiveSegment,
+    block: Block | PlainBlock | StoredBlock,
+    row: int,
+    at: int,
+    source: str,
+    layout: Layout,
 ) -> Any:
     if source == "_doc":
         return block.document(at, layout)

@@ -32,7 +32,6 @@ from cratepy import limits
 from cratepy.errors import ShardFailed
 from cratepy.model.types import TEXT
 from cratepy.storage.blocks import BEST_COMPRESSION, ID, Layout
-from cratepy.storage.cells import CellReader
 from cratepy.storage.columns import ColumnCache
 from cratepy.storage.encoding import Piece, encode
 from cratepy.storage.filesystem import AppendFile, FileSystem
@@ -192,30 +191,43 @@ class Segment:
             at += 1
         return -1
 
-    def find_many(self, sorted_hashes: np.ndarray, order: np.ndarray, ids: Sequence[str]) -> Iterator[tuple[int, int]]:
-        """(position in ``ids``, row) of each id found. ``sorted_hashes`` are the ids' hashes, ``order`` their positions."""
+    def find_many(
+        self, sorted_hashes: np.ndarray, order: np.ndarray, ids: Sequence[str]
+    ) -> tuple[list[int], list[int]]:
+        """Positions in ``ids`` and rows of the ids found, rows ascending.
+
+        ``sorted_hashes`` are the ids' hashes, ``order`` their positions. About 1 µs a found id, 0.2 µs one that is not.
+        """
         buckets = sorted_hashes >> np.uint32(self._filter_shift)
         bits = np.frombuffer(self._filter, np.uint8)[buckets >> 3] >> (buckets & 7).astype(np.uint8) & 1
         maybe = np.flatnonzero(bits)
-        if not len(maybe):
-            return
         wanted = sorted_hashes[maybe]
         hashes = np.frombuffer(self.hashes, dtype=np.uint32)
-        first, last = hashes.searchsorted(wanted), hashes.searchsorted(wanted, "right")
-        readers: dict[int, CellReader] = {}
-        row_of_hash, starts = self._row_of_hash, self.starts
-        for index in np.flatnonzero(last > first).tolist():
-            position = int(order[maybe[index]])
-            row_id = ids[position]
-            for at in range(int(first[index]), int(last[index])):
-                row = row_of_hash[at]
-                block = bisect.bisect_right(starts, row) - 1
-                read = readers.get(block)
-                if read is None:
-                    read = readers[block] = self.blocks[block].reader(ID, TEXT)
-                if read(row - starts[block]) == row_id:
-                    yield position, row
-                    break
+        first = hashes.searchsorted(wanted)
+        counts = hashes.searchsorted(wanted, "right") - first
+        # Where hashes are equal each row is a candidate.
+        candidates: np.ndarray = np.repeat(np.arange(len(wanted)), counts)
+        within = np.arange(len(candidates)) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = np.frombuffer(self._row_of_hash, dtype=np.uint32)[first[candidates] + within]
+        by_row = np.argsort(rows)
+        places, row_list = order[maybe[candidates[by_row]]].tolist(), rows[by_row].tolist()
+        found_places, found_rows = [], []
+        for block, start, end in self.ranges(row_list):
+            read, shift = self.blocks[block].reader(ID, TEXT), self.starts[block]
+            for place, row in zip(places[start:end], row_list[start:end], strict=True):
+                if read(row - shift) == ids[place]:
+                    found_places.append(place)
+                    found_rows.append(row)
+        return found_places, found_rows
+
+    def ranges(self, rows: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+        """(block, start, end) of the parts of ascending ``rows`` that are in one block each."""
+        start = 0
+        while start < len(rows):
+            block = bisect.bisect_right(self.starts, rows[start]) - 1
+            end = bisect.bisect_left(rows, self.starts[block + 1], start)
+            yield block, start, end
+            start = end
 
     def hashes_by_row(self) -> np.ndarray:
         """uint32 per row, in row order: what a merge needs to write ``ids`` without hashing again."""
