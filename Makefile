@@ -36,6 +36,9 @@ chaos: $(STAMP)  ## a ledger of acknowledged rows while nodes are killed, twenty
 sim: $(STAMP)  ## coordination: kernel explorer, simulated clusters, mutants, replays (SCALE=100 times the tests'; SCALE=1 for a look)
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
+crash-sim: $(STAMP)  ## the shard on a simulated disk: a million crash and fault histories, and mutants (HISTORIES=n, REPLAY=name)
+	@$(BIN)/python -m tests.crash.simulate --histories $(or $(HISTORIES),1000000) $(if $(REPLAY),--replay $(REPLAY))
+
 check: lint types layers  ## ruff, mypy, import-linter
 
 lint: $(STAMP)  ## ruff: rules and format

@@ -1,0 +1,22 @@
+"""The quick version of ``make crash-sim``: twenty thousand histories and every mutant, on two cores."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.timeout(900)
+def test_no_history_loses_or_invents_a_row_and_every_mutant_is_caught() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash.simulate", "--histories", "20000", "--processes", "2"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-3_000:]
+    assert done.stdout.endswith(" passed, 0 failed\n")
