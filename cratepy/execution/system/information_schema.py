@@ -10,6 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from cratepy.execution.system.view import Provider, Row, SystemView
+from cratepy.functions.analysis.catalog import (
+    BUILTIN_ANALYZERS,
+    CHAR_FILTER_NAMES,
+    TOKEN_FILTER_NAMES,
+    TOKENIZER_NAMES,
+)
 from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA, RelationName
 from cratepy.model.schema import ColumnDefinition, TableDefinition, primary_key_name
 from cratepy.model.state import ClusterState
@@ -261,6 +267,19 @@ def _collations(view: SystemView) -> Iterable[Row]:
     )
 
 
+def _routines(view: SystemView) -> Iterator[Row]:
+    """What analyzers are made of, and the analyzers, custom ones too."""
+    kinds = (
+        ("ANALYZER", {*BUILTIN_ANALYZERS, *view.state.analyzers}),
+        ("CHAR_FILTER", set(CHAR_FILTER_NAMES)),
+        ("TOKENIZER", set(TOKENIZER_NAMES)),
+        ("TOKEN_FILTER", set(TOKEN_FILTER_NAMES)),
+    )
+    for kind, names in kinds:
+        for name in sorted(names):
+            yield {"routine_name": name, "routine_type": kind, "is_deterministic": False}
+
+
 PROVIDERS: Final[Mapping[str, Provider]] = {
     "schemata": _schemata,
     "tables": _tables,
@@ -270,4 +289,5 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "key_column_usage": _key_column_usage,
     "character_sets": _character_sets,
     "collations": _collations,
+    "routines": _routines,
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import msgspec
 import pytest
 
 from cratepy.execution.local_view import JobEntry, JobLogEntry, LocalView, OperationEntry, SessionEntry
@@ -11,6 +14,7 @@ from cratepy.model.names import RelationName
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import ScanColumn
 from cratepy.model.schema import CheckConstraint, ColumnDefinition, TableDefinition, ViewDefinition
+from cratepy.model.search import AnalyzerDefinition
 from cratepy.model.state import ClusterState, Coordination, NodeInfo, ShardCopy, ShardRouting, TableState
 from cratepy.model.system_tables import system_tables
 from cratepy.model.types import BIGINT, INTEGER, TEXT, Field, numeric, object_of, varchar
@@ -141,3 +145,19 @@ def test_shards_tell_their_node_and_state() -> None:
         (0, "STARTED", {"id": "n1", "name": "node-1"}),
         (1, "STARTED", {"id": "n1", "name": "node-1"}),
     ]
+
+
+def test_routines_lists_analyzers_and_what_they_are_made_of() -> None:
+    state = msgspec.structs.replace(STATE, analyzers={"mine": AnalyzerDefinition(name="mine")})
+    local = dataclasses.replace(LOCAL, state=state)
+    columns = [ScanColumn(i, c, TEXT, c) for i, c in enumerate(("routine_name", "routine_type", "routine_schema"))]
+    batch = TABLES.batch(RelationName("information_schema", "routines"), columns, CONTEXT, local)
+    rows = set(zip(*(from_arrow(batch.column(i), TEXT) for i in range(3)), strict=True))
+    for expected in (
+        ("mine", "ANALYZER", None),
+        ("standard", "ANALYZER", None),
+        ("standard", "TOKENIZER", None),
+        ("lowercase", "TOKEN_FILTER", None),
+        ("html_strip", "CHAR_FILTER", None),
+    ):
+        assert expected in rows
