@@ -104,6 +104,8 @@ RECONNECT_FIRST_S: Final = 0.05
 RECONNECT_MAX_S: Final = 1.0
 #: Deadline of a request whose caller names none.
 REQUEST_TIMEOUT_S: Final = 30.0
+#: How long OPTIMIZE waits for a node to rewrite its shards of the tables.
+OPTIMIZE_TIMEOUT_S: Final = 6 * 3600.0
 #: Batches of a data stream that may be on the way before the receiver has taken one.
 STREAM_CREDITS: Final = 4
 #: Rows of a batch on a data stream.
@@ -252,7 +254,9 @@ MERGE_BYTES_PER_S: Final = 40 * MIB
 SEGMENTS_MAX: Final = 64
 #: How long maintenance waits after a full disk before it tries again by itself.
 MAINTENANCE_RETRY_S: Final = 5.0
-#: Callers waiting for one group commit of a node.
+#: Threads of a node that fsync translogs.
+COMMIT_THREADS_MAX: Final = 4
+#: Callers waiting for group commits of a node.
 DURABILITY_WAITERS_MAX: Final = 65_536
 
 # --- cluster ---------------------------------------------------------------------------------------------------------
@@ -274,6 +278,8 @@ COORDINATION_HELD_MAX: Final = 64
 NO_MASTER_PATIENCE_S: Final = 1.0
 #: How long a node that stops tries to tell the master.
 LEAVE_TIMEOUT_S: Final = 1.0
+#: How long a master that is asked to step down may take until another one is there.
+STEP_DOWN_TIMEOUT_S: Final = 5.0
 #: The state log is written anew when its changes have outgrown its first record by this.
 STATE_LOG_BYTES_MIN: Final = 1 * MIB
 #: How long a client's DDL waits for the commit.

@@ -68,9 +68,18 @@ class ShardRows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardsOf(msgspec.Struct, frozen=True, kw_only=True):
-    """Shards of tables on the node asked: (table uuid, shard). For counts, refreshes and merges."""
+    """Shards of tables on the node asked: (table uuid, shard). For counts and refreshes."""
 
     shards: list[tuple[str, int]]
+
+
+class OptimizeShards(msgspec.Struct, frozen=True, kw_only=True):
+    """Shards to merge, and how: see ``Shard.optimize``."""
+
+    shards: list[tuple[str, int]]
+    max_num_segments: int | None = None
+    only_expunge_deletes: bool = False
+    flush: bool = True
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):

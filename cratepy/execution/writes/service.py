@@ -14,7 +14,7 @@ Does not do yet: replicas; COPY FROM on other nodes than the handler; new top-le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
@@ -39,6 +39,7 @@ from cratepy.execution.writes.requests import (
     REFRESH,
     WRITE,
     Counted,
+    OptimizeShards,
     ShardsOf,
     ShardWrite,
     ShardWritten,
@@ -57,6 +58,9 @@ from cratepy.model.plan import (
 )
 from cratepy.storage.shard import Shard
 from cratepy.storage.store import ShardStore
+
+#: Asks a node to do something with shards; gives back those it does not have.
+_Ask = Callable[[str, list[tuple[str, int]]], Awaitable[list[tuple[str, int]]]]
 
 
 class WriteService:
@@ -77,6 +81,8 @@ class WriteService:
         self._store = store
         self._transport = cluster.transport if transport is None else transport
         self._threads = trio.CapacityLimiter(limits.WRITE_THREADS_MAX)
+        #: OPTIMIZE rewrites whole shards: one after the other, and not in the way of refreshes.
+        self._optimizing = trio.CapacityLimiter(1)
         layouts = Layouts()
         reader = RowReader(cluster=cluster, store=store)
         self._primary = PrimaryWriter(cluster=cluster, store=store, clock=clock)
@@ -104,7 +110,7 @@ class WriteService:
         """Answer other nodes' writes; ``LookupService.register`` answers their reads."""
         self._transport.register(WRITE, ShardWrite, self._on_write)
         self._transport.register(REFRESH, ShardsOf, self._on_refresh)
-        self._transport.register(OPTIMIZE, ShardsOf, self._on_optimize)
+        self._transport.register(OPTIMIZE, OptimizeShards, self._on_optimize)
 
     # --- statements --------------------------------------------------------------------------------------------------
 
@@ -155,70 +161,99 @@ class WriteService:
 
     async def refresh(self, plan: RefreshPlan, context: StatementContext) -> Result:
         """Make everything written so far visible to searches; counts tables."""
-        return await self._on_all_shards(plan.tables, REFRESH, Shard.refresh)
+
+        async def ask(node_id: str, shards: list[tuple[str, int]]) -> list[tuple[str, int]]:
+            request = ShardsOf(shards=shards)
+            if node_id == self._cluster.node_id:
+                return (await self._on_refresh(node_id, request)).missing
+            return await self._ask(node_id, REFRESH, request, timeout_s=limits.REQUEST_TIMEOUT_S)
+
+        return await self._on_all_shards(plan.tables, ask)
 
     async def optimize(self, plan: OptimizePlan, context: StatementContext) -> Result:
-        """Refresh and flush; merging is the shards' own background work. Counts tables."""
-        return await self._on_all_shards(plan.tables, OPTIMIZE, _optimize)
+        """Merge the segments of every shard, and flush; counts tables. Returns when it is done."""
+        options = plan.options
+        max_num_segments = options.get("max_num_segments")
 
-    async def _on_all_shards(self, tables: Sequence[str], action: str, work: Callable[[Shard], object]) -> Result:
-        """Do something with the primaries of tables, on their nodes; once more if one has moved meanwhile."""
+        async def ask(node_id: str, shards: list[tuple[str, int]]) -> list[tuple[str, int]]:
+            request = OptimizeShards(
+                shards=shards,
+                max_num_segments=max_num_segments if isinstance(max_num_segments, int) else None,
+                only_expunge_deletes=options.get("only_expunge_deletes") is True,
+                flush=options.get("flush") is not False,
+            )
+            if node_id == self._cluster.node_id:
+                return (await self._on_optimize(node_id, request)).missing
+            return await self._ask(node_id, OPTIMIZE, request, timeout_s=limits.OPTIMIZE_TIMEOUT_S)
+
+        return await self._on_all_shards(plan.tables, ask)
+
+    async def _on_all_shards(self, tables: Sequence[str], ask: _Ask) -> Result:
+        """Ask the nodes of the tables' primaries for something; those that have moved meanwhile are asked for again."""
+        wanted = set(tables)
+        pending: set[tuple[str, int]] | None = None
         for attempt in range(limits.ROUTING_RETRIES_MAX):
             state = self._cluster.state
             by_node: dict[str, list[tuple[str, int]]] = {}
-            for uuid in sorted(set(tables)):
+            for uuid in sorted(wanted):
                 table = state.tables.get(uuid)
                 if table is None:
                     raise RelationUnknown(f"Relation '{uuid}' unknown")
                 for routing in table.routing:
                     primary = routing.primary
-                    if primary is not None and primary.node_id is not None:
+                    is_pending = pending is None or (uuid, routing.shard) in pending
+                    if is_pending and primary is not None and primary.node_id is not None:
                         by_node.setdefault(primary.node_id, []).append((uuid, routing.shard))
             missing: list[tuple[str, int]] = []
+
+            async def collect(node_id: str, shards: list[tuple[str, int]], missing: list[tuple[str, int]]) -> None:
+                missing.extend(await ask(node_id, shards))
+
             async with trio.open_nursery() as nursery:
                 for node_id, shards in sorted(by_node.items()):
-                    nursery.start_soon(self._ask, node_id, action, work, shards, missing)
+                    nursery.start_soon(collect, node_id, shards, missing)
             if not missing:
-                return Result(rowcount=len(set(tables)))
+                return Result(rowcount=len(wanted))
+            pending = set(missing)
             if attempt + 1 < limits.ROUTING_RETRIES_MAX:
                 with trio.move_on_after(limits.WRITE_RETRY_MAX_S):
                     await self._cluster.wait_for(newer_than(state), timeout_s=limits.REQUEST_TIMEOUT_S)
         raise ShardUnavailable(f"[{missing[0][0]}][{missing[0][1]}] could not be reached")
 
     async def _ask(
-        self,
-        node_id: str,
-        action: str,
-        work: Callable[[Shard], object],
-        shards: list[tuple[str, int]],
-        missing: list[tuple[str, int]],
-    ) -> None:
-        if node_id == self._cluster.node_id:
-            missing.extend(await self._work(shards, work))
-            return
+        self, node_id: str, action: str, request: ShardsOf | OptimizeShards, *, timeout_s: float
+    ) -> list[tuple[str, int]]:
+        """The shards that the node does not have; all of them if it does not answer."""
         try:
             reply: Counted = await self._transport.request(
-                node_id, action, ShardsOf(shards=shards), reply_type=Counted, timeout_s=limits.REQUEST_TIMEOUT_S
+                node_id, action, request, reply_type=Counted, timeout_s=timeout_s
             )
         except (PeerUnavailable, RequestTimeout):
-            missing.extend(shards)
-        else:
-            missing.extend((uuid, shard) for uuid, shard in reply.missing)
+            return list(request.shards)
+        return list(reply.missing)
 
-    async def _work(self, shards: Sequence[tuple[str, int]], work: Callable[[Shard], object]) -> list[tuple[str, int]]:
+    async def _work(
+        self,
+        shards: Sequence[tuple[str, int]],
+        work: Callable[[Shard], object],
+        threads: trio.CapacityLimiter,
+        *,
+        may_be_abandoned: bool = False,
+    ) -> list[tuple[str, int]]:
         """The work on shards of this node, on worker threads; gives back those that are not here."""
         missing = []
+
+        async def run(copy: Shard) -> None:
+            await trio.to_thread.run_sync(work, copy, limiter=threads, abandon_on_cancel=may_be_abandoned)
+
         async with trio.open_nursery() as nursery:
             for uuid, number in shards:
                 copy = self._store.shard(uuid, number)
                 if copy is None:
                     missing.append((uuid, number))
                 else:
-                    nursery.start_soon(self._on_thread, work, copy)
+                    nursery.start_soon(run, copy)
         return missing
-
-    async def _on_thread(self, work: Callable[[Shard], object], copy: Shard) -> None:
-        await trio.to_thread.run_sync(work, copy, limiter=self._threads)
 
     # --- other nodes -------------------------------------------------------------------------------------------------
 
@@ -226,12 +261,16 @@ class WriteService:
         return await self._primary.write_remote(request)
 
     async def _on_refresh(self, _source: str, request: ShardsOf) -> Counted:
-        return Counted(missing=await self._work(request.shards, Shard.refresh))
+        return Counted(missing=await self._work(request.shards, Shard.refresh, self._threads))
 
-    async def _on_optimize(self, _source: str, request: ShardsOf) -> Counted:
-        return Counted(missing=await self._work(request.shards, _optimize))
+    async def _on_optimize(self, _source: str, request: OptimizeShards) -> Counted:
+        def optimize(copy: Shard) -> None:
+            copy.optimize(
+                max_num_segments=request.max_num_segments,
+                only_expunge_deletes=request.only_expunge_deletes,
+                flush=request.flush,
+            )
 
-
-def _optimize(copy: Shard) -> None:
-    copy.refresh()
-    copy.flush()
+        # A killed OPTIMIZE lets go at once; the shard it is at is finished in the background.
+        missing = await self._work(request.shards, optimize, self._optimizing, may_be_abandoned=True)
+        return Counted(missing=missing)

@@ -42,7 +42,13 @@ from cratepy.sql.analyze.catalog import CatalogView, SystemTable, split_name
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.indexes import custom_analyzers, part_index, part_indexes
 from cratepy.sql.analyze.queries import analyze_query
-from cratepy.sql.analyze.settings import check_changeable, check_table_setting_name, constant, table_settings
+from cratepy.sql.analyze.settings import (
+    check_changeable,
+    check_table_setting_name,
+    constant,
+    optimize_option,
+    table_settings,
+)
 from cratepy.sql.analyze.statements import AnalyzedDirect, AnalyzedStatement
 from cratepy.sql.parse import tree
 
@@ -83,10 +89,9 @@ def define(context: Context, node: _Node) -> tuple[AnalyzedStatement, str]:
         case tree.RefreshNode():
             return _direct(RefreshPlan(tables=_uuids(context, node.names, "REFRESH")), "REFRESH")
         case tree.OptimizeNode():
-            options = {name: constant(context, value) for name, value in node.options}
-            for name in options:
-                if name not in ("max_num_segments", "only_expunge_deletes", "flush", "upgrade_segments"):
-                    raise SQLParseError(f"Setting '{name}' is not supported")
+            options = {name: optimize_option(name, constant(context, value)) for name, value in node.options}
+            if options.get("upgrade_segments") is True and len(options) > 1:
+                raise SQLParseError("cannot use other parameters if upgrade_segments is set to true")
             return _direct(OptimizePlan(tables=_uuids(context, node.names, "OPTIMIZE"), options=options), "OPTIMIZE")
         case _:
             assert_never(node)

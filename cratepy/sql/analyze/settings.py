@@ -250,6 +250,20 @@ def _size_bytes(name: str, value: Any) -> int:
     return int(float(found[1]) * _SIZE_BYTES[found[2]])
 
 
+def optimize_option(name: str, value: Any) -> SettingValue:
+    """An option of OPTIMIZE TABLE; ``max_num_segments`` below 1 leaves the number to the merge policy."""
+    match name:
+        case "max_num_segments":
+            number = _integer(name, value)
+            if number == 0 or number < -1:
+                raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}] must be >= 1")
+            return number if number > 0 else None
+        case "only_expunge_deletes" | "flush" | "upgrade_segments":
+            return boolean_value(value)
+        case _:
+            raise SQLParseError(f"Setting '{name}' is not supported")
+
+
 def check_cluster_setting(name: str) -> None:
     """Whether the cluster has such a setting, or settings below that name (``RESET GLOBAL stats``)."""
     if name in CLUSTER_SETTINGS or _CLUSTER_OPEN.match(name):
