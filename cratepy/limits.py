@@ -254,8 +254,9 @@ MERGE_BYTES_PER_S: Final = 40 * MIB
 SEGMENTS_MAX: Final = 64
 #: How long maintenance waits after a full disk before it tries again by itself.
 MAINTENANCE_RETRY_S: Final = 5.0
-#: Threads of a node that fsync translogs.
-COMMIT_THREADS_MAX: Final = 4
+#: If no fsync of a translog ends for so long and others wait, one more thread syncs; and how many more there may be.
+COMMIT_PATIENCE_S: Final = 0.005
+COMMIT_HELPERS_MAX: Final = 3
 #: Callers waiting for group commits of a node.
 DURABILITY_WAITERS_MAX: Final = 65_536
 

@@ -23,13 +23,16 @@ from cratepy.cluster.coordination.coordinator import Coordinator, Mode
 from cratepy.cluster.coordination.messages import (
     Answered,
     Bootstrapped,
+    HealthChanged,
     ModeChanged,
     OutcomeLost,
     Refused,
+    StepDown,
     Submitted,
 )
 from cratepy.cluster.discovery import BOOTSTRAP_PATIENCE_S, Discovery, bootstrap_config, parse_address
 from cratepy.cluster.driver import LEAVE_ACTION, Driver, Goodbye
+from cratepy.cluster.health import HealthMonitor
 from cratepy.cluster.options import ClusterOptions
 from cratepy.cluster.persistence import NodeDirectory
 from cratepy.cluster.transport import Address, Transport
@@ -48,6 +51,7 @@ from cratepy.model.state import ClusterState, NodeInfo
 logger = logging.getLogger(__name__)
 replace = msgspec.structs.replace
 SUBMIT_ACTION = "cluster/submit"
+STEP_DOWN_ACTION = "cluster/step_down"
 #: Between two attempts to reach a master that refused or could not be reached.
 _RETRY_S = 0.02
 Applier = Callable[[ClusterState, ClusterState], None]
@@ -62,6 +66,12 @@ class SubmitReply(msgspec.Struct, frozen=True):
 
     version: int | None = None
     is_lost: bool = False
+
+
+class StepDownRequest(msgspec.Struct, frozen=True):
+    """Hand over to the node with this id; None: to the best there is."""
+
+    heir: str | None = None
 
 
 class _Ticket:
@@ -109,6 +119,8 @@ class ClusterService:
         self._core: Coordinator | None = None
         self._discovery: Discovery | None = None
         self.transport.register(SUBMIT_ACTION, SubmitRequest, self._on_submit)
+        self.transport.register(STEP_DOWN_ACTION, StepDownRequest, self._on_step_down)
+        self._health = HealthMonitor(self._directory.path, self._on_health)
 
     # --- what everybody reads ----------------------------------------------------------------------------------------
 
@@ -179,6 +191,7 @@ class ClusterService:
                 await nursery.start(discovery.run)
                 nursery.start_soon(driver.run)
                 nursery.start_soon(self._bootstrap, me, driver, discovery)
+                nursery.start_soon(self._health.run)
                 logger.info("node %s (%s) listens on %s:%d", me.name, me.id, me.host, me.transport_port)
                 task_status.started()
                 await is_stopping.wait()
@@ -262,15 +275,23 @@ class ClusterService:
             await trio.sleep(0.02 if majority_since is not None else 0.05)
 
     async def _leave(self) -> None:
-        """Tell the master, so that it does not have to find out."""
-        leader_id = self._leader_id
-        if leader_id is None or leader_id == self.node_id:
-            return
+        """Tell the master, so that it does not have to find out; who is master hands over first."""
         with trio.move_on_after(limits.LEAVE_TIMEOUT_S):
+            if self.is_master and len(self._state.nodes) > 1:
+                assert self._driver is not None
+                self._driver.post(StepDown())
+                await self._another_master()
+            leader_id = self._leader_id
+            if leader_id is None or leader_id == self.node_id:
+                return
             try:
                 await self.transport.request(leader_id, LEAVE_ACTION, Goodbye(), timeout_s=limits.LEAVE_TIMEOUT_S)
             except (Condition, CrateError) as error:
                 logger.info("the master did not hear that this node leaves: %s", error)
+
+    async def _another_master(self) -> None:
+        while self._leader_id in (None, self.node_id):
+            await self._leader_changed.wait()
 
     # --- from the driver ---------------------------------------------------------------------------------------------
 
@@ -378,6 +399,46 @@ class ClusterService:
                 return SubmitReply(is_lost=True)
             case _:
                 return SubmitReply()
+
+    # --- stepping down -----------------------------------------------------------------------------------------------
+
+    async def step_down(self, heir: str | None = None) -> str:
+        """Have the master hand over, to ``heir`` or to whoever is best; returns the id of the new master.
+
+        Raises NoMaster, NodeUnavailable (the master could not be asked) and PublicationTimeout (nobody took over in time:
+        the old master may have been elected again).
+        """
+        old = self._leader_id
+        if old is None:
+            raise NoMaster("Master is not discovered")
+        if heir == old:
+            return old
+        with trio.move_on_after(limits.STEP_DOWN_TIMEOUT_S):
+            if old == self.node_id:
+                self._on_step_down(old, StepDownRequest(heir))
+            else:
+                await self.transport.request(
+                    old, STEP_DOWN_ACTION, StepDownRequest(heir), timeout_s=limits.STEP_DOWN_TIMEOUT_S
+                )
+            state = await self.wait_for(
+                lambda state: state.master_id is not None and state.master_id != old, timeout_s=float("inf")
+            )
+            assert state.master_id is not None
+            return state.master_id
+        raise PublicationTimeout(f"no other node has become master within {limits.STEP_DOWN_TIMEOUT_S:g} s")
+
+    def _on_step_down(self, _: str, request: StepDownRequest) -> None:
+        if self._driver is not None:
+            self._driver.post(StepDown(request.heir))
+
+    def _on_health(self, problem: str | None) -> None:
+        if self._driver is not None:
+            self._driver.post(HealthChanged(problem))
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with this node's disk, None if it is well."""
+        return self._health.problem
 
     def _on_answer(self, answer: Answered | Refused | OutcomeLost) -> None:
         ticket = self._tickets.get(answer.ticket)

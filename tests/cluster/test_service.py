@@ -274,3 +274,39 @@ def test_a_copied_data_directory_does_not_join(tmp_path: Path, caplog: pytest.Lo
     with caplog.at_level(logging.WARNING):
         _with(tmp_path, check)
     assert "copied data directory" in caplog.text or "is a copy" in caplog.text
+
+
+def test_a_master_steps_down_on_request_from_any_node_and_when_it_stops(tmp_path: Path) -> None:
+    async def check(cluster: Cluster) -> None:
+        await cluster.start_three()
+        asked = next(service for service in cluster.services.values() if not service.is_master)
+        assert await asked.step_down(asked.node_id) == asked.node_id
+        await cluster.agree(3)
+        assert asked.is_master
+        new = await cluster.services[cluster.master].step_down()
+        assert new != asked.node_id
+        for service in cluster.services.values():
+            state = await service.wait_for(lambda state: state.master_id == new, timeout_s=2)
+        term = state.coordination.term
+        await cluster.stop(cluster.master)
+        state = await cluster.agree(2)
+        assert state.coordination.term == term + 1, "handed over in one election"
+
+    _with(tmp_path, check)
+
+
+def test_a_node_with_the_name_of_another_is_refused_and_told_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def check(cluster: Cluster) -> None:
+        await cluster.start_three()
+        twin = await cluster.start(3, node_name="n1")
+        with pytest.raises(RequestTimeout):
+            await twin.wait_for(lambda state: state.version > 0, timeout_s=1)
+        assert len(cluster.services[0].state.nodes) == 3
+        assert "may not join: its name is that of node" in caplog.text
+        assert caplog.text.count("the master refuses this node") == 1
+
+    _with(tmp_path, check)

@@ -97,6 +97,8 @@ class Coordinator:
         #: The master this node gave up: not a member of the next state, unless it votes.
         self._lost_leader: str | None = None
         self._check_failures = 0
+        #: Why the master did not take this node.
+        self._refusal = ""
         #: Why this node takes no part in elections; None while it is well.
         self._problem: str | None = None
         #: Set while this master is asked to step down: the heir, or None for the best.
@@ -165,7 +167,9 @@ class Coordinator:
             case JoinRequest():
                 self._on_join_request(source, message)
             case JoinRefused(reason):
-                self._outbox.add(Report(f"the master refuses this node: {reason}"))
+                if reason != self._refusal:  # it asks again and again
+                    self._outbox.add(Report(f"the master refuses this node: {reason}"))
+                self._refusal = reason
             case Publish(state):
                 self._on_publish(source, state)
             case Published() if self._leadership is not None:

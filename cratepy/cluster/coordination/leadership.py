@@ -163,6 +163,10 @@ class Leadership:
                     nodes = {node_id: node for node_id, node in nodes.items() if node_id in reachable}
                     nodes.update((node.id, node) for node in voters)
                 case NodeJoin(node):
+                    namesake = next((n for n in nodes.values() if n.name == node.name and n.id != node.id), None)
+                    if namesake is not None:
+                        self.refuse_join(node, f"its name is that of node {namesake.id} at {namesake.host}")
+                        continue
                     nodes[node.id] = node
                     # It is in no one's following yet if it has not applied what all others have.
                     is_forced |= self._applied.get(node.id) != base.version
