@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from cratepy.errors import StaleRouting
 from cratepy.model.arrow import stored_type
+from cratepy.model.leaves import Leaf, is_leaf_source, leaves_of
 from cratepy.model.schema import TableDefinition
 from cratepy.model.types import BIGINT, TEXT, DataType
 from cratepy.storage.cells import CellReader, cell_reader
@@ -44,13 +45,18 @@ def _read_null(row: int) -> None:
 class Layout:
     """The columns of a table as storage sees them: what each source is; a new one per definition."""
 
-    __slots__ = ("columns", "definition", "types")
+    __slots__ = ("columns", "definition", "leaves", "types")
 
     def __init__(self, definition: TableDefinition) -> None:
         self.definition = definition
+        #: The leaves of object columns, by source.
+        self.leaves: Mapping[str, Leaf] = {
+            leaf.source: leaf for column in definition.columns for leaf in leaves_of(column)
+        }
         #: Source → SQL type, table columns and system columns.
         self.types: Mapping[str, DataType] = {
             **{f"c{column.oid}": column.type for column in definition.columns},
+            **{source: leaf.type for source, leaf in self.leaves.items()},
             **SYSTEM_TYPES,
         }
         #: (name, source) of the table's columns, in their order.
@@ -80,12 +86,14 @@ class Layout:
     def stored_schema(self, schemas: Iterable[pa.Schema]) -> pa.Schema:
         """The schema of a segment of batches with these: every column one of them has, then the system columns.
 
-        Table columns come in the definition's order and types; columns dropped since stay until nobody has them.
+        Table columns come in the definition's order and types; columns dropped since stay until nobody has them. Leaves
+        are left out: see ``storage.leaves``.
         """
         fields: dict[str, pa.Field] = {}
         for schema in schemas:
             for field in schema:
-                fields.setdefault(field.name, field)
+                if not is_leaf_source(field.name):
+                    fields.setdefault(field.name, field)
         for field in SYSTEM_FIELDS:
             fields.pop(field.name, None)
         known = []

@@ -17,7 +17,9 @@ import numpy as np
 
 from cratepy.storage.blocks import ID, PRIMARY_TERM, SEQ_NO, SYSTEM_TYPES, VERSION, Block, Layout, raw_text
 from cratepy.storage.buffer import WriteBuffer
+from cratepy.storage.cells import CellReader
 from cratepy.storage.hashing import hash_id, hash_ids
+from cratepy.storage.leaves import leaf_reader
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.plain_rows import PlainBlock
 from cratepy.storage.stored import StoredBlock
@@ -156,13 +158,12 @@ def _fill_values(
             result[place] = _row_values((live, row), sources, layout)
         return
     segment = live.segment
-    types = [layout.type_of(source) for source in sources]
     for block, start, end in segment.ranges(rows):
         first = segment.starts[block]
         at = [row - first for row in rows[start:end]]
         columns = []
-        for source, data_type in zip(sources, types, strict=True):
-            read = segment.blocks[block].reader(source, data_type)
+        for source in sources:
+            read = _reader(segment.blocks[block], source, layout)
             columns.append([read(row) for row in at])
         for place, values in zip(places[start:end], zip(*columns, strict=True), strict=True):
             result[place] = values
@@ -183,8 +184,16 @@ def _row_values(place: Place | None, sources: Sequence[str], layout: Layout) -> 
         elif source[0] == "_":
             values.append(_special_value(holder, block, row, at, source, layout))
         else:
-            values.append(block.reader(source, layout.type_of(source))(at))
+            values.append(_reader(block, source, layout)(at))
     return tuple(values)
+
+
+def _reader(block: Block | PlainBlock | StoredBlock, source: str, layout: Layout) -> CellReader:
+    """What reads a column or a leaf; a single cell of a leaf comes from its object, whether or not it is stored."""
+    leaf = layout.leaves.get(source)
+    if leaf is None:
+        return block.reader(source, layout.type_of(source))
+    return leaf_reader(leaf, block.reader(leaf.base, layout.types[leaf.base]))
 
 
 def _special_value(
@@ -204,4 +213,4 @@ def _special_value(
     source = ID if source == "_uid" else source
     if isinstance(holder, WriteBuffer) and source in SYSTEM_TYPES:
         return holder.system_value(row, source)
-    return block.reader(source, layout.type_of(source))(at)
+    return _reader(block, source, layout)(at)

@@ -20,6 +20,7 @@ from cratepy.storage.buffer import WriteBuffer
 from cratepy.storage.columns import ColumnCache
 from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.hashing import hash_ids
+from cratepy.storage.leaves import shredded, with_leaf_fields
 from cratepy.storage.manifest import FileEntry, Manifest, SegmentEntry, write_manifest
 from cratepy.storage.merging import (
     LiveSegment,
@@ -54,11 +55,11 @@ def write_buffer(
     """The live rows of a frozen buffer as an open segment, not durable yet."""
     schema = layout.stored_schema(buffer.schemas())
     ids = buffer.ids if len(live) == len(buffer.ids) else [buffer.ids[row] for row in live.tolist()]
-    batches = blocks_of(buffer.table(live, schema))
+    batches: Iterator[pa.RecordBatch] = blocks_of(buffer.table(live, schema))
+    schema = with_leaf_fields(schema, layout)
+    batches = shredded(batches, schema, layout)
     hashes = hash_ids(ids)
-    entry = write_segment(
-        files, directory, number=number, schema=schema, batches=batches, hashes=hashes, layout=layout
-    )
+    entry = write_segment(files, directory, number=number, schema=schema, batches=batches, hashes=hashes, layout=layout)
     return open_segment(files, directory, entry, cache)
 
 
@@ -73,12 +74,10 @@ def write_merged(
     paced: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]],
 ) -> Segment:
     """The live rows of the plan's segments as one open segment, not durable yet. ``paced`` slows the batches down."""
-    schema = merged_schema(plan, layout)
-    batches = paced(merged_batches(plan, schema))
+    schema = with_leaf_fields(merged_schema(plan, layout), layout)
+    batches = paced(merged_batches(plan, schema, layout))
     hashes = merged_hashes(plan)
-    entry = write_segment(
-        files, directory, number=number, schema=schema, batches=batches, hashes=hashes, layout=layout
-    )
+    entry = write_segment(files, directory, number=number, schema=schema, batches=batches, hashes=hashes, layout=layout)
     return open_segment(files, directory, entry, cache)
 
 

@@ -19,6 +19,7 @@ from pyroaring import BitMap
 from cratepy import limits
 from cratepy.storage.blocks import Layout, conformed
 from cratepy.storage.columns import live_rows
+from cratepy.storage.leaves import with_leaves
 from cratepy.storage.segment import Segment
 
 #: A segment that is dead by more than this is rewritten alone: what is written is at most twice what it frees.
@@ -189,8 +190,9 @@ def merged_schema(plan: MergePlan, layout: Layout) -> pa.Schema:
     return layout.stored_schema([source.segment.schema for source in plan.sources])
 
 
-def merged_batches(plan: MergePlan, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The live rows as full blocks; a block and a bit is in memory at a time."""
+def merged_batches(plan: MergePlan, schema: pa.Schema, layout: Layout) -> Iterator[pa.RecordBatch]:
+    """The live rows as full blocks; a block and a bit is in memory at a time. Leaves are carried, or made if they lack."""
+    leaves = [layout.leaves[name] for name in schema.names if name in layout.leaves]
     waiting: list[pa.RecordBatch] = []
     count = 0
     for source in plan.sources:
@@ -199,7 +201,7 @@ def merged_batches(plan: MergePlan, schema: pa.Schema) -> Iterator[pa.RecordBatc
             batch = block.batch if live is None else block.batch.take(pa.array(live))
             if batch.num_rows == 0:
                 continue
-            waiting.append(conformed(batch, schema))
+            waiting.append(conformed(with_leaves(batch, leaves) if leaves else batch, schema))
             count += batch.num_rows
             if count >= limits.SEGMENT_BLOCK_ROWS:
                 *full, rest = blocks_of(pa.Table.from_batches(waiting, schema))

@@ -17,6 +17,7 @@ import pyarrow as pa
 from cratepy.model.arrow import arrow_type, from_arrow
 from cratepy.storage.blocks import ID, Layout, raw_text
 from cratepy.storage.columns import ColumnCache, live_rows
+from cratepy.storage.leaves import leaf_in_flight
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.operations import ColumnRange
 
@@ -91,6 +92,13 @@ def _column(
     if source in ("_doc", "_raw"):
         return _documents(live, index, selection, layout)
     data_type = layout.type_of(source)
+    leaf = layout.leaves.get(source)
+    if leaf is not None and not block.has(source):
+        generation = 0 if selection is None else live.generation
+        made: pa.Array = cache.get(
+            (live.segment.key, source, index, generation), lambda: leaf_in_flight(block, leaf, selection)
+        )
+        return made
     if not block.has(source):
         return pa.nulls(count, arrow_type(data_type))
     generation = 0 if selection is None else live.generation
