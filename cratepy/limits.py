@@ -158,6 +158,12 @@ INDEXED_SCAN_ROWS_MIN: Final = 4_096
 INDEXED_TERMS_MAX: Final = 1_024
 #: Longer values are not in an exact index (tantivy's bound of a term, bytes, with some room).
 INDEXED_TERM_BYTES_MAX: Final = 65_000
+#: A text index of a segment with up to this many bytes of columns is built in memory (``/dev/shm``), a bigger one on disk.
+TEXT_BUILD_MEMORY_BYTES_MAX: Final = 64 * MIB
+#: Bytes copied at once from a built text index to its segment.
+TEXT_COPY_BYTES: Final = 4 * MIB
+#: Words of one MATCH; more are refused.
+MATCH_TOKENS_MAX: Final = 1_024
 #: How long word of a failure or a cancellation may take to another node before it is given up.
 JOB_MESSAGE_TIMEOUT_S: Final = 5.0
 #: How long CREATE TABLE waits for its primaries before it answers anyway.

@@ -79,6 +79,9 @@ class FileSystem(Protocol):
     def names(self, directory: Path) -> list[str]:
         """Sorted names in a directory."""
 
+    def real_path(self, path: Path) -> Path | None:
+        """Where the operating system has this path, for libraries that open files themselves; None: nowhere."""
+
     def make_directory(self, path: Path) -> None:
         """Make it, and its missing parents; each parent that got a new name is synced."""
 
@@ -162,6 +165,9 @@ class RealFileSystem:
 
     def names(self, directory: Path) -> list[str]:
         return sorted(os.listdir(directory))
+
+    def real_path(self, path: Path) -> Path | None:
+        return path
 
     def make_directory(self, path: Path) -> None:
         missing: list[Path] = []

@@ -420,6 +420,9 @@ class SimulatedDisk:
         inner = [path[start:] for path in self._names if path.startswith(prefix)]
         return sorted(name for name in inner if "/" not in name)
 
+    def real_path(self, path: Path) -> Path | None:
+        return None
+
     def make_directory(self, path: Path) -> None:
         missing: list[Path] = []
         while path != Path("/") and str(path) not in self._names:
