@@ -203,3 +203,30 @@ def test_writers_readers_and_maintenance_at_once_agree(tmp_path: Path) -> None:
     again = ShardStore(tmp_path, clock=FakeClock())
     assert again.open_shard(table(), 0, "a", primary_term=1, create=False).row_count() == len(found)
     again.close()
+
+
+def test_one_slow_file_does_not_hold_the_others_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync that hangs: every other shard's writes are made durable meanwhile, again and again."""
+    disk = SimulatedDisk()
+    store = ShardStore(Path("/data"), clock=FakeClock(), files=disk)
+    shards = [store.open_shard(table(), number, "a", primary_term=1, create=True) for number in range(6)]
+    goes_on, is_reached = threading.Event(), threading.Event()
+    slow = shards[0]
+    sync = slow.sync
+
+    def hang() -> None:
+        is_reached.set()
+        assert goes_on.wait(20)
+        sync()
+
+    monkeypatch.setattr(slow, "sync", hang)
+    answers: list[BaseException | None] = []
+    store.when_durable(slow, slow.write(insert({"a": (1, "")})).position, answers.append)
+    assert is_reached.wait(10)
+    for number in range(20):
+        for shard in shards[1:]:
+            assert wait_durable(store, shard, shard.write(insert({f"k{number}": (1, "")})).position) is None
+    assert answers == []
+    goes_on.set()
+    store.close()
+    assert answers == [None]
