@@ -6,6 +6,9 @@ keeps what its writes did to older rows: those rows die for *searches* only when
 One thread writes (the shard's write lock), any thread reads: a row is complete before its id points to it. Row numbers
 count from 0 in the buffer and never change; small batches are gathered into bigger ones behind them, so that neither a
 refresh nor memory suffers from ten thousand one-row batches. Plain rows stay tuples until they become a segment.
+
+Ids. Rows of small batches, and deletes, are in a dict by id; rows of big batches (:class:`~cratepy.storage.ids.IdArray`) in
+a table by hash. The dict is newer wherever both know an id; in the table a row counts unless it is dead.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ from __future__ import annotations
 import bisect
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cratepy.storage.blocks import (
     ID,
@@ -27,30 +32,48 @@ from cratepy.storage.blocks import (
     Block,
     conformed,
 )
+from cratepy.storage.hashing import hash_id, hash_ids
+from cratepy.storage.id_index import ROW_BYTES as INDEXED_ROW_BYTES
+from cratepy.storage.id_index import IdIndex
+from cratepy.storage.ids import IdArray
 from cratepy.storage.plain_rows import VALUE_BYTES, PlainBlock, PlainRow
 
-#: In ``rows_by_id``: the row was deleted, whatever segments say.
+#: Instead of a row: it was deleted, whatever segments say.
 TOMBSTONE: Final = -1
+#: Instead of a row, in arrays: the buffer does not know the id.
+UNKNOWN: Final = -2
 
 #: This many chunks of one level are joined into one of the next: 60 µs for chunks of one row.
 _JOINED_CHUNKS: Final = 32
 _NEVER_JOINED: Final = 2
 #: Estimated bytes of an id in the dict, the list and the arrays; of a batch; and of each of its columns.
 _ROW_BYTES: Final = 250
+#: The same in an array and the table of hashes; the bytes of the id are in the payload.
+_ARRAY_ROW_BYTES: Final = 24 + 8 + INDEXED_ROW_BYTES
 _BATCH_BYTES: Final = 600
 _COLUMN_BYTES: Final = 350
 
 
+@dataclass(frozen=True, slots=True)
+class _Chunks:
+    """The rows in order; replaced as a whole when some are joined."""
+
+    starts: list[int]
+    blocks: list[Block | PlainBlock]
+    ids: list[list[str] | IdArray]
+
+
 class WriteBuffer:
-    """See the module. ``rows_by_id`` holds live rows and tombstones."""
+    """See the module. ``rows_by_id`` holds live rows of small batches, and tombstones."""
 
     __slots__ = (
         "_chunks",
+        "_index",
         "buffered_bytes",
         "dead",
         "frozen_deletes",
-        "ids",
         "primary_terms",
+        "row_count",
         "rows_by_id",
         "segment_deletes",
         "seq_nos",
@@ -59,7 +82,9 @@ class WriteBuffer:
 
     def __init__(self) -> None:
         self.rows_by_id: dict[str, int] = {}
-        self.ids: list[str] = []
+        self._index = IdIndex()
+        #: Rows, dead ones included.
+        self.row_count = 0
         self.seq_nos = array("q")
         self.primary_terms = array("q")
         self.versions = array("q")
@@ -70,18 +95,12 @@ class WriteBuffer:
         #: Segment number → its rows that died since the last refresh.
         self.segment_deletes: dict[int, list[int]] = {}
         self.buffered_bytes = 0
-        #: (first rows, blocks), replaced as a whole when chunks are joined.
-        self._chunks: tuple[list[int], list[Block | PlainBlock]] = ([], [])
-
-    @property
-    def row_count(self) -> int:
-        """Rows, dead ones included."""
-        return len(self.ids)
+        self._chunks = _Chunks([], [], [])
 
     @property
     def is_empty(self) -> bool:
         """Whether a refresh would change nothing."""
-        return not self.ids and not self.segment_deletes and not self.frozen_deletes
+        return not self.row_count and not self.segment_deletes and not self.frozen_deletes
 
     def add(
         self,
@@ -93,9 +112,8 @@ class WriteBuffer:
         versions: Sequence[int],
         payload_bytes: int,
     ) -> None:
-        """Append rows. A row replaced by one of them was marked dead by the caller; a repeated id: the last one counts."""
-        count = len(ids)
-        first = len(self.ids)
+        """Append rows. The caller marks dead what they replace, afterwards; a repeated id: the last one counts."""
+        count, first = len(ids), self.row_count
         if count == 1:
             self.seq_nos.append(first_seq_no)
             self.primary_terms.append(primary_term)
@@ -105,60 +123,135 @@ class WriteBuffer:
             self.seq_nos.frombytes(np.arange(first_seq_no, first_seq_no + count, dtype=np.int64).tobytes())
             self.primary_terms.frombytes(np.full(count, primary_term, dtype=np.int64).tobytes())
             self.versions.frombytes(np.array(versions, dtype=np.int64).tobytes())
-        self.ids.extend(ids)
-        starts, blocks = self._chunks
+        self.row_count += count
+        # A row must be in its block before its id is known.
         if isinstance(rows, PlainRow):
-            # The row must be in its block before its id is known.
-            last = blocks[-1] if blocks else None
-            if not isinstance(last, PlainBlock) or last.schema is not rows.schema:
-                last = PlainBlock(rows.schema)
-                blocks.append(last)
-                starts.append(first)
-            last.rows.append(rows.values)
-            self.rows_by_id[ids[0]] = first
+            self._add_plain(ids[0], rows, first)
             self.buffered_bytes += payload_bytes + _ROW_BYTES + len(rows.values) * VALUE_BYTES
             return
-        blocks.append(Block(rows))
-        starts.append(first)
-        if count == 1:
-            self.rows_by_id[ids[0]] = first
+        chunks = self._chunks
+        chunks.blocks.append(Block(rows))
+        chunks.ids.append(ids if isinstance(ids, IdArray) else list(ids))
+        chunks.starts.append(first)
+        self.buffered_bytes += payload_bytes + _BATCH_BYTES + rows.num_columns * _COLUMN_BYTES
+        if isinstance(ids, IdArray):
+            self._index.add(first, ids.hashes)
+            if self.rows_by_id:
+                known = self.rows_by_id.keys() & ids.texts
+                if known:
+                    self.rows_by_id.update((text, first + row) for row, text in enumerate(ids.texts) if text in known)
+            self.buffered_bytes += count * _ARRAY_ROW_BYTES
         else:
             self.rows_by_id.update(zip(ids, range(first, first + count), strict=True))
-        self.buffered_bytes += payload_bytes + count * _ROW_BYTES + _BATCH_BYTES + rows.num_columns * _COLUMN_BYTES
+            self.buffered_bytes += count * _ROW_BYTES
         self._join_chunks()
 
+    def _add_plain(self, id: str, row: PlainRow, number: int) -> None:
+        chunks = self._chunks
+        last = chunks.blocks[-1] if chunks.blocks else None
+        if isinstance(last, PlainBlock) and last.schema is row.schema:
+            last.rows.append(row.values)
+            ids = chunks.ids[-1]
+            assert isinstance(ids, list)
+            ids.append(id)
+        else:
+            last = PlainBlock(row.schema)
+            last.rows.append(row.values)
+            chunks.blocks.append(last)
+            chunks.ids.append([id])
+            chunks.starts.append(number)
+        self.rows_by_id[id] = number
+
+    # --- by id -------------------------------------------------------------------------------------------------------
+
+    def find(self, id: str) -> int | None:
+        """The live row of an id, TOMBSTONE, or None: not known here."""
+        row = self.rows_by_id.get(id)
+        if row is not None or not self._index.row_count:
+            return row
+        id_hash, seen = hash_id(id), None
+        while True:
+            candidates = self._index.find(id_hash)
+            for candidate in candidates:
+                if candidate not in self.dead and self.id_of(candidate) == id:
+                    return candidate
+            row = self.rows_by_id.get(id)
+            if row is not None or candidates in ([], seen):
+                return row
+            # A writer adds the newer row before it marks the older one dead, so if there is one it is in sight now.
+            seen = candidates
+
+    def find_many(self, ids: IdArray) -> np.ndarray:
+        """Per id its live row, TOMBSTONE or UNKNOWN (int64)."""
+        found: np.ndarray = np.full(len(ids), UNKNOWN, dtype=np.int64)
+        if self._index.row_count:
+            places, rows = self._index.find_many(ids.hashes)
+            if len(places):
+                self._put_indexed(found, ids, places, rows)
+        if self.rows_by_id:
+            get = self.rows_by_id.get
+            newer = np.fromiter((get(text, UNKNOWN) for text in ids.texts), dtype=np.int64, count=len(ids))
+            found = np.where(newer == UNKNOWN, found, newer)
+        return found
+
+    def _put_indexed(self, found: np.ndarray, ids: IdArray, places: np.ndarray, rows: np.ndarray) -> None:
+        """Into ``found`` the rows that have the id itself and are alive; ``rows`` have the hash of the id at ``places``."""
+        chunks = self._chunks
+        chunk_of = np.searchsorted(np.array(chunks.starts, dtype=np.int64), rows, side="right") - 1
+        for chunk in np.unique(chunk_of).tolist():
+            chosen = np.flatnonzero(chunk_of == chunk)
+            there = IdArray.of(chunks.ids[chunk]).array.take(pa.array(rows[chosen] - chunks.starts[chunk]))
+            is_same = pc.equal(there, ids.array.take(pa.array(places[chosen]))).to_numpy(zero_copy_only=False)
+            dead = self.dead
+            for place, row in zip(places[chosen[is_same]].tolist(), rows[chosen[is_same]].tolist(), strict=True):
+                if row not in dead:
+                    found[place] = row
+                elif found[place] == UNKNOWN:
+                    # Replaced or deleted, perhaps just now.
+                    newer = self.find(ids[place])
+                    found[place] = UNKNOWN if newer is None else newer
+
+    def id_of(self, row: int) -> str:
+        chunks = self._chunks
+        at = bisect.bisect_right(chunks.starts, row) - 1
+        return chunks.ids[at][row - chunks.starts[at]]
+
     def delete(self, id: str) -> None:
-        """Hide an id: the row it had was marked dead by the caller."""
+        """Hide an id: the row it had is marked dead by the caller, afterwards."""
         if id not in self.rows_by_id:
             self.buffered_bytes += _ROW_BYTES
         self.rows_by_id[id] = TOMBSTONE
 
     def _join_chunks(self) -> None:
         """Join the last ``_JOINED_CHUNKS`` chunks if they are of one size class: each row is copied twice at most."""
-        starts, blocks = self._chunks
-        while len(blocks) >= _JOINED_CHUNKS:
-            size_class = _size_class(blocks[-1])
-            if size_class == _NEVER_JOINED or _size_class(blocks[-_JOINED_CHUNKS]) != size_class:
+        chunks = self._chunks
+        while len(chunks.blocks) >= _JOINED_CHUNKS:
+            size_class = _size_class(chunks.blocks[-1])
+            if size_class == _NEVER_JOINED or _size_class(chunks.blocks[-_JOINED_CHUNKS]) != size_class:
                 return
-            last = blocks[-_JOINED_CHUNKS:]
+            last = chunks.blocks[-_JOINED_CHUNKS:]
             schema = last[0].schema
             if any(_size_class(block) != size_class or not block.schema.equals(schema) for block in last):
                 return
             self.buffered_bytes -= (_JOINED_CHUNKS - 1) * (_BATCH_BYTES + len(schema) * _COLUMN_BYTES)
-            # New lists: a reader that holds the old pair goes on with it.
-            starts = starts[: -_JOINED_CHUNKS + 1]
-            blocks = [*blocks[:-_JOINED_CHUNKS], Block(pa.concat_batches([block.batch for block in last]))]
-            self._chunks = (starts, blocks)
+            ids: list[str] = [text for some in chunks.ids[-_JOINED_CHUNKS:] for text in some]
+            joined = Block(pa.concat_batches([block.batch for block in last]))
+            # New lists: a reader that holds the old ones goes on with them.
+            chunks = self._chunks = _Chunks(
+                chunks.starts[: -_JOINED_CHUNKS + 1],
+                [*chunks.blocks[:-_JOINED_CHUNKS], joined],
+                [*chunks.ids[:-_JOINED_CHUNKS], ids],
+            )
 
     def locate(self, row: int) -> tuple[Block | PlainBlock, int]:
         """The block of a row and the row's place in it."""
-        starts, blocks = self._chunks
-        index = bisect.bisect_right(starts, row) - 1
-        return blocks[index], row - starts[index]
+        chunks = self._chunks
+        index = bisect.bisect_right(chunks.starts, row) - 1
+        return chunks.blocks[index], row - chunks.starts[index]
 
     def system_value(self, row: int, source: str) -> Any:
         if source == ID:
-            return self.ids[row]
+            return self.id_of(row)
         if source == SEQ_NO:
             return self.seq_nos[row]
         if source == VERSION:
@@ -169,29 +262,34 @@ class WriteBuffer:
     def live_rows(self) -> np.ndarray:
         """Row numbers that are not dead, ascending (int64)."""
         if not self.dead:
-            return np.arange(len(self.ids), dtype=np.int64)
-        alive: np.ndarray = np.ones(len(self.ids), dtype=bool)
+            return np.arange(self.row_count, dtype=np.int64)
+        alive: np.ndarray = np.ones(self.row_count, dtype=bool)
         alive[np.fromiter(self.dead, dtype=np.int64, count=len(self.dead))] = False
         return np.flatnonzero(alive)
 
     def table(self, live: np.ndarray, schema: pa.Schema) -> pa.Table:
         """The rows ``live`` in ``schema`` (table columns, then system columns); a column a chunk lacks is NULL there."""
         columns = pa.schema([schema.field(i) for i in range(len(schema) - len(SYSTEM_FIELDS))])
-        rows = pa.Table.from_batches([conformed(block.batch, columns) for block in self._chunks[1]], columns)
+        rows = pa.Table.from_batches([conformed(block.batch, columns) for block in self._chunks.blocks], columns)
         system = [
-            pa.array(self.ids, pa.string()),
+            pa.chunked_array([IdArray.of(ids).array for ids in self._chunks.ids], pa.string()),
             pa.array(np.frombuffer(self.seq_nos, dtype=np.int64)),
             pa.array(np.frombuffer(self.primary_terms, dtype=np.int64)),
             pa.array(np.frombuffer(self.versions, dtype=np.int64)),
         ]
         # The numpy views pin the size of the arrays behind them: a frozen buffer does not grow any more.
         table = pa.table([*rows.columns, *system], schema=schema)
-        return table if len(live) == len(self.ids) else table.take(pa.array(live))
+        return table if len(live) == self.row_count else table.take(pa.array(live))
+
+    def hashes(self) -> np.ndarray:
+        """The hash of each row's id."""
+        parts = [ids.hashes if isinstance(ids, IdArray) else hash_ids(ids) for ids in self._chunks.ids]
+        return np.concatenate(parts)
 
     def schemas(self) -> list[pa.Schema]:
         """The different schemas of the chunks."""
         found: list[pa.Schema] = []
-        for block in self._chunks[1]:
+        for block in self._chunks.blocks:
             if not any(block.schema.equals(schema) for schema in found[-1:]):
                 found.append(block.schema)
         return found

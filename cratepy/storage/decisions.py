@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cratepy.storage.lookup import Place, row_head
+import numpy as np
+
+from cratepy.storage.lookup import Holder, Place, Places, row_head, versions_of
 from cratepy.storage.operations import Refusal, WriteBatch
 
 
@@ -23,7 +25,7 @@ class Decision:
     #: Per row of the batch, 0 where refused.
     versions: Sequence[int]
     #: Existing rows that die by it.
-    replaced: Sequence[Place]
+    replaced: Sequence[tuple[Holder, Sequence[int]]]
     #: Ordinals among the accepted rows that a later row of the same batch replaces.
     replaced_in_batch: Sequence[int]
 
@@ -43,11 +45,35 @@ def decide_all_new(count: int) -> Decision:
     return Decision(None, (), [1] * count, (), ())
 
 
+def decide_apart(batch: WriteBatch, places: Places) -> Decision:
+    """The decision when no id repeats and nothing is expected: each row for itself, so all together."""
+    assert batch.expected is None
+    exists = places.holder_of >= 0
+    refused: np.ndarray = np.zeros(len(exists), dtype=bool)
+    why: Refusal = "duplicate"
+    if batch.kind == "insert":
+        refused = exists
+    elif batch.kind == "delete":
+        refused, why = ~exists, "missing"
+    versions: np.ndarray = np.ones(len(exists), dtype=np.int64)
+    replaced: list[tuple[Holder, Sequence[int]]] = []
+    for number, holder in enumerate(places.holders):
+        positions, rows = places.of(number)
+        if not refused[positions].all():
+            # Either all that exist are refused, or none.
+            versions[positions] = versions_of(holder, rows) + 1
+            replaced.append((holder, rows.tolist()))
+    versions[refused] = 0
+    failures: list[tuple[int, Refusal]] = [(row, why) for row in np.flatnonzero(refused).tolist()]
+    accepted = np.flatnonzero(~refused).tolist() if failures else None
+    return Decision(accepted, failures, versions.tolist(), replaced, ())
+
+
 def decide(batch: WriteBatch, places: Mapping[str, Place], first_seq_no: int) -> Decision:
     accepted: list[int] = []
     failures: list[tuple[int, Refusal]] = []
     versions = [0] * len(batch.ids)
-    replaced: list[Place] = []
+    replaced: list[tuple[Holder, Sequence[int]]] = []
     replaced_in_batch: list[int] = []
     written: dict[str, _Now | None] = {}
     for row, row_id in enumerate(batch.ids):
@@ -62,7 +88,7 @@ def decide(batch: WriteBatch, places: Mapping[str, Place], first_seq_no: int) ->
             if isinstance(now.place, int):
                 replaced_in_batch.append(now.place)
             else:
-                replaced.append(now.place)
+                replaced.append((now.place[0], now.place[1:]))
         versions[row] = version
         seq_no = first_seq_no + len(accepted)
         is_delete = batch.kind == "delete"

@@ -1,21 +1,35 @@
-"""The 32-bit hash that a segment finds rows by: the upper half of xxh3-64 of the id's UTF-8 bytes. Part of the file format."""
+"""The hash that rows are found by: xxh3-64 of the id's UTF-8 bytes. A segment keeps its upper half: part of the file format."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
+import pyarrow as pa
 import xxhash
 
+from cratepy.storage.bulk_hashing import hash_array
+
 _hash = xxhash.xxh3_64_intdigest
+#: Bits of a hash that segments do not keep.
+DROPPED_BITS: Final = 32
+#: From so many on a detour through Arrow is faster: 0.1 µs an id instead of 0.15, and 0.4 if the texts are not in the cache.
+_ARRAY_IDS_MIN: Final = 256
 
 
 def hash_id(id: str) -> int:
-    value: int = _hash(id.encode()) >> 32
+    value: int = _hash(id.encode())
     return value
 
 
 def hash_ids(ids: Sequence[str]) -> np.ndarray:
-    """uint32 per id, 0.12 µs each."""
-    hashes = np.fromiter(map(_hash, map(str.encode, ids)), dtype=np.uint64, count=len(ids))
-    return (hashes >> np.uint64(32)).astype(np.uint32)
+    """uint64 per id."""
+    if len(ids) >= _ARRAY_IDS_MIN:
+        return hash_array(pa.array(ids, pa.string()))
+    return np.fromiter(map(_hash, map(str.encode, ids)), dtype=np.uint64, count=len(ids))
+
+
+def stored_hashes(hashes: np.ndarray) -> np.ndarray:
+    """The half that segments keep (uint32)."""
+    return (hashes >> np.uint64(DROPPED_BITS)).astype(np.uint32)

@@ -17,8 +17,16 @@ import pyarrow as pa
 from cratepy import limits
 from cratepy.errors import BadRequest
 from cratepy.storage.filesystem import FileSystem, is_disk_full
+from cratepy.storage.ids import IdArray
 from cratepy.storage.plain_rows import PlainRow
-from cratepy.storage.records import MARK, NO_SCHEMA, encode_operation, encode_schema
+from cratepy.storage.records import (
+    MARK,
+    NO_SCHEMA,
+    batch_with_ids,
+    encode_operation,
+    encode_schema,
+    schema_with_ids,
+)
 from cratepy.storage.recovery import Replay
 from cratepy.storage.translog import create_translog
 
@@ -32,6 +40,8 @@ class ShardLog:
         self._writer = replay.resume()
         self._base = 0
         self._schemas = replay.schemas
+        self._last_schema: pa.Schema | None = None
+        self._last_with_ids: pa.Schema | None = None
         self._older_bytes = replay.translog_bytes - self._writer.end
         self._mark_end = self._writer.end
         self._lock = threading.Lock()
@@ -66,12 +76,16 @@ class ShardLog:
         versions: Sequence[int],
     ) -> int:
         """Log rows, or deletes if there are none; returns the bytes of the rows. Raises BadRequest: too big, not logged."""
-        kind: Literal["index", "row", "delete"]
+        count = len(ids)
+        kind: Literal["index", "rows", "row", "delete"]
         body: bytes | pa.Buffer
         if rows is None:
             kind, schema, body = "delete", NO_SCHEMA, b""
         elif isinstance(rows, PlainRow):
             kind, schema, body = "row", self._ordinal(rows.schema), rows.serialized()
+        elif isinstance(ids, IdArray):
+            with_ids = batch_with_ids(rows, ids, self._schema_with_ids(rows.schema))
+            kind, schema, body, ids = "rows", self._ordinal(with_ids.schema), with_ids.serialize(), ()
         else:
             kind, schema, body = "index", self._ordinal(rows.schema), rows.serialize()
         payload = encode_operation(
@@ -86,15 +100,24 @@ class ShardLog:
         if len(payload) > limits.TRANSLOG_RECORD_BYTES_MAX:
             raise BadRequest(f"rows of {len(payload)} bytes are above the limit of {limits.TRANSLOG_RECORD_BYTES_MAX}")
         self._writer.append(payload)
-        self.operations += len(ids)
+        self.operations += count
         return len(body)
+
+    def _schema_with_ids(self, schema: pa.Schema) -> pa.Schema:
+        """The same object for the same schema, so that it is found again by identity."""
+        if self._last_schema is not schema:
+            self._last_schema, self._last_with_ids = schema, schema_with_ids(schema)
+        return self._last_with_ids
 
     def _ordinal(self, schema: pa.Schema) -> int:
         """The number of a schema in this generation; a new one is logged first."""
         schemas = self._schemas
-        if not (schemas and (schemas[-1] is schema or schemas[-1].equals(schema))):
-            self._writer.append(encode_schema(len(schemas), schema))
-            schemas.append(schema)
+        # The rows of one table come with ids and without, so the one before the last is as good as the last.
+        for ordinal in range(len(schemas) - 1, max(len(schemas) - 3, -1), -1):
+            if schemas[ordinal] is schema or schemas[ordinal].equals(schema):
+                return ordinal
+        self._writer.append(encode_schema(len(schemas), schema))
+        schemas.append(schema)
         return len(schemas) - 1
 
     def sync(self) -> None:

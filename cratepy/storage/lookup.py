@@ -9,19 +9,21 @@ that are not NULL), ``_raw`` (the same as JSON text), ``_score`` (NULL: nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from cratepy.storage.blocks import ID, PRIMARY_TERM, SEQ_NO, SYSTEM_TYPES, VERSION, Block, Layout, raw_text
-from cratepy.storage.buffer import WriteBuffer
+from cratepy.storage.buffer import UNKNOWN, WriteBuffer
 from cratepy.storage.cells import CellReader
-from cratepy.storage.hashing import hash_id, hash_ids
+from cratepy.storage.hashing import DROPPED_BITS, hash_id, stored_hashes
+from cratepy.storage.ids import IdArray
 from cratepy.storage.leaves import leaf_reader
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.plain_rows import PlainBlock
+from cratepy.storage.segment import Segment
 from cratepy.storage.stored import StoredBlock
 
 #: Up to this many ids are looked up one by one; more together.
@@ -30,8 +32,9 @@ _SINGLE_LOOKUPS_MAX: Final = 32
 #: Sources with an underscore that are columns of a segment.
 _STORED: Final = frozenset(SYSTEM_TYPES)
 
+Holder = WriteBuffer | LiveSegment
 #: Who holds a row, and the row's number there.
-Place = tuple[WriteBuffer | LiveSegment, int]
+Place = tuple[Holder, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +50,15 @@ class ShardState:
 
 def find_row(state: ShardState, id: str) -> Place | None:
     """Where the live row of an id is."""
-    row = state.active.rows_by_id.get(id)
+    row = state.active.find(id)
     if row is not None:
         return (state.active, row) if row >= 0 else None
     if state.frozen is not None:
-        row = state.frozen.rows_by_id.get(id)
+        row = state.frozen.find(id)
         if row is not None:
             return (state.frozen, row) if row >= 0 else None
     if state.segments:
-        id_hash = hash_id(id)
+        id_hash = hash_id(id) >> DROPPED_BITS
         for live in reversed(state.segments):
             row = live.segment.find(id_hash, id)
             # The newest segment with the id decides only if the row lives there: older versions are dead, too.
@@ -64,49 +67,82 @@ def find_row(state: ShardState, id: str) -> Place | None:
     return None
 
 
-def find_rows(state: ShardState, ids: Sequence[str]) -> dict[str, Place]:
-    """Where the live rows of these ids are; ids without one are left out."""
-    if len(ids) <= _SINGLE_LOOKUPS_MAX:
-        places = ((row_id, find_row(state, row_id)) for row_id in ids)
-        return {row_id: place for row_id, place in places if place is not None}
-    found, hidden = _in_buffers(state, ids)
-    if state.segments and len(hidden) < len(ids):
-        for live, positions, rows in _in_segments(state, ids):
-            for at, row in zip(positions, rows, strict=True):
-                if ids[at] not in hidden:
-                    found[ids[at]] = (live, row)
-    return found
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the live rows of many ids are: per id its holder (-1: there is no row) and the row's number there."""
+
+    holders: tuple[Holder, ...]
+    holder_of: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def is_nowhere(self) -> bool:
+        """Whether no id has a row."""
+        return not self.holders
+
+    def of(self, holder: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the ids whose rows the ``holder``-th holds, and the rows, ascending."""
+        positions = np.flatnonzero(self.holder_of == holder)
+        rows = self.rows[positions]
+        order = np.argsort(rows)
+        return positions[order], rows[order]
+
+    def at(self, position: int) -> Place | None:
+        holder = int(self.holder_of[position])
+        return None if holder < 0 else (self.holders[holder], int(self.rows[position]))
 
 
-def _in_buffers(state: ShardState, ids: Sequence[str]) -> tuple[dict[str, Place], set[str]]:
-    """Where rows in buffers are, and the ids that buffers decide on: of these, rows in segments are dead."""
-    found: dict[str, Place] = {}
-    hidden: set[str] = set()
+def find_rows(state: ShardState, ids: IdArray) -> Places:
+    """Where the live rows of these ids are. 0.1 µs for an id that does not exist, 1 to 2 µs for one that does."""
+    holders: list[Holder] = []
+    holder_of: np.ndarray = np.full(len(ids), -1, dtype=np.int16)
+    rows: np.ndarray = np.full(len(ids), -1, dtype=np.int64)
+    #: Positions that nothing newer knows.
+    left: np.ndarray = np.arange(len(ids))
     for buffer in (state.active, state.frozen):
-        if buffer is None or not buffer.rows_by_id or buffer.rows_by_id.keys().isdisjoint(ids):
+        if buffer is None or (not buffer.row_count and not buffer.rows_by_id):
             continue
-        for row_id in buffer.rows_by_id.keys() & set(ids):
-            if row_id not in hidden:
-                hidden.add(row_id)
-                row = buffer.rows_by_id[row_id]
-                if row >= 0:
-                    found[row_id] = (buffer, row)
-    return found, hidden
-
-
-def _in_segments(state: ShardState, ids: Sequence[str]) -> Iterator[tuple[LiveSegment, list[int], list[int]]]:
-    """Places in ``ids`` and live rows, rows ascending, per segment that has some. An id lives in one of them at most."""
-    hashes = hash_ids(ids)
+        found = buffer.find_many(ids)[left]
+        alive = found >= 0
+        if alive.any():
+            holder_of[left[alive]] = len(holders)
+            rows[left[alive]] = found[alive]
+            holders.append(buffer)
+        left = left[found == UNKNOWN]
+    if not state.segments or not len(left):
+        return Places(tuple(holders), holder_of, rows)
+    hashes = stored_hashes(ids.hashes[left])
     order = np.argsort(hashes)
-    hashes = hashes[order]
+    hashes, order = hashes[order], left[order]
+    texts = ids.texts
     for live in reversed(state.segments):
-        places, rows = live.segment.find_many(hashes, order, ids)
-        if rows and live.deletes is not None:
-            alive = [index for index, row in enumerate(rows) if row not in live.deletes]
-            if len(alive) < len(rows):
-                places, rows = [places[index] for index in alive], [rows[index] for index in alive]
-        if rows:
-            yield live, places, rows
+        places, numbers = live.segment.find_many(hashes, order, texts)
+        if numbers and live.deletes is not None:
+            # An id lives in one segment at most: in all others its rows are dead.
+            alive = [index for index, row in enumerate(numbers) if row not in live.deletes]
+            if len(alive) < len(numbers):
+                places, numbers = [places[index] for index in alive], [numbers[index] for index in alive]
+        if numbers:
+            holder_of[places] = len(holders)
+            rows[places] = numbers
+            holders.append(live)
+    return Places(tuple(holders), holder_of, rows)
+
+
+def versions_of(holder: Holder, rows: np.ndarray) -> np.ndarray:
+    """The versions of rows (int64)."""
+    if isinstance(holder, WriteBuffer):
+        return np.array([holder.versions[row] for row in rows.tolist()], dtype=np.int64)
+    segment = holder.segment
+    statistics = segment.statistics(VERSION)
+    assert statistics is not None
+    blocks = np.searchsorted(np.array(segment.starts), rows, side="right") - 1
+    # Nearly all blocks have one version for all of their rows.
+    versions = np.array([0 if s.minimum != s.maximum else s.minimum for s in statistics], dtype=np.int64)[blocks]
+    for at in np.flatnonzero(versions == 0).tolist():
+        block, place = segment.locate(int(rows[at]))
+        versions[at] = block.reader(VERSION, SYSTEM_TYPES[VERSION])(place)
+    return versions
 
 
 def row_head(place: Place) -> tuple[int, int, int]:
@@ -129,35 +165,28 @@ def get_rows(
     """One tuple of SQL values per id, or None: no such row. Raises StaleRouting for a source not known here."""
     if len(ids) <= _SINGLE_LOOKUPS_MAX:
         return [_row_values(find_row(state, row_id), sources, layout) for row_id in ids]
-    found, hidden = _in_buffers(state, ids)
+    places = find_rows(state, IdArray.of(ids))
     result: list[tuple[Any, ...] | None] = [None] * len(ids)
-    if found:
-        result = [_row_values(found.get(row_id), sources, layout) for row_id in ids]
-    if state.segments and len(hidden) < len(ids):
-        for live, places, rows in _in_segments(state, ids):
-            _fill_values(result, live, places, rows, hidden, ids, sources, layout)
+    is_stored = bool(sources) and _STORED.issuperset(source for source in sources if source[0] == "_")
+    for number, holder in enumerate(places.holders):
+        positions, rows = places.of(number)
+        if isinstance(holder, LiveSegment) and is_stored:
+            _fill_values(result, holder.segment, positions.tolist(), rows.tolist(), sources, layout)
+        else:
+            for position, row in zip(positions.tolist(), rows.tolist(), strict=True):
+                result[position] = _row_values((holder, row), sources, layout)
     return result
 
 
 def _fill_values(
     result: list[tuple[Any, ...] | None],
-    live: LiveSegment,
-    places: list[int],
+    segment: Segment,
+    positions: list[int],
     rows: list[int],
-    hidden: set[str],
-    ids: Sequence[str],
     sources: Sequence[str],
     layout: Layout,
 ) -> None:
     """The values of a segment's rows, block by block and column by column: half of the cost of row by row."""
-    if hidden:
-        kept = [index for index, place in enumerate(places) if ids[place] not in hidden]
-        places, rows = [places[index] for index in kept], [rows[index] for index in kept]
-    if not sources or not _STORED.issuperset(source for source in sources if source[0] == "_"):
-        for place, row in zip(places, rows, strict=True):
-            result[place] = _row_values((live, row), sources, layout)
-        return
-    segment = live.segment
     for block, start, end in segment.ranges(rows):
         first = segment.starts[block]
         at = [row - first for row in rows[start:end]]
@@ -165,8 +194,8 @@ def _fill_values(
         for source in sources:
             read = _reader(segment.blocks[block], source, layout)
             columns.append([read(row) for row in at])
-        for place, values in zip(places[start:end], zip(*columns, strict=True), strict=True):
-            result[place] = values
+        for position, values in zip(positions[start:end], zip(*columns, strict=True), strict=True):
+            result[position] = values
 
 
 def _row_values(place: Place | None, sources: Sequence[str], layout: Layout) -> tuple[Any, ...] | None:

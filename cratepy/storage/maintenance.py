@@ -19,7 +19,7 @@ from cratepy.storage.blocks import Layout
 from cratepy.storage.buffer import WriteBuffer
 from cratepy.storage.columns import ColumnCache
 from cratepy.storage.filesystem import FileSystem
-from cratepy.storage.hashing import hash_ids
+from cratepy.storage.hashing import stored_hashes
 from cratepy.storage.leaves import shredded, with_leaf_fields
 from cratepy.storage.manifest import FileEntry, Manifest, SegmentEntry, write_manifest
 from cratepy.storage.merging import (
@@ -54,11 +54,10 @@ def write_buffer(
 ) -> Segment:
     """The live rows of a frozen buffer as an open segment, not durable yet."""
     schema = layout.stored_schema(buffer.schemas())
-    ids = buffer.ids if len(live) == len(buffer.ids) else [buffer.ids[row] for row in live.tolist()]
     batches: Iterator[pa.RecordBatch] = blocks_of(buffer.table(live, schema))
     schema = with_leaf_fields(schema, layout)
     batches = shredded(batches, schema, layout)
-    hashes = hash_ids(ids)
+    hashes = stored_hashes(buffer.hashes()[live])
     entry = write_segment(files, directory, number=number, schema=schema, batches=batches, hashes=hashes, layout=layout)
     return open_segment(files, directory, entry, cache)
 

@@ -6,6 +6,7 @@ and schema. A record is complete in itself otherwise: a copy that applies record
 
     payload  header length (u32) | header (msgpack array) | body
 
+A batch with many ids has them as the last column of its body instead of in its header (kind ``rows``).
 The body of a single row may be the msgpack array of its SQL values instead (kind ``row``, see
 :mod:`cratepy.storage.plain_rows`).
 """
@@ -19,6 +20,9 @@ from typing import Final, Literal
 import msgspec
 import pyarrow as pa
 
+from cratepy.storage.ids import IdArray
+
+_ID: Final = "_id"
 _LENGTH: Final = struct.Struct("<I")
 #: ``schema`` of an operation without rows.
 NO_SCHEMA: Final = -1
@@ -27,7 +31,7 @@ NO_SCHEMA: Final = -1
 class RecordHeader(msgspec.Struct, frozen=True, array_like=True):
     """The small part of a record. ``schema``: the ordinal this record defines or refers to."""
 
-    kind: Literal["index", "row", "delete", "schema", "mark"]
+    kind: Literal["index", "rows", "row", "delete", "schema", "mark"]
     schema: int = NO_SCHEMA
     first_seq_no: int = -1
     primary_term: int = 0
@@ -49,7 +53,7 @@ def encode_schema(ordinal: int, schema: pa.Schema) -> bytes:
 
 
 def encode_operation(
-    kind: Literal["index", "row", "delete"],
+    kind: Literal["index", "rows", "row", "delete"],
     *,
     first_seq_no: int,
     primary_term: int,
@@ -82,6 +86,23 @@ def decode_record(payload: memoryview) -> tuple[RecordHeader, memoryview]:
 def decode_rows(body: memoryview, schema: pa.Schema) -> pa.RecordBatch:
     """The rows, copied out of the file: a record's offset in it is not aligned for Arrow."""
     return pa.ipc.read_record_batch(pa.py_buffer(bytes(body)), schema)
+
+
+def schema_with_ids(schema: pa.Schema) -> pa.Schema:
+    """The columns of rows as a ``rows`` record has them."""
+    return schema.append(pa.field(_ID, pa.string()))
+
+
+def batch_with_ids(rows: pa.RecordBatch, ids: IdArray, schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([*rows.columns, ids.array], schema=schema)
+
+
+def split_ids(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, IdArray]:
+    """Rows and ids of a ``rows`` record."""
+    last = batch.num_columns - 1
+    if last < 0 or batch.schema.field(last).name != _ID:
+        raise pa.ArrowInvalid("a batch without ids")
+    return batch.select(list(range(last))), IdArray(batch.column(last))
 
 
 def decode_schema(body: memoryview) -> pa.Schema:

@@ -8,7 +8,7 @@ the tail of the last translog, which was never acknowledged, is cut.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +25,10 @@ from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.manifest import Manifest
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.plain_rows import PlainRow, decode_plain_row
-from cratepy.storage.records import RecordHeader, decode_record, decode_rows, decode_schema
+from cratepy.storage.records import RecordHeader, decode_record, decode_rows, decode_schema, split_ids
 
+#: Header, ids, rows (None: deletes), bytes.
+Operation = tuple[RecordHeader, Sequence[str], pa.RecordBatch | PlainRow | None, int]
 #: Written into a new shard's directory before anything else is durable in it.
 _FIRST_TRANSLOG: Final = 1
 
@@ -39,7 +41,9 @@ def create_shard(files: FileSystem, directory: Path, first: Manifest, *, file_id
     manifests.write_manifest(files, directory, first)
 
 
-def open_segments(files: FileSystem, directory: Path, manifest: Manifest, cache: ColumnCache) -> tuple[LiveSegment, ...]:
+def open_segments(
+    files: FileSystem, directory: Path, manifest: Manifest, cache: ColumnCache
+) -> tuple[LiveSegment, ...]:
     opened = []
     for entry in manifest.segments:
         deletes = segments.read_deletes(files, directory, entry)
@@ -103,8 +107,8 @@ class Replay:
         self._last: translogs.TranslogReader | None = None
         self._last_generation = manifest.translog_generation
 
-    def operations(self) -> Iterator[tuple[RecordHeader, pa.RecordBatch | PlainRow | None, int]]:
-        """(header, rows, bytes) in the order they were written; raises ShardFailed for damage."""
+    def operations(self) -> Iterator[Operation]:
+        """(header, ids, rows, bytes) in the order they were written; raises ShardFailed for damage."""
         for generation in self._generations:
             path = self._directory / translogs.translog_name(generation)
             data = memoryview(self._files.map(path))
@@ -120,9 +124,7 @@ class Replay:
             self._last, self._last_generation = reader, generation
             self.translog_bytes += reader.end
 
-    def _operations_of(
-        self, reader: translogs.TranslogReader, path: str
-    ) -> Iterator[tuple[RecordHeader, pa.RecordBatch | PlainRow | None, int]]:
+    def _operations_of(self, reader: translogs.TranslogReader, path: str) -> Iterator[Operation]:
         self.schemas = []
         for payload in reader:
             try:
@@ -131,13 +133,16 @@ class Replay:
                     assert header.schema == len(self.schemas)
                     self.schemas.append(decode_schema(body))
                 elif header.kind != "mark":
+                    ids: Sequence[str] = header.ids
                     rows: pa.RecordBatch | PlainRow | None = None
                     if header.kind == "row":
                         rows = decode_plain_row(body, self.schemas[header.schema])
                     elif header.kind == "index":
                         rows = decode_rows(body, self.schemas[header.schema])
-                    self.operation_count += len(header.ids)
-                    yield header, rows, len(body)
+                    elif header.kind == "rows":
+                        rows, ids = split_ids(decode_rows(body, self.schemas[header.schema]))
+                    self.operation_count += len(ids)
+                    yield header, ids, rows, len(body)
             except (msgspec.MsgspecError, struct.error, pa.ArrowException, IndexError) as error:
                 raise ShardFailed(f"{path} is damaged: record at byte {reader.end}: {error}") from error
 

@@ -92,8 +92,8 @@ class Shard:
     def _replay(self, manifest: Manifest) -> None:
         core = self._core
         replay = recovery.Replay(core.files, core.directory, manifest)
-        for header, rows, size in replay.operations():
-            self._writer.write_again(header, rows, size)
+        for header, ids, rows, size in replay.operations():
+            self._writer.write_again(header, ids, rows, size)
             if core.state.active.buffered_bytes > core.buffer_bytes_max:
                 self._refresh_if_possible()
         core.log = ShardLog(core.files, core.directory, replay)

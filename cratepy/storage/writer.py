@@ -8,15 +8,18 @@ refuses the batch as if it had never come.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from cratepy import limits
 from cratepy.errors import BadRequest, ShardFailed, StaleRouting
 from cratepy.storage.core import ShardCore
-from cratepy.storage.decisions import Decision, decide, decide_all_new
+from cratepy.storage.decisions import Decision, decide, decide_all_new, decide_apart
 from cratepy.storage.filesystem import is_disk_full
+from cratepy.storage.ids import IdArray
 from cratepy.storage.lookup import find_row, find_rows
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.operations import WriteBatch, WriteResult
@@ -26,6 +29,8 @@ from cratepy.storage.stored import SegmentDamaged
 
 #: A batch whose rows are bigger is written in two, so that a record stays below its limit.
 _SPLIT_BYTES: Final = limits.TRANSLOG_RECORD_BYTES_MAX // 2
+#: Ids of so many rows are handled together, as an Arrow array; below, one by one is faster.
+_ARRAY_IDS_MIN: Final = 64
 
 
 class ShardWriter:
@@ -43,6 +48,11 @@ class ShardWriter:
         ):
             return self._write_in_two(batch)
         core = self._core
+        if len(batch.ids) >= _ARRAY_IDS_MIN:
+            ids = IdArray.of(batch.ids)
+            batch = replace(batch, ids=ids)
+            # Worked out before anybody has to wait for it.
+            assert len(ids.hashes) == len(ids)
         with core.write_lock:
             core.raise_if_unusable()
             if batch.primary_term < core.primary_term:
@@ -57,17 +67,24 @@ class ShardWriter:
         return WriteResult(position, decision.failures, first_seq_no, decision.versions)
 
     def _decide(self, batch: WriteBatch, first_seq_no: int) -> Decision:
-        ids = batch.ids
-        if len(ids) == 1:
-            place = find_row(self._core.state, ids[0])
-            places = {} if place is None else {ids[0]: place}
-            is_plain = place is None
-        else:
-            places = find_rows(self._core.state, ids)
-            is_plain = not places and len(set(ids)) == len(ids)
+        ids, state = batch.ids, self._core.state
+        if isinstance(ids, IdArray):
+            return self._decide_many(batch, ids, first_seq_no)
+        found = ((row_id, find_row(state, row_id)) for row_id in ids)
+        places = {row_id: place for row_id, place in found if place is not None}
+        is_plain = not places and (len(ids) == 1 or len(set(ids)) == len(ids))
         if is_plain and batch.expected is None and batch.kind != "delete":
             return decide_all_new(len(ids))
         return decide(batch, places, first_seq_no)
+
+    def _decide_many(self, batch: WriteBatch, ids: IdArray, first_seq_no: int) -> Decision:
+        places = find_rows(self._core.state, ids)
+        if batch.expected is None and not ids.has_repeats:
+            if places.is_nowhere and batch.kind != "delete":
+                return decide_all_new(len(ids))
+            return decide_apart(batch, places)
+        known = ((row_id, places.at(position)) for position, row_id in enumerate(ids.texts))
+        return decide(batch, {row_id: place for row_id, place in known if place is not None}, first_seq_no)
 
     def _accept(self, batch: WriteBatch, decision: Decision, first_seq_no: int) -> int:
         """Append the accepted rows to translog and buffer; returns the position that makes the answer true."""
@@ -77,7 +94,10 @@ class ShardWriter:
             if not decision.accepted:
                 # A refusal may rest on a row that is not durable yet, so its answer waits for that, too.
                 return core.log.position
-            ids = [ids[row] for row in decision.accepted]
+            if isinstance(ids, IdArray):
+                ids = ids.take(np.array(decision.accepted))
+            else:
+                ids = [ids[row] for row in decision.accepted]
             versions = [versions[row] for row in decision.accepted]
             assert not isinstance(rows, PlainRow), "a single row is accepted or refused as a whole"
             rows = None if rows is None else rows.take(pa.array(decision.accepted, pa.int32()))
@@ -105,13 +125,6 @@ class ShardWriter:
         """Do what was decided and logged to the buffer; ``ids``, ``rows`` and ``versions`` are the accepted ones."""
         active = self._core.state.active
         first_row = active.row_count
-        for holder, row in decision.replaced:
-            if holder is active:
-                active.dead.add(row)
-            elif isinstance(holder, LiveSegment):
-                active.segment_deletes.setdefault(holder.segment.number, []).append(row)
-            else:
-                active.frozen_deletes.append(row)
         if rows is None:
             for deleted in ids:
                 active.delete(deleted)
@@ -124,7 +137,15 @@ class ShardWriter:
                 versions=versions,
                 payload_bytes=payload_bytes,
             )
-            active.dead.update(first_row + ordinal for ordinal in decision.replaced_in_batch)
+        # Whoever looks at an older row and sees it dead must find the newer one.
+        active.dead.update(first_row + ordinal for ordinal in decision.replaced_in_batch)
+        for holder, numbers in decision.replaced:
+            if holder is active:
+                active.dead.update(numbers)
+            elif isinstance(holder, LiveSegment):
+                active.segment_deletes.setdefault(holder.segment.number, []).extend(numbers)
+            else:
+                active.frozen_deletes.extend(numbers)
         self._core.max_seq_no = first_seq_no + len(ids) - 1
 
     def _write_in_two(self, batch: WriteBatch) -> WriteResult:
@@ -150,21 +171,24 @@ class ShardWriter:
 
     # --- replay ------------------------------------------------------------------------------------------------------
 
-    def write_again(self, header: RecordHeader, rows: pa.RecordBatch | PlainRow | None, payload_bytes: int) -> None:
+    def write_again(
+        self, header: RecordHeader, ids: Sequence[str], rows: pa.RecordBatch | PlainRow | None, payload_bytes: int
+    ) -> None:
         """Do an operation of the translog. It was decided once, so each row simply replaces what its id has."""
         core = self._core
         if header.first_seq_no <= core.max_seq_no:
             raise ShardFailed(f"{core.directory}: the translog repeats sequence number {header.first_seq_no}")
         core.primary_term = max(core.primary_term, header.primary_term)
+        if len(ids) >= _ARRAY_IDS_MIN:
+            ids = IdArray.of(ids)
         if header.versions == 1 and rows is not None:
-            # First versions only: no id existed, so there is nothing to look up.
-            decision = decide_all_new(len(header.ids))
+            # First versions only: no id existed and none repeats, so there is nothing to look up.
+            decision = decide_all_new(len(ids))
         else:
-            places = find_rows(core.state, header.ids)
             again = WriteBatch(
-                kind="delete" if rows is None else "index", ids=header.ids, rows=rows, primary_term=header.primary_term
+                kind="delete" if rows is None else "index", ids=ids, rows=rows, primary_term=header.primary_term
             )
-            decision = decide(again, places, header.first_seq_no)
+            decision = self._decide(again, header.first_seq_no)
             assert not decision.failures, "an operation of the translog is always possible"
-        versions = [header.versions] * len(header.ids) if isinstance(header.versions, int) else header.versions
-        self._apply(decision, header.ids, rows, header.first_seq_no, header.primary_term, versions, payload_bytes)
+        versions = [header.versions] * len(ids) if isinstance(header.versions, int) else header.versions
+        self._apply(decision, ids, rows, header.first_seq_no, header.primary_term, versions, payload_bytes)
