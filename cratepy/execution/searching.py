@@ -10,11 +10,12 @@ say that it finds few of the rows. What it finds is filtered again above, so thi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cratepy import limits
 from cratepy.errors import BadRequest, CrateError
@@ -38,11 +39,14 @@ _PREFIX_MIN: Final = 1
 _SELECTIVE: Final = 16
 
 
+Read = Callable[["Shard"], list[pa.RecordBatch]]
+
+
 @dataclass(frozen=True, slots=True)
 class ScanReader:
     """``read`` gives a shard's batches; column i of the scan is ``sources[i]`` of them, or true in every row if None."""
 
-    read: Callable[[Shard], list[pa.RecordBatch]]
+    read: Read
     sources: tuple[str | None, ...]
 
 
@@ -75,35 +79,83 @@ def scan_reader(scan: Scan, context: StatementContext, ranges: Sequence[ColumnRa
 
 
 def _matching(scan: Scan, context: StatementContext, ranges: tuple[ColumnRange, ...]) -> ScanReader:
-    # Required queries come first, so the flags of the others are numbered by their new places.
-    ordered = sorted(scan.matches, key=lambda match: not match.is_required)
-    texts = constant_values([match.text for match in ordered], context)
-    queries = []
-    for match, text in zip(ordered, texts, strict=True):
-        if text is None:
-            raise BadRequest("cannot use NULL as query term in match predicate")
-        queries.append(MatchQuery(sources=match.columns, text=text, kind=match.kind, options=match.options))
-    places = {
-        match.source: None if match.is_required else f"{MATCH_SOURCE_PREFIX}{i}" for i, match in enumerate(ordered)
+    texts = constant_values([match.text for match in scan.matches], context)
+    if None in texts:
+        raise BadRequest("cannot use NULL as query term in match predicate")
+    queries = {
+        match.source: MatchQuery(sources=match.columns, text=text, kind=match.kind, options=match.options)
+        for match, text in zip(scan.matches, texts, strict=True)
     }
+    wanted = None
+    if scan.best is not None:
+        (wanted,) = constant_values([scan.best.count], context)
+    if scan.any_of:
+        return _any_of(scan, queries, wanted, ranges)
+    required = tuple(match.source for match in scan.matches if match.is_required)
+    request, sources = _request(scan, queries, required, ranges)
+    search = _search(scan, request, wanted)
+    return ScanReader(search, sources)
+
+
+def _request(
+    scan: Scan, queries: Mapping[str, MatchQuery], required: Sequence[str], ranges: tuple[ColumnRange, ...]
+) -> tuple[SearchRequest, tuple[str | None, ...]]:
+    """The request for rows that match all that is required, and the sources of the scan's columns in its answer."""
+    # Required queries come first, so the flags of the others are numbered by their new places.
+    ordered = [*required, *(source for source in queries if source not in required)]
+    places = {source: None if i < len(required) else f"{MATCH_SOURCE_PREFIX}{i}" for i, source in enumerate(ordered)}
     sources = tuple(places.get(column.source, column.source) for column in scan.columns)
     request = SearchRequest(
-        queries=tuple(queries),
-        required=sum(match.is_required for match in ordered),
+        queries=tuple(queries[source] for source in ordered),
+        required=len(required),
         sources=tuple(source for source in sources if source is not None),
         ranges=ranges,
     )
-    wanted = None
-    if scan.best is not None and request.required:
-        (wanted,) = constant_values([scan.best.count], context)
-    if wanted is None or not 0 < wanted <= limits.BEST_ROWS_MAX:
+    return request, sources
+
+
+def _search(scan: Scan, request: SearchRequest, wanted: int | None) -> Read:
+    """How to ask a shard for the rows, or for the best of them."""
+    if scan.best is None or not request.required or wanted is None or not 0 < wanted <= limits.BEST_ROWS_MAX:
         # A count of zero or below is for the operator above, which knows what to say about it.
-        return ScanReader(lambda shard: shard.search(request), sources)
-    assert scan.best is not None
-    best = replace(request, limit=wanted)
+        return lambda shard: shard.search(request)
+    # The rows that statistics would skip do not match either, if the index alone decides.
+    best = replace(request, limit=wanted, ranges=())
     if not scan.best.with_ties:
-        return ScanReader(lambda shard: shard.search(best), sources)
-    return ScanReader(lambda shard: _with_ties(shard, best, wanted), sources)
+        return lambda shard: shard.search(best)
+    return lambda shard: _with_ties(shard, best, wanted)
+
+
+def _any_of(
+    scan: Scan, queries: Mapping[str, MatchQuery], wanted: int | None, ranges: tuple[ColumnRange, ...]
+) -> ScanReader:
+    """Rows that match one of several: what each finds, one after the other.
+
+    A row that an earlier one has found already is made to match none, and the filter drops it.
+    """
+    parts: list[tuple[str, Read, tuple[str | None, ...]]] = []
+    for source in scan.any_of:
+        request, sources = _request(scan, queries, (source,), ranges)
+        parts.append((source, _search(scan, request, wanted), sources))
+
+    def read(shard: Shard) -> list[pa.RecordBatch]:
+        found: list[pa.RecordBatch] = []
+        for number, (_, search, sources) in enumerate(parts):
+            for batch in search(shard):
+                columns = [
+                    pa.repeat(pa.scalar(True), batch.num_rows) if source is None else batch.column(source)
+                    for source in sources
+                ]
+                names = [column.source for column in scan.columns]
+                for earlier in scan.any_of[:number]:
+                    repeated = columns[names.index(earlier)]
+                    for alternative in scan.any_of:
+                        place = names.index(alternative)
+                        columns[place] = pc.and_not(columns[place], repeated)
+                found.append(pa.RecordBatch.from_arrays(columns, names=names))
+        return found
+
+    return ScanReader(read, tuple(column.source for column in scan.columns))
 
 
 def _with_ties(shard: Shard, best: SearchRequest, wanted: int) -> list[pa.RecordBatch]:

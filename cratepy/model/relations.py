@@ -86,6 +86,8 @@ class Scan(msgspec.Struct, frozen=True, tag_field="$", tag="scan", kw_only=True)
     filter: Expression | None = None
     limit: int | None = None
     matches: tuple[TextMatch, ...] = ()
+    #: Sources of matches of which every row that passes the filter satisfies one; the filter says so, too.
+    any_of: tuple[str, ...] = ()
     best: BestRows | None = None
     #: (column source, index source) of text columns that have an index of whole values.
     exact_indexes: tuple[tuple[str, str], ...] = ()

@@ -159,3 +159,14 @@ def test_a_limit_without_an_order_stops_the_search_early() -> None:
 
 def test_a_scan_knows_the_exact_indexes_of_its_table() -> None:
     assert scan_of("select id from ta where g = 'x'").exact_indexes == (("c5", "c6"),)
+
+
+def test_one_of_several_matches_is_asked_of_the_index_too() -> None:
+    text = "select id from ta where (match(title, 'x') or match(body, 'y')) {} order by _score desc limit 5"
+    scan = scan_of(text.format(""))
+    assert scan.any_of == ("_match_0", "_match_1")
+    assert scan.best is not None
+    assert scan_of(text.format("and n = 1")).best is None
+    assert scan_of(text.format("and n = 1")).any_of == ("_match_0", "_match_1")
+    assert scan_of(text.format("and match(title, 'z')")).any_of == ()
+    assert scan_of("select id from ta where match(title, 'x') or match(body, 'y') or n = 1").any_of == ()

@@ -6,12 +6,14 @@ what the analyzer made it: a boolean column of its scan.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
-from cratepy.model.expressions import Column, SortKey
+from cratepy.model.expressions import Column, Expression, SortKey
 from cratepy.model.relations import BestRows, Limit, Relation, Scan, Sort
 from cratepy.sql.plan.rules.limits import rows_wanted
-from cratepy.sql.plan.walk import conjunction, conjuncts, map_relations
+from cratepy.sql.plan.walk import conjunction, conjuncts, disjuncts, map_relations
 
 SCORE = "_score"
 
@@ -34,12 +36,24 @@ def _required(relation: Relation) -> Relation:
         else:
             rest.append(predicate)
     if not required:
-        return relation
+        return _with_alternatives(relation, rest, by_id)
     matches = tuple(
         msgspec.structs.replace(match, is_required=True) if match.source in required else match
         for match in relation.matches
     )
     return msgspec.structs.replace(relation, filter=conjunction(rest), matches=matches)
+
+
+def _with_alternatives(scan: Scan, predicates: Sequence[Expression], by_id: Mapping[int, str]) -> Scan:
+    """``MATCH … OR MATCH …``: the index finds the rows of each."""
+    if any(match.is_required for match in scan.matches):
+        return scan
+    for predicate in predicates:
+        terms = disjuncts(predicate)
+        sources = tuple(by_id[term.id] for term in terms if isinstance(term, Column) and term.id in by_id)
+        if len(sources) == len(terms) > 1:
+            return scan if scan.any_of == sources else msgspec.structs.replace(scan, any_of=sources)
+    return scan
 
 
 def take_best_matches(relation: Relation) -> Relation:
@@ -49,14 +63,21 @@ def take_best_matches(relation: Relation) -> Relation:
 
 def _best(relation: Relation) -> Relation:
     match relation:
-        case Limit(child=Sort(child=Scan(filter=None, best=None, limit=None) as scan, keys=(first, *others)) as sort):
+        case Limit(child=Sort(child=Scan(best=None, limit=None) as scan, keys=(first, *others)) as sort):
             wanted = rows_wanted(relation)
-            if wanted is None or not _is_by_score(scan, first) or not any(m.is_required for m in scan.matches):
+            if wanted is None or not _is_by_score(scan, first) or not _is_answered_by_index(scan):
                 return relation
             scan = msgspec.structs.replace(scan, best=BestRows(count=wanted, with_ties=bool(others)))
             return msgspec.structs.replace(relation, child=msgspec.structs.replace(sort, child=scan))
         case _:
             return relation
+
+
+def _is_answered_by_index(scan: Scan) -> bool:
+    """Whether the index alone knows which rows the scan gives."""
+    if scan.filter is None:
+        return any(match.is_required for match in scan.matches)
+    return bool(scan.any_of) and len(conjuncts(scan.filter)) == 1
 
 
 def _is_by_score(scan: Scan, key: SortKey) -> bool:
