@@ -75,11 +75,19 @@ def _is_plain(data_type: DataType) -> bool:
     return data_type.kind in _KINDS
 
 
-def leaf_of(column: ColumnDefinition | None, path: tuple[str, ...]) -> Leaf | None:
-    """The leaf at the path, or None if there is none."""
-    if column is None or not path:
+def leaf_at(base: str, data_type: DataType, path: tuple[str, ...]) -> Leaf | None:
+    """The leaf at the path of a column of this type, or None if there is none."""
+    array_at: int | None = None
+    for depth, key in enumerate(path):
+        if data_type.element is not None and array_at is None:
+            data_type, array_at = data_type.element, depth
+        part = data_type.field(key) if data_type.kind == "object" and data_type.policy != "ignored" else None
+        if part is None:
+            return None
+        data_type = part
+    if not path or not _is_plain(data_type):
         return None
-    return next((leaf for leaf in leaves_of(column) if leaf.path == path), None)
+    return Leaf(base, path, data_type if array_at is None else array_of(data_type), array_at)
 
 
 def is_leaf_source(source: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from cratepy.execution.writes.expressions import columns_of
 from cratepy.execution.writes.updater import Recheck
 from cratepy.model.expressions import Call, Expression
+from cratepy.model.leaves import is_leaf_source
 from cratepy.model.plan import GetPlan, QueryPlan
 from cratepy.model.relations import Filter, Item, Project, Relation, Scan
 from cratepy.model.types import BOOLEAN
@@ -57,9 +58,13 @@ def _recheck(conditions: list[Expression], sources: dict[int, str]) -> Recheck |
         condition = Call("op_and", (condition, other), BOOLEAN)
     item = Item(max(sources, default=0) + 1, "condition", condition)
     oids: dict[int, int] = {}
+    leaves: dict[int, str] = {}
     for key in columns_of((item,)):
         source = sources.get(key, "")
-        if not (source.startswith("c") and source[1:].isdigit()):
+        if is_leaf_source(source):
+            leaves[key] = source
+        elif source.startswith("c") and source[1:].isdigit():
+            oids[key] = int(source[1:])
+        else:
             return None
-        oids[key] = int(source[1:])
-    return Recheck(item, oids)
+    return Recheck(item, oids, leaves)

@@ -33,17 +33,23 @@ from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.returning import WrittenRows
 from cratepy.execution.writes.router import RowWrites, WriteRouter
 from cratepy.execution.writes.values import column_of_values
+from cratepy.model.leaves import leaves_of
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import Item
 from cratepy.model.schema import TableDefinition
+from cratepy.storage.leaves import shred
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """The WHERE of a search, to be asked again of a newer version: a boolean item, and its column ids → oids."""
+    """The WHERE of a search, to be asked again of a newer version: a boolean item, and its column ids → oids.
+
+    ``leaves`` are the columns that are parts of objects, by their sources.
+    """
 
     condition: Item
     oids: Mapping[int, int]
+    leaves: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +209,7 @@ class Updater:
             return found
         places = pa.array(changed, type=pa.int64())
         columns = {key: found.columns[oid].take(places) for key, oid in recheck.oids.items()}
+        columns.update(_leaf_columns(recheck, candidates.definition, found, places))
         errors: dict[int, CrateError] = {}
         (holds,) = evaluate(self._engine, (recheck.condition,), columns, len(changed), context, errors)
         if errors:
@@ -243,6 +250,20 @@ class Updater:
                 )
             )
         return [positions[i] for i in sorted(report.refused)]
+
+
+def _leaf_columns(
+    recheck: Recheck, definition: TableDefinition, found: ReadRows, places: pa.Array
+) -> dict[int, pa.Array]:
+    """The parts of objects that the WHERE names, from the objects as they were read."""
+    if not recheck.leaves:
+        return {}
+    known = {leaf.source: (column.oid, leaf) for column in definition.columns for leaf in leaves_of(column)}
+    columns = {}
+    for key, source in recheck.leaves.items():
+        oid, leaf = known[source]
+        columns[key] = shred(found.columns[oid].take(places), [leaf])[0]
+    return columns
 
 
 def _taken(columns: Mapping[int, pa.Array], positions: list[int]) -> dict[int, pa.Array]:

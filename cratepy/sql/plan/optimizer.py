@@ -23,6 +23,7 @@ from cratepy.sql.plan.rules.columns import merge_projects, prune_columns, remove
 from cratepy.sql.plan.rules.constants import Fold, count_rows, fold_constants, simplify_booleans
 from cratepy.sql.plan.rules.filters import drop_constant_filters, narrow_outer_joins, push_filters_down
 from cratepy.sql.plan.rules.joins import order_joins
+from cratepy.sql.plan.rules.leaves import take_leaves
 from cratepy.sql.plan.rules.limits import push_limits_down, push_sorts_down
 from cratepy.sql.plan.rules.matches import require_matches, take_best_matches
 from cratepy.sql.plan.subqueries import Subqueries, rewrite_subqueries
@@ -47,6 +48,8 @@ RULES: Final[tuple[Rule, ...]] = (
     push_sorts_down,
     push_limits_down,
     take_best_matches,
+    # After the filters have gone down, before the columns that they made needless go.
+    take_leaves,
     prune_columns,
     remove_redundant_projects,
 )
