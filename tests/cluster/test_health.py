@@ -17,6 +17,11 @@ def test_a_probe_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+async def _heard(heard: list[str | None], count: int) -> None:
+    while len(heard) < count:
+        await trio.lowlevel.checkpoint()
+
+
 def test_a_failing_disk_is_told_once_and_its_recovery_too(tmp_path: Path) -> None:
     heard: list[str | None] = []
     results = iter([None, errno.EIO, errno.EIO, None, None])
@@ -31,8 +36,7 @@ def test_a_failing_disk_is_told_once_and_its_recovery_too(tmp_path: Path) -> Non
         with trio.move_on_after(5):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(monitor.run)
-                while len(heard) < 2:
-                    await trio.sleep(0.001)
+                await _heard(heard, 2)
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
@@ -48,13 +52,11 @@ def test_a_disk_that_hangs_is_told_while_it_hangs(tmp_path: Path) -> None:
         with trio.fail_after(5):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(monitor.run)
-                while not heard:
-                    await trio.sleep(0.001)
+                await _heard(heard, 1)
                 assert heard[0] is not None
                 assert "takes longer than 0.01 s" in heard[0]
                 goes_on.set()
-                while len(heard) < 2:
-                    await trio.sleep(0.001)
+                await _heard(heard, 2)
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
