@@ -109,6 +109,8 @@ class LocalView:
     #: The open shards of this node; ``shard.stats()`` gives their figures, ``state`` their routing.
     shards: Callable[[], Sequence[Shard]]
     sessions: Callable[[], Sequence[SessionEntry]] = no_entries
+    #: Where the node's shards are, for figures of that disk.
+    data_path: str = "/"
     #: Job id → progress, for statements that tell.
     progress: Callable[[str], JobProgress | None] = no_progress
 

@@ -211,6 +211,7 @@ class ExecutionService:
             shards=self._store.shards,
             sessions=self.sessions,
             progress=self._progress,
+            data_path=str(self._store.path),
         )
 
     def _progress(self, job_id: str) -> JobProgress | None:

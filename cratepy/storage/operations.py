@@ -64,6 +64,14 @@ class SegmentStats:
     deleted: int
     size_bytes: int
     is_committed: bool
+    generation: int = 0
+    #: Number of the format it is written in.
+    format: int = 0
+    files: int = 0
+    #: It is being rewritten by a merge.
+    is_merging: bool = False
+    #: Columns are compressed: written under the codec ``best_compression``.
+    is_compressed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +95,20 @@ class ShardStats:
     flush_count: int
     merge_count: int
     segments: tuple[SegmentStats, ...]
+    path: str = ""
+    primary_term: int = 0
+    refresh_s: float = 0.0
+    flush_s: float = 0.0
+    merge_s: float = 0.0
+    merged_bytes: int = 0
+    #: Merges that are running now.
+    merges_running: int = 0
+    #: How long opening took, with the replay of the translog, and whether it began from nothing.
+    opening_s: float = 0.0
+    was_created: bool = False
+    #: What is wrong: why the copy failed, or what maintenance met last.
+    failure: str | None = None
+    last_error: str | None = None
 
 
 #: A value of a scalar column in a form that statistics compare: see :mod:`cratepy.storage.statistics`.

@@ -76,7 +76,9 @@ class Shard:
     def _open(self, primary_term: int, *, create: bool) -> None:
         core = self._core
         files, directory = core.files, core.directory
-        if create and not files.exists(directory / NAME):
+        started = core.clock.monotonic()
+        self._was_created = create and not files.exists(directory / NAME)
+        if self._was_created:
             recovery.create_shard(files, directory, self._first_manifest(primary_term), file_id=core.new_file_id())
         core.manifest = manifest = read_manifest(files, directory)
         named = (manifest.table_uuid, manifest.shard, manifest.allocation_id)
@@ -88,6 +90,7 @@ class Shard:
         core.next_segment = manifest.next_segment
         core.state = ShardState(WriteBuffer(), None, recovery.open_segments(files, directory, manifest, core.cache))
         self._replay(manifest)
+        self._opening_s = core.clock.monotonic() - started
 
     def _replay(self, manifest: Manifest) -> None:
         core = self._core
@@ -349,6 +352,7 @@ class Shard:
         core = self._core
         state, log = core.state, core.log
         committed = {entry.number for entry in core.manifest.segments}
+        merging = frozenset[int]().union(*tuple(core.merging.values()))
         segments = tuple(
             SegmentStats(
                 name=f"_{live.segment.number}",
@@ -356,6 +360,11 @@ class Shard:
                 deleted=live.deleted,
                 size_bytes=live.segment.size_bytes,
                 is_committed=live.segment.number in committed,
+                generation=live.segment.number,
+                format=live.segment.entry.format,
+                files=len(live.segment.entry.files),
+                is_merging=live.segment.number in merging,
+                is_compressed=any(piece.raw_size for block in live.segment.blocks for piece in block.pieces),
             )
             for live in state.segments
         )
@@ -376,4 +385,15 @@ class Shard:
             flush_count=core.tally.flushes,
             merge_count=core.tally.merges,
             segments=segments,
+            path=str(core.directory),
+            primary_term=core.primary_term,
+            refresh_s=core.tally.refresh_s,
+            flush_s=core.tally.flush_s,
+            merge_s=core.tally.merge_s,
+            merged_bytes=core.tally.merged_bytes,
+            merges_running=len(core.merging),
+            opening_s=self._opening_s,
+            was_created=self._was_created,
+            failure=core.failure,
+            last_error=core.last_error,
         )

@@ -38,6 +38,11 @@ class ShardStore:
         self._shards: dict[tuple[str, int], Shard] = {}
         self._lock = threading.Lock()
 
+    @property
+    def path(self) -> Path:
+        """The node's directory: on the disk whose space counts."""
+        return self._path.parent
+
     def open_shard(
         self, definition: TableDefinition, shard: int, allocation_id: str, *, primary_term: int, create: bool
     ) -> Shard:

@@ -74,6 +74,8 @@ class FakeShard:
 
 
 class FakeStore:
+    path = Path("/")
+
     def __init__(self) -> None:
         self.opened: dict[tuple[str, int], FakeShard] = {}
 

@@ -49,3 +49,46 @@ def test_options_and_names_are_checked_before_anything_is_done(cluster: Cluster)
     node.sql("CREATE TABLE optimized_twice_more (a INTEGER)")
     assert node.sql(f"REFRESH TABLE {both}")["rowcount"] == 2
     assert node.sql(f"OPTIMIZE TABLE {both} WITH (flush = false, only_expunge_deletes = true)")["rowcount"] == 2
+
+
+def test_shards_and_segments_tell_what_was_done_with_them(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    node.sql(
+        "CREATE TABLE told (id INTEGER PRIMARY KEY, a TEXT) CLUSTERED INTO 3 SHARDS WITH (codec = 'best_compression')"
+    )
+    values = ", ".join(f"({i}, '{'text ' * 20}')" for i in range(600))
+    node.sql(f"INSERT INTO told VALUES {values}")
+    shards = "FROM sys.shards WHERE table_name = 'told'"
+    assert _value(node, f"SELECT sum(translog_stats['uncommitted_operations']) > 0 {shards}") is True
+    node.sql("OPTIMIZE TABLE told")
+    rows = node.sql(
+        "SELECT num_docs, size, path, state, recovery['type'], recovery['stage'], flush_stats['count'], "
+        "flush_stats['total_time_ns'] > 0, refresh_stats['count'] > 0, translog_stats['uncommitted_operations'], "
+        f"seq_no_stats['max_seq_no'], retention_leases['primary_term'] {shards} ORDER BY id"
+    )["rows"]
+    assert sum(row[0] for row in rows) == 600
+    for docs, size, path, *told, seq_no, term in rows:
+        assert size > 0
+        assert path.startswith("/")
+        assert told == ["STARTED", "EMPTY_STORE", "DONE", 1, True, True, 0]
+        assert (seq_no, term) == (docs - 1, 1)
+    segments = node.sql(
+        "SELECT num_docs, deleted_docs, committed, search, attributes, segment_name = '_' || generation, "
+        "size > 0 FROM sys.segments WHERE table_name = 'told'"
+    )["rows"]
+    assert [row.pop(4) for row in segments] == [{"codec": "best_compression"}] * len(segments)
+    assert {tuple(row[1:]) for row in segments} == {(0, True, True, True, True)}
+    assert (
+        _value(node, "SELECT count(*) FROM sys.allocations WHERE table_name = 'told' AND current_state = 'STARTED'")
+        == 3
+    )
+
+
+def test_the_disk_of_a_node_is_the_one_its_data_is_on(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        size, path, used = node.sql(
+            "SELECT fs['total']['size'], fs['data'][1]['path'], heap['used'] FROM sys.nodes ORDER BY name LIMIT 1"
+        )["rows"][0]
+        assert size > 0
+        assert path.endswith("/nodes/0")
+        assert used > 0

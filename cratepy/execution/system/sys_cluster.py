@@ -106,10 +106,10 @@ def _allocations(view: SystemView) -> Iterator[Row]:
     for definition in user_tables(view.state):
         for shard in view.state.tables[definition.uuid].routing:
             for copy in shard.copies:
-                yield _allocation_row(definition, shard, copy)
+                yield _allocation_row(view, definition, shard, copy)
 
 
-def _allocation_row(definition: TableDefinition, shard: ShardRouting, copy: ShardCopy) -> Row:
+def _allocation_row(view: SystemView, definition: TableDefinition, shard: ShardRouting, copy: ShardCopy) -> Row:
     return {
         "table_schema": definition.name.schema,
         "table_name": definition.name.name,
@@ -118,8 +118,23 @@ def _allocation_row(definition: TableDefinition, shard: ShardRouting, copy: Shar
         "primary": copy.is_primary,
         "current_state": copy.state.upper(),
         "explanation": copy.reason or None,
-        "decisions": None,
+        "decisions": _decisions(view, copy),
     }
+
+
+def _decisions(view: SystemView, copy: ShardCopy) -> list[dict[str, Any]] | None:
+    """Why an unassigned copy with data is not on the node that has it; no other node can bring it back."""
+    if copy.node_id is not None or copy.last_node_id is None:
+        return None
+    node = view.state.nodes.get(copy.last_node_id)
+    explanations = ["the only node whose disk holds this copy"]
+    if node is None:
+        explanations.append("the node is not in the cluster")
+    if copy.failed_attempts:
+        explanations.append(f"it could not be opened there, {copy.failed_attempts} times in a row: {copy.reason}")
+    return [
+        {"node_id": copy.last_node_id, "node_name": None if node is None else node.name, "explanations": explanations}
+    ]
 
 
 def _checks(view: SystemView) -> Iterable[Row]:

@@ -10,11 +10,12 @@ import os
 import platform
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from cratepy import CRATEDB_VERSION, __version__
+from cratepy import CRATEDB_VERSION, __version__, limits
 from cratepy.execution.local_view import JobLogEntry, LocalView
 from cratepy.execution.system.view import Provider, Row, SystemView
 from cratepy.model.state import ShardCopy
@@ -93,7 +94,7 @@ def _nodes(view: SystemView) -> Iterator[Row]:
             "probe_timestamp": now,
             "cpu": {"percent": round(process.cpu_percent(interval=None))},
         },
-        "fs": _file_systems(),
+        "fs": _file_systems(local),
         "connections": _connections(local),
         "thread_pools": [],
     }
@@ -104,8 +105,9 @@ def _cpu() -> dict[str, Any]:
     return {"used": round(100 - times.idle), "user": round(times.user), "system": round(times.system)}
 
 
-def _file_systems() -> dict[str, Any]:
-    usage = psutil.disk_usage("/")
+def _file_systems(local: LocalView) -> dict[str, Any]:
+    usage = psutil.disk_usage(local.data_path)
+    device = _device(local.data_path)
     counters = psutil.disk_io_counters()
     total: dict[str, Any] = {"size": usage.total, "used": usage.used, "available": usage.free}
     if counters is not None:
@@ -115,8 +117,14 @@ def _file_systems() -> dict[str, Any]:
             "writes": counters.write_count,
             "bytes_written": counters.write_bytes,
         }
-    disk = {"dev": "/", "size": usage.total, "used": usage.used, "available": usage.free}
-    return {"total": total, "disks": [disk], "data": [{"dev": "/", "path": None}]}
+    disk = {"dev": device, "size": usage.total, "used": usage.used, "available": usage.free}
+    return {"total": total, "disks": [disk], "data": [{"dev": device, "path": local.data_path}]}
+
+
+def _device(path: str) -> str:
+    """The device that a path is on: that of the longest mount point above it."""
+    above = [part for part in psutil.disk_partitions(all=True) if Path(path).is_relative_to(part.mountpoint)]
+    return max(above, key=lambda part: len(part.mountpoint)).device if above else "/"
 
 
 def _connections(local: LocalView) -> dict[str, Any]:
@@ -164,9 +172,13 @@ def _shard_row(view: SystemView, uuid: str, shard: int, copy: ShardCopy) -> dict
 
 def _shard_figures(shard: Shard) -> dict[str, Any]:
     stats = shard.stats()
-    return {
+    files = sum(segment.files for segment in stats.segments)
+    # Nothing is copied from elsewhere: what is there was there when it was opened, or was written since.
+    found = 0 if stats.was_created else stats.size_bytes
+    figures: dict[str, Any] = {
         "num_docs": stats.docs,
         "size": stats.size_bytes,
+        "path": stats.path,
         "seq_no_stats": {
             "max_seq_no": stats.max_seq_no,
             "local_checkpoint": stats.local_checkpoint,
@@ -178,10 +190,37 @@ def _shard_figures(shard: Shard) -> dict[str, Any]:
             "number_of_operations": stats.translog_operations,
             "uncommitted_operations": stats.translog_operations,
         },
-        "refresh_stats": {"count": stats.refresh_count, "pending_count": 0},
-        "flush_stats": {"count": stats.flush_count, "periodic_count": 0},
-        "merge_stats": {"count": stats.merge_count},
+        "retention_leases": {"primary_term": stats.primary_term, "version": 0, "leases": []},
+        "refresh_stats": {
+            "count": stats.refresh_count,
+            "pending_count": 0,
+            "total_time_ns": round(stats.refresh_s * 1e9),
+        },
+        "flush_stats": {"count": stats.flush_count, "periodic_count": 0, "total_time_ns": round(stats.flush_s * 1e9)},
+        "merge_stats": {
+            "count": stats.merge_count,
+            "total_time_ms": round(stats.merge_s * 1000),
+            "total_size_bytes": stats.merged_bytes,
+            "current_count": stats.merges_running,
+            "current_num_docs": sum(segment.rows for segment in stats.segments if segment.is_merging),
+            "current_size_bytes": sum(segment.size_bytes for segment in stats.segments if segment.is_merging),
+            "bytes_per_sec_auto_throttle": limits.MERGE_BYTES_PER_S,
+        },
+        "recovery": {
+            "stage": "DONE",
+            "type": "EMPTY_STORE" if stats.was_created else "EXISTING_STORE",
+            "total_time": round(stats.opening_s * 1000),
+            "size": {"used": found, "reused": found, "recovered": 0, "percent": 100.0},
+            "files": {
+                "used": 0 if stats.was_created else files,
+                "reused": 0 if stats.was_created else files,
+                "recovered": 0,
+                "percent": 100.0,
+            },
+        },
     }
+    # The routing still says STARTED until the master has heard of it.
+    return figures if stats.failure is None else figures | {"state": "FAILED"}
 
 
 def _segments(view: SystemView) -> Iterator[Row]:
@@ -197,12 +236,19 @@ def _segments(view: SystemView) -> Iterator[Row]:
                 "shard_id": shard.shard,
                 "node": _node_reference(view.local),
                 "segment_name": segment.name,
+                "generation": segment.generation,
                 "num_docs": segment.rows - segment.deleted,
                 "deleted_docs": segment.deleted,
                 "size": segment.size_bytes,
+                # Columns are mapped, not held.
+                "memory": -1,
                 "committed": segment.is_committed,
                 "primary": True,
                 "search": True,
+                "version": str(segment.format),
+                "compound": False,
+                "merge_id": f"{shard.allocation_id}/merge" if segment.is_merging else None,
+                "attributes": {"codec": "best_compression" if segment.is_compressed else "default"},
             }
 
 
@@ -312,7 +358,7 @@ def _sessions(view: SystemView) -> Iterable[Row]:
 
 
 def _node_checks(view: SystemView) -> Iterable[Row]:
-    usage = psutil.disk_usage("/")
+    usage = psutil.disk_usage(view.local.data_path)
     descriptions = ((5, "high", 90.0), (6, "low", 85.0), (7, "flood stage", 95.0))
     for check, name, percent in descriptions:
         yield {
