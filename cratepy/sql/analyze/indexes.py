@@ -21,6 +21,14 @@ from cratepy.sql.analyze.settings import constant
 from cratepy.sql.parse import tree
 
 
+def innermost(kind: DataType) -> DataType:
+    """The type of what arrays hold in the end."""
+    while kind.kind == "array":
+        assert kind.element is not None
+        kind = kind.element
+    return kind
+
+
 def column_index(context: Context, written: tree.ColumnDef, kind: DataType) -> tuple[str, str | None]:
     """(index, analyzer) of a column. Raises SQLParseError."""
     if written.index is None:
@@ -31,7 +39,8 @@ def column_index(context: Context, written: tree.ColumnDef, kind: DataType) -> t
         return "off", None
     if written.index != "fulltext":
         return "plain", None
-    if kind.kind != "text" or kind.length is not None:
+    inner = innermost(kind)
+    if inner.kind != "text" or inner.length is not None:
         raise SQLParseError(
             f"Can't use an Analyzer on column {written.name} because analyzers are only allowed on columns of type "
             '"text" of the unbound length limit.'
@@ -90,11 +99,7 @@ def _source(index: str, node: tree.Node, columns: Sequence[ColumnDefinition]) ->
     name, kind = _path_and_type(node, columns)
     if kind is None:
         raise ColumnUnknown(f"Column {name} unknown")
-    inner = kind
-    while inner.kind == "array":
-        assert inner.element is not None
-        inner = inner.element
-    if inner.kind != "text":
+    if innermost(kind).kind != "text":
         raise SQLParseError(
             f"INDEX source columns require `string` types. Cannot use `{name}` ({kind.name}) as source for `{index}`"
         )

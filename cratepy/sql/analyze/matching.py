@@ -37,6 +37,7 @@ from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.search import IndexedSource, part_path
 from cratepy.model.types import BOOLEAN, TEXT, DataType
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer, compare
+from cratepy.sql.analyze.indexes import innermost
 from cratepy.sql.analyze.naming import printed
 from cratepy.sql.analyze.scope import DerivedSource, Scope, Source, TableSource, as_outer, is_called, with_match
 from cratepy.sql.analyze.settings import constant
@@ -265,18 +266,14 @@ def _exposed(target: _Target, wanted: TextMatch, new_id: int) -> Column:
 
 
 def _check_types(targets: list[_Target]) -> None:
-    first = targets[0].type
     for target in targets:
+        if target.index is not None and innermost(target.type).kind == "text":
+            continue
         if target.type.kind == "geo_shape":
             raise UnsupportedFeature("MATCH on columns of type geo_shape is not supported")
         if target.type.kind != "text":
             raise SQLParseError(
                 f"Can only use MATCH on columns of type STRING or GEO_SHAPE, not on '{target.type.name}'"
-            )
-        if target.type.kind != first.kind:
-            raise SQLParseError(
-                "All columns within a match predicate must be of the same type. "
-                f"Found {first.name} and {target.type.name}"
             )
 
 

@@ -15,12 +15,13 @@ from tests.sql.analyze.helpers import analysis, error_of, with_tables
 STATE = with_tables(
     "create table d (id int primary key, title text index using fulltext, body text index using fulltext with (analyzer ="
     " 'english'), tag text, off text index off, n int, o object as (t text index using fulltext, n int), g geo_shape,"
+    " words array(text) index using fulltext, bare array(text),"
     " index ft using fulltext (title, tag, o['t']) with (analyzer = 'english'), index pl using plain (tag))",
     "create table e (id int, title text index using fulltext)",
     "create view v as select id, title as name, upper(tag) as u from d where n > 1",
 )
 #: Oids: columns first, then indexes in the order: parts of objects, named ones.
-TITLE, BODY, PART, NAMED, PLAIN = "c2", "c3", "c9", "c10", "c11"
+TITLE, BODY, WORDS, PART, NAMED, PLAIN = "c2", "c3", "c9", "c11", "c12", "c13"
 
 
 def scans(relation: Relation) -> list[Scan]:
@@ -58,6 +59,7 @@ def test_a_match_is_a_virtual_column_of_its_scan() -> None:
         ("d.ft", NAMED),
         ("pl", PLAIN),
         ("o['t']", PART),
+        ("words", WORDS),
     ],
 )
 def test_columns_parts_and_named_indexes_can_be_searched(written: str, source: str) -> None:
@@ -133,6 +135,10 @@ def test_an_update_does_not_read_the_columns_it_searches() -> None:
         (
             "select 1 from d where match(n, 'x')",
             "SQLParseException[Can only use MATCH on columns of type STRING or GEO_SHAPE, not on 'integer']",
+        ),
+        (
+            "select 1 from d where match(bare, 'x')",
+            "SQLParseException[Can only use MATCH on columns of type STRING or GEO_SHAPE, not on 'text_array']",
         ),
         (
             "select 1 from d where match(off, 'x')",
