@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: sim help demo demo-check test chaos check lint types layers bench bench-storage clean setup
+.PHONY: crash-sim crash-kill bit-flips sim help demo demo-check test chaos check lint types layers bench bench-storage clean setup
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ sim: $(STAMP)  ## coordination: kernel explorer, simulated clusters, mutants, re
 
 crash-sim: $(STAMP)  ## the shard on a simulated disk: a million crash and fault histories, and mutants (HISTORIES=n, REPLAY=name)
 	@$(BIN)/python -m tests.crash.simulate --histories $(or $(HISTORIES),1000000) $(if $(REPLAY),--replay $(REPLAY))
+
+crash-kill: $(STAMP)  ## real processes killed at system calls (needs Debian's strace) and at any time; a ledger checks (ARGS=…)
+	@$(BIN)/python -m tests.crash.kill $(ARGS)
 
 check: lint types layers  ## ruff, mypy, import-linter
 

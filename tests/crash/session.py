@@ -273,7 +273,11 @@ class Session:
         if not self.setup.is_aligned:
             return number
         stats = self.shard.stats()
-        end = stats.translog_bytes + _record_bytes()[not stats.translog_operations, row_id in self.ledger.now] + _LEAST_TEXT
+        end = (
+            stats.translog_bytes
+            + _record_bytes()[not stats.translog_operations, row_id in self.ledger.now]
+            + _LEAST_TEXT
+        )
         return ledgers.sized(number, _LEAST_TEXT + -end % SECTOR)
 
     def _work_beside(self, written_bytes: int) -> None:

@@ -43,7 +43,9 @@ def main() -> int:
         now = time.monotonic()
         if now - shown > _PROGRESS_S:
             shown = now
-            print(f"{cuts + errors:,} histories, {(cuts + errors) / (now - started):,.0f}/s, {failed} failed", flush=True)
+            print(
+                f"{cuts + errors:,} histories, {(cuts + errors) / (now - started):,.0f}/s, {failed} failed", flush=True
+            )
         if cuts + errors >= arguments.histories or failed >= _FAILURES_MAX:
             break
     duration = time.monotonic() - started
