@@ -25,6 +25,7 @@ from benchmarks.storage_common import (
     one_core,
 )
 from cratepy.clock import SystemClock
+from cratepy.model.routing import IdMaker
 from cratepy.storage.operations import WriteBatch
 from cratepy.storage.store import ShardStore
 
@@ -41,16 +42,15 @@ def size(bench: Bench) -> Iterator[Figure]:
     duck = _duckdb_bytes(bench, table)
     for codec, goal in (("default", 275.0), ("best_compression", 125.0)):
         shard = bench.open(hits.definition(uuid=f"hits-{codec}", settings={"codec": codec}))
+        id_maker = IdMaker(SystemClock())
         started = time.perf_counter()
-        first = 0
         for rows in hits.batches(_HITS_ROWS, batch_rows=BATCH_ROWS):
-            # An id as of a table without a primary key: twenty characters nobody can guess.
-            ids = [f"{(first + i) * 0x9E3779B97F4A7C15 % (1 << 80):020x}" for i in range(rows.num_rows)]
+            # Ids as of a table without a primary key.
+            ids = id_maker.take(rows.num_rows)
             check(
                 not shard.write(WriteBatch(kind="insert", ids=ids, rows=rows, primary_term=1)).failures,
                 "an insert of a new id was refused",
             )
-            first += rows.num_rows
         shard.optimize(max_num_segments=1)
         shard.flush()
         took = time.perf_counter() - started

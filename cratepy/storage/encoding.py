@@ -268,16 +268,23 @@ def _add_frame(body: Body, values: np.ndarray, piece: Piece, bases: np.ndarray |
 
 def _dictionary(array: pa.Array) -> tuple[np.ndarray, pa.Array, int] | None:
     """Index per row (NULL: 0), distinct values, bytes of an index; None if there are too many of them."""
-    step = max(1, len(array) // _SAMPLE_ROWS)
-    if step > 1:
-        sample = array.take(pa.array(np.arange(0, len(array), step)))
-        if pc.count_distinct(sample).as_py() > len(sample) * _WORTH:
-            return None
+    if len(array) > 2 * _SAMPLE_ROWS and all(map(_is_diverse, _samples(array))):
+        return None
     encoded = array.dictionary_encode()
     distinct = encoded.dictionary
     if not 0 < len(distinct) <= _DICTIONARY_VALUES_MAX:
         return None
     return encoded.indices.fill_null(0).to_numpy(), distinct, _width_of(len(distinct) - 1)
+
+
+def _samples(array: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Rows from everywhere, which show few values; and neighbours, which show values that repeat for a while."""
+    step = len(array) // _SAMPLE_ROWS
+    return array.take(pa.array(np.arange(0, len(array), step))), array.slice(len(array) // 2, _SAMPLE_ROWS)
+
+
+def _is_diverse(sample: pa.Array) -> bool:
+    return bool(pc.count_distinct(sample).as_py() > len(sample) * _WORTH)
 
 
 # --- texts -----------------------------------------------------------------------------------------------------------

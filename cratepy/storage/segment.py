@@ -211,13 +211,17 @@ class Segment:
         rows = np.frombuffer(self._row_of_hash, dtype=np.uint32)[first[candidates] + within]
         by_row = np.argsort(rows)
         places, row_list = order[maybe[candidates[by_row]]].tolist(), rows[by_row].tolist()
-        found_places, found_rows = [], []
+        found_places: list[int] = []
+        found_rows: list[int] = []
         for block, start, end in self.ranges(row_list):
             read, shift = self.blocks[block].reader(ID, TEXT), self.starts[block]
-            for place, row in zip(places[start:end], row_list[start:end], strict=True):
-                if read(row - shift) == ids[place]:
-                    found_places.append(place)
-                    found_rows.append(row)
+            here, at = places[start:end], row_list[start:end]
+            wanted_ids, stored_ids = [ids[place] for place in here], [read(row - shift) for row in at]
+            if wanted_ids != stored_ids:
+                same = [i for i in range(len(at)) if wanted_ids[i] == stored_ids[i]]
+                here, at = [here[i] for i in same], [at[i] for i in same]
+            found_places += here
+            found_rows += at
         return found_places, found_rows
 
     def ranges(self, rows: Sequence[int]) -> Iterator[tuple[int, int, int]]:
