@@ -260,6 +260,12 @@ MERGE_BYTES_PER_S: Final = 40 * MIB
 SEGMENTS_MAX: Final = 64
 #: How long maintenance waits after a full disk before it tries again by itself.
 MAINTENANCE_RETRY_S: Final = 5.0
+#: Every copy's durable files are read again this often, the first time so long after it was opened.
+SCRUB_INTERVAL_S: Final = 24 * 3_600.0
+SCRUB_FIRST_S: Final = 600.0
+#: Bytes a second that a node reads for it, and bytes at a time.
+SCRUB_BYTES_PER_S: Final = 20 * MIB
+SCRUB_CHUNK_BYTES: Final = 1 * MIB
 #: If no fsync of a translog ends for so long and others wait, one more thread syncs; and how many more there may be.
 COMMIT_PATIENCE_S: Final = 0.005
 COMMIT_HELPERS_MAX: Final = 3

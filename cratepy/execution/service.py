@@ -31,6 +31,7 @@ from cratepy.execution.refresh import Refresher
 from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.runs import RunTable, unroutable_error
 from cratepy.execution.shards import ShardKeeper
+from cratepy.execution.scrubbing import Scrubber
 from cratepy.execution.statements import Killer, explain, run_command
 from cratepy.execution.system.tables import SystemTables
 from cratepy.execution.writes.service import WriteService
@@ -109,6 +110,7 @@ class ExecutionService:
         self._queries = QueryRunner(cluster=cluster, store=store, parts=self._parts, runs=self._runs)
         self._keeper = ShardKeeper(cluster=cluster, store=store, workers=self._workers, runs=self._runs)
         self._refresher = Refresher(store=store, workers=self._workers, clock=clock, on_failed=self._keeper.on_failed)
+        self._scrubber = Scrubber(store=store, clock=clock)
         self._killer = Killer(cluster=cluster, jobs=self._jobs)
         self._lookups = LookupService(cluster=cluster, store=store, engine=engine)
         self._writes = WriteService(
@@ -124,6 +126,7 @@ class ExecutionService:
             self._writes.register()
             nursery.start_soon(self._keeper.run)
             nursery.start_soon(self._refresher.run)
+            nursery.start_soon(self._scrubber.run)
             task_status.started()
 
     async def execute(

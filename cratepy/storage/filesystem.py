@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -71,6 +72,9 @@ class FileSystem(Protocol):
 
     def map(self, path: Path) -> pa.Buffer:
         """The file's bytes without a copy; they stay readable after the file is unlinked."""
+
+    def chunks(self, path: Path, size: int) -> Iterator[bytes]:
+        """The file's bytes in pieces of at most ``size``, read from the disk: what the disk cannot read is an OSError."""
 
     def size(self, path: Path) -> int: ...
 
@@ -156,6 +160,11 @@ class RealFileSystem:
             return pa.py_buffer(b"")
         with pa.memory_map(str(path)) as source:
             return source.read_buffer()
+
+    def chunks(self, path: Path, size: int) -> Iterator[bytes]:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(size):
+                yield chunk
 
     def size(self, path: Path) -> int:
         return os.path.getsize(path)

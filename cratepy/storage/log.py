@@ -61,6 +61,11 @@ class ShardLog:
     def generation(self) -> int:
         return self._writer.generation
 
+    def durable_end(self) -> tuple[int, int]:
+        """The newest generation, and the offset in its file up to which it is durable. Any thread."""
+        with self._lock:
+            return self._writer.generation, self.synced_position - self._base
+
     @property
     def size_bytes(self) -> int:
         """Bytes of all generations that the next flush removes."""

@@ -38,6 +38,7 @@ from cratepy.storage.manifest import NAME, Manifest, read_manifest
 from cratepy.storage.merger import Pause, ShardMerger, no_pause
 from cratepy.storage.operations import Bounds, ColumnRange, SegmentStats, ShardStats, WriteBatch, WriteResult
 from cratepy.storage.scanning import scan_segments
+from cratepy.storage.scrub import scrub
 from cratepy.storage.segment import verify_segment
 from cratepy.storage.statistics import joined_bounds
 from cratepy.storage.stored import SegmentDamaged
@@ -346,6 +347,13 @@ class Shard:
             core.raise_if_unusable()
             for entry in core.manifest.segments:
                 verify_segment(core.files, core.directory, entry)
+
+    def scrub(self, *, pause: Pause = no_pause) -> int:
+        """Read every durable file once and compare checksums; returns the bytes read. ``pause`` may slow it down.
+
+        Raises ShardFailed: damage, then the copy has failed; or the copy is closed. For a worker thread.
+        """
+        return scrub(self._core, pause=pause)
 
     def stats(self) -> ShardStats:
         """Numbers of this moment; also for a failed or closed shard."""

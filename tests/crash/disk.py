@@ -407,6 +407,10 @@ class SimulatedDisk:
         self.watch("map", str(path))
         return pa.py_buffer(self.contents[self._inode(path)].cache)
 
+    def chunks(self, path: Path, size: int) -> Iterator[bytes]:
+        data = self.read(path)
+        return (data[first : first + size] for first in range(0, len(data), size))
+
     def size(self, path: Path) -> int:
         return len(self.contents[self._inode(path)].cache)
 
@@ -419,6 +423,9 @@ class SimulatedDisk:
         start = len(prefix)
         inner = [path[start:] for path in self._names if path.startswith(prefix)]
         return sorted(name for name in inner if "/" not in name)
+
+    def real_path(self, path: Path) -> Path | None:
+        return None
 
     def real_path(self, path: Path) -> Path | None:
         return None

@@ -9,6 +9,7 @@ Files and directories are one flat namespace of paths.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -173,6 +174,10 @@ class SimulatedDisk:
 
     def map(self, path: Path) -> pa.Buffer:
         return pa.py_buffer(self.read(path))
+
+    def chunks(self, path: Path, size: int) -> Iterator[bytes]:
+        data = self.read(path)
+        return (data[first : first + size] for first in range(0, len(data), size))
 
     def size(self, path: Path) -> int:
         return len(self._inode(path).cache)
