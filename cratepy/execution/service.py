@@ -30,8 +30,8 @@ from cratepy.execution.queries import QueryRunner
 from cratepy.execution.refresh import Refresher
 from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.runs import RunTable, unroutable_error
-from cratepy.execution.shards import ShardKeeper
 from cratepy.execution.scrubbing import Scrubber
+from cratepy.execution.shards import ShardKeeper
 from cratepy.execution.statements import Killer, explain, run_command
 from cratepy.execution.system.tables import SystemTables
 from cratepy.execution.writes.service import WriteService
