@@ -198,6 +198,8 @@ WRITE_BUFFER_WAIT_S: Final = 10.0
 WRITE_BUFFER_POLL_S: Final = 0.02
 #: Nesting of objects in a value; CrateDB's ``mapping.depth.limit``.
 OBJECT_DEPTH_MAX: Final = 100
+#: Nesting of arrays in a column; Arrow's files end at 64.
+ARRAY_DEPTH_MAX: Final = 32
 #: Bytes of a file that COPY FROM reads and parses at once, and parsed blocks waiting to be written.
 COPY_BLOCK_BYTES: Final = 4 * MIB
 COPY_BLOCKS_AHEAD: Final = 4

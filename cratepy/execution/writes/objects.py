@@ -13,6 +13,7 @@ table get their types in the same way, except that one which is only NULL is not
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -107,7 +108,7 @@ def guess_type(values: list[Any], *, name: str, errors: dict[int, CrateError]) -
         if value is None or row in errors:
             continue
         try:
-            shape = _widened(shape, fitter.shape_of(value, depth=1))
+            shape = _widened(shape, fitter.shape_of(value))
         except _Mismatch:
             errors[row] = ConversionError(f"Cannot detect the type of the values of `{plain_text(value)}`")
         except CrateError as error:
@@ -176,11 +177,10 @@ class _Fitter:
         if is_new and shape.policy == "strict":
             raise SQLParseError(f"Cannot add column `{key}` to strict object `{path}`")
         if is_new and shape.policy == "ignored":
-            self._check_depth(part, depth)
-            return part
+            return self._ignored(part, depth)
         if is_new:
             check_key_name(key)
-        found = UNDEFINED if part is None else self.shape_of(part, depth=depth)
+        found = UNDEFINED if part is None else self.shape_of(part)
         fitted = None if part is None else self._fit(part, found, f"{path}['{key}']", depth=depth)
         told = _grown(found, None)
         if told != shape.parts.get(key):
@@ -188,13 +188,15 @@ class _Fitter:
             self.has_new_parts = True
         return fitted
 
-    def _check_depth(self, value: Any, depth: int) -> None:
-        """What is in an ignored object is not looked at, but whoever reads it must be able to decode it."""
-        if isinstance(value, dict | list):
-            if depth >= limits.OBJECT_DEPTH_MAX:
-                raise self._too_deep()
-            for part in value.values() if isinstance(value, dict) else value:
-                self._check_depth(part, depth + 1)
+    def _ignored(self, value: Any, depth: int) -> Any:
+        """What is in an ignored object stays as it is, but whoever reads it must be able to decode it."""
+        if not isinstance(value, dict | list):
+            return _json_number(value)
+        if depth >= limits.OBJECT_DEPTH_MAX:
+            raise self._too_deep()
+        if isinstance(value, list):
+            return [self._ignored(part, depth + 1) for part in value]
+        return {key: self._ignored(part, depth + 1) for key, part in value.items()}
 
     def _too_deep(self) -> BadRequest:
         return BadRequest(f"Objects in column `{self._name}` are nested deeper than {limits.OBJECT_DEPTH_MAX} levels")
@@ -212,19 +214,19 @@ class _Fitter:
                 if _NEW_TYPES.get(type(value)) == shape:
                     if type(value) is int and not -_BIGINT_LIMIT <= value < _BIGINT_LIMIT:
                         raise _Mismatch
-                    return value
+                    return value if type(value) is not float else _json_number(value)
                 try:
-                    return convert_raw(value, shape)
+                    return _json_number(convert_raw(value, shape))
                 except CrateError:
                     raise _Mismatch from None
 
-    def shape_of(self, value: Any, *, depth: int) -> _Shape:
-        """The shape that a first value gives; undefined where it does not tell. Raises _Mismatch."""
+    def shape_of(self, value: Any, *, depth: int = 0) -> _Shape:
+        """The shape that a first value gives; undefined where it does not tell. ``depth`` counts arrays around it."""
         if isinstance(value, dict):
             return _Object("dynamic", {})
         if isinstance(value, list):
-            if depth >= limits.OBJECT_DEPTH_MAX:
-                raise self._too_deep()
+            if depth >= limits.ARRAY_DEPTH_MAX:
+                raise BadRequest(f"Arrays in `{self._name}` are nested deeper than {limits.ARRAY_DEPTH_MAX} levels")
             element: _Shape = UNDEFINED
             for item in value:
                 if item is not None:
@@ -234,6 +236,15 @@ class _Fitter:
         if found is None:
             raise _Mismatch
         return found
+
+
+def _json_number(value: Any) -> Any:
+    """NaN and the infinities as texts, which their types take back: JSON has no numbers for them, and would lose them."""
+    if type(value) is float and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if type(value) is list:
+        return [_json_number(item) for item in value]
+    return value
 
 
 def _joined(left: _Shape, right: _Shape) -> _Shape:

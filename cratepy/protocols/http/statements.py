@@ -93,8 +93,11 @@ def _token(value: Any) -> str:
     return "VALUE_STRING" if isinstance(value, str) else "START_OBJECT"
 
 
-def value_type(value: Any) -> DataType | None:
-    """The type a JSON value suggests; None for null, which fits everything. Raises SQLParseError beyond 64 bits."""
+def value_type(value: Any, *, depth: int = 0) -> DataType | None:
+    """The type a JSON value suggests; None for null, which fits everything.
+
+    Raises SQLParseError for numbers beyond 64 bits and arrays that are nested too deep for any column.
+    """
     if value is None:
         return None
     if isinstance(value, str):
@@ -113,11 +116,13 @@ def value_type(value: Any) -> DataType | None:
         return OBJECT
     if not value:
         return array_of(UNDEFINED)
-    element = column_type(value)
+    if depth >= limits.ARRAY_DEPTH_MAX:
+        raise SQLParseError(f"Arrays are nested deeper than {limits.ARRAY_DEPTH_MAX} levels")
+    element = column_type(value, depth=depth + 1)
     return array_of(element) if element is not None else None
 
 
-def column_type(values: Sequence[Any]) -> DataType | None:
+def column_type(values: Sequence[Any], *, depth: int = 0) -> DataType | None:
     """The type that all values suggest together; None if they are null or do not agree, so that it is inferred."""
     kinds = set(map(type, values))
     kinds.discard(type(None))
@@ -135,7 +140,7 @@ def column_type(values: Sequence[Any]) -> DataType | None:
         return None
     found: DataType | None = None
     for value in values:
-        suggested = value_type(value)
+        suggested = value_type(value, depth=depth)
         if suggested is not None:
             found = suggested if found is None else common_type(found, suggested)
     return found

@@ -16,7 +16,7 @@ from cratepy.errors import (
     SQLParseError,
     UnsupportedFeature,
 )
-from cratepy.limits import IDENTIFIER_BYTES_MAX, TABLE_SHARDS_MAX
+from cratepy.limits import ARRAY_DEPTH_MAX, IDENTIFIER_BYTES_MAX, TABLE_SHARDS_MAX
 from cratepy.model.commands import CreateTable
 from cratepy.model.expressions import Column
 from cratepy.model.names import SYSTEM_SCHEMAS, RelationName, check_column_name
@@ -139,9 +139,13 @@ def _check_parts(written: tree.TypeName) -> None:
 def check_storable(kind: DataType) -> None:
     """Whether values of the type can be stored."""
     inner = kind
+    depth = 0
     while inner.kind == "array":
         assert inner.element is not None
         inner = inner.element
+        depth += 1
+    if depth > ARRAY_DEPTH_MAX:
+        raise UnsupportedFeature(f"Arrays are nested deeper than {ARRAY_DEPTH_MAX} levels")
     if inner.kind in _NOT_STORED:
         raise UnsupportedFeature(f"Type `{inner.name}` does not support storage")
     if inner.kind == "undefined":
