@@ -42,6 +42,9 @@ crash-sim: $(STAMP)  ## the shard on a simulated disk: a million crash and fault
 crash-kill: $(STAMP)  ## real processes killed at system calls (needs Debian's strace) and at any time; a ledger checks (ARGS=…)
 	@$(BIN)/python -m tests.crash.kill $(ARGS)
 
+bit-flips: $(STAMP)  ## every byte of every file of a small shard changed, and blocks and lengths: refused by name or harmless
+	@$(BIN)/python -m tests.crash.flips $(ARGS)
+
 check: lint types layers  ## ruff, mypy, import-linter
 
 lint: $(STAMP)  ## ruff: rules and format

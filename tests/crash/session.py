@@ -325,6 +325,19 @@ class Session:
         assert found == expected, difference("scan", found, expected)
         assert self.shard.row_count() == len(expected), (self.shard.row_count(), len(expected))
 
+    def check_more(self) -> None:
+        """Answers that only some rigs ask for: bounds, columns on their own, every committed file."""
+        shard = self.shard
+        numbers = [row.number for row in self.ledger.now.values()]
+        bounds = shard.bounds("c1")
+        if numbers and bounds is not None and bounds.minimum is not None:
+            assert bounds.minimum <= min(numbers), (bounds, numbers)
+            assert bounds.maximum is not None
+            assert bounds.maximum >= max(numbers), (bounds, numbers)
+        found = sorted(value for batch in shard.scan(["c1"]) for value in batch.column(0).to_pylist())
+        assert found == sorted(numbers), difference("scan of c1", found, sorted(numbers))
+        shard.verify()
+
     def check_gets(self) -> None:
         """Every id, real time; those that are not there, too."""
         sources = ["_seq_no", "_primary_term", "_version", *(f"c{i}" for i in range(1, len(self.setup.columns) + 1))]
