@@ -235,8 +235,10 @@ TRANSLOG_SYNC_INTERVAL_MS: Final = 5_000
 SEARCH_IDLE_S: Final = 30.0
 #: A shard nobody wrote to for so long is flushed; Elasticsearch's ``indices.memory.shard_inactive_time``.
 SHARD_INACTIVE_S: Final = 300.0
-#: Rows of one Arrow batch in a segment, and of one block of its statistics.
+#: Rows of one block of a segment: of one batch of a scan, and of what statistics are kept for.
 SEGMENT_BLOCK_ROWS: Final = 65_536
+#: Bytes of the rows of a block, about: blocks of big rows have fewer of them, so that merges and scans stay bounded.
+SEGMENT_BLOCK_BYTES: Final = 256 * MIB
 #: Bytes of a shard's manifest; a bigger file is refused before it is read.
 MANIFEST_BYTES_MAX: Final = 64 * MIB
 #: Bytes of rows a shard may keep in its buffer, however few shards there are; above it a write refreshes first.

@@ -194,7 +194,7 @@ def merged_batches(plan: MergePlan, schema: pa.Schema, layout: Layout) -> Iterat
     """The live rows as full blocks; a block and a bit is in memory at a time. Leaves are carried, or made if they lack."""
     leaves = [layout.leaves[name] for name in schema.names if name in layout.leaves]
     waiting: list[pa.RecordBatch] = []
-    count = 0
+    count = size = 0
     for source in plan.sources:
         for index, block in enumerate(source.segment.blocks):
             live = None if source.deletes is None else live_rows(source.segment, index, source.deletes)
@@ -203,15 +203,18 @@ def merged_batches(plan: MergePlan, schema: pa.Schema, layout: Layout) -> Iterat
                 continue
             waiting.append(conformed(with_leaves(batch, leaves) if leaves else batch, schema))
             count += batch.num_rows
-            if count >= limits.SEGMENT_BLOCK_ROWS:
+            size += batch.nbytes
+            if count >= limits.SEGMENT_BLOCK_ROWS or size >= limits.SEGMENT_BLOCK_BYTES:
                 *full, rest = blocks_of(pa.Table.from_batches(waiting, schema))
                 yield from full
-                waiting, count = [rest], rest.num_rows
+                waiting, count, size = [rest], rest.num_rows, rest.nbytes
     if waiting:
         yield from blocks_of(pa.Table.from_batches(waiting, schema))
 
 
 def blocks_of(table: pa.Table) -> Iterator[pa.RecordBatch]:
-    """A table as batches of at most a block of rows, each contiguous."""
-    for first in range(0, table.num_rows, limits.SEGMENT_BLOCK_ROWS):
-        yield from table.slice(first, limits.SEGMENT_BLOCK_ROWS).combine_chunks().to_batches()
+    """A table as batches of at most a block of rows, each contiguous; of fewer if rows are big."""
+    bytes_a_row = table.nbytes // max(table.num_rows, 1) + 1
+    rows_max = min(limits.SEGMENT_BLOCK_ROWS, max(limits.SEGMENT_BLOCK_BYTES // bytes_a_row, 1))
+    for first in range(0, table.num_rows, rows_max):
+        yield from table.slice(first, rows_max).combine_chunks().to_batches()

@@ -153,6 +153,25 @@ def test_ids_that_are_the_key_are_stored_once(tmp_path: Path) -> None:
     assert shard.get([*ids, "no"], ["_id"]) == [*((row_id,) for row_id in ids), None]
 
 
+def test_blocks_of_big_rows_have_fewer_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEGMENT_BLOCK_BYTES", 100_000)
+    shard = open_shard(tmp_path / "s", definition=table((("t", TEXT),)))
+    for first in (0, 100):
+        write(shard, first, [pa.array([f"{row}" + "x" * 10_000 for row in range(first, first + 100)])])
+        shard.refresh()
+    assert all(1 <= batch.num_rows <= 10 for batch in shard.scan(["c1"]))
+    shard.optimize(max_num_segments=1)
+    batches = shard.scan(["c1"])
+    assert all(1 <= batch.num_rows <= 10 for batch in batches)
+    assert [len(text) for batch in batches for text in batch.column(0).to_pylist()][::50] == [
+        10_001,
+        10_002,
+        10_003,
+        10_003,
+    ]
+    assert len(read(shard, (("t", TEXT),))) == 200
+
+
 def test_a_table_of_two_thousand_columns(tmp_path: Path) -> None:
     columns = tuple((f"n{i}", INTEGER if i % 2 else TEXT) for i in range(2000))
     definition = table(columns)
