@@ -53,6 +53,15 @@ class NodeConfig:
     transport_port: PortRange = PortRange(4300, 4400)
     discovery_seed_hosts: tuple[str, ...] = ()
     discovery_type: str = "zen"
+    discovery_seed_providers: tuple[str, ...] = ()
+    discovery_srv_query: str = ""
+    discovery_srv_resolver: str = ""
+    #: Everything below ``discovery.ec2.``, without the prefix.
+    discovery_ec2: Mapping[str, Any] = field(default_factory=dict)
+    discovery_find_peers_interval_s: float = 1.0
+    discovery_request_peers_timeout_s: float = 3.0
+    #: The directory of ``unicast_hosts.txt``; by default that of the settings file.
+    path_conf: Path | None = None
     cluster_initial_master_nodes: tuple[str, ...] = ()
     node_master: bool = True
     node_data: bool = True
@@ -73,14 +82,14 @@ class NodeConfig:
 KNOWN_WITHOUT_EFFECT: Final = (
     "auth.", "blobs.path", "bootstrap.memory_lock", "bulk.request_timeout", "fdw.", "gateway.",
     "http.compression", "http.cors.", "indices.", "lang.js.enabled", "legacy.", "license.", "memory.", "monitor.",
-    "node.sql.read_only", "node.store.allow_mmap", "overload_protection.", "path.conf", "path.home", "path.logs", "path.repo",
+    "node.sql.read_only", "node.store.allow_mmap", "overload_protection.", "path.home", "path.logs", "path.repo",
     "plugin.", "processors", "replication.", "repositories.", "ssl.", "stats.", "thread_pool.", "udc.",
     "network.tcp.", "http.publish_port", "http.bind_host", "http.publish_host", "transport.bind_host", "transport.publish_host",
     "transport.publish_port", "transport.compress", "transport.ping_schedule", "transport.tcp.", "psql.publish_port",
     "cluster.max_shards_per_node", "cluster.graceful_stop.", "cluster.routing.", "cluster.info.", "cluster.join.",
     "cluster.publish.info_timeout",
-    "cluster.auto_shrink_voting_configuration", "discovery.find_peers_interval", "discovery.request_peers_timeout",
-    "discovery.probe.", "discovery.seed_providers", "discovery.srv.", "discovery.ec2.",
+    "cluster.auto_shrink_voting_configuration", 
+    "discovery.probe.",
     "discovery.unconfigured_bootstrap_timeout", "logger.", "statement_timeout",
 )  # fmt: skip
 
@@ -103,6 +112,8 @@ def load_config(
         given[key.strip()] = value.strip()
     if data is not None:
         given["path.data"] = str(data)
+    if file is not None:
+        given.setdefault("path.conf", str(file.parent))
     return _build(given)
 
 
@@ -144,6 +155,7 @@ def _build(given: Mapping[str, Any]) -> NodeConfig:
     attributes: dict[str, str] = {}
     unused: list[str] = []
     coordination: dict[str, float] = {}
+    ec2: dict[str, Any] = {}
     for name, value in given.items():
         if name in _READERS:
             target, read = _READERS[name]
@@ -151,6 +163,8 @@ def _build(given: Mapping[str, Any]) -> NodeConfig:
         elif name in _COORDINATION:
             target, read = _COORDINATION[name]
             coordination[target] = read(name, value)
+        elif name.startswith("discovery.ec2."):
+            ec2[name.removeprefix("discovery.ec2.")] = value
         elif name.startswith("node.attr."):
             attributes[name.removeprefix("node.attr.")] = str(value)
         elif any(name == known or (known.endswith(".") and name.startswith(known)) for known in KNOWN_WITHOUT_EFFECT):
@@ -158,6 +172,7 @@ def _build(given: Mapping[str, Any]) -> NodeConfig:
         else:
             raise ConfigError(f"unknown setting [{name}]")
     values["node_attributes"] = attributes
+    values["discovery_ec2"] = ec2
     values["coordination"] = _checked_coordination(coordination)
     values["without_effect"] = tuple(sorted(unused))
     return NodeConfig(**values)
@@ -248,6 +263,14 @@ def _retries(name: str, value: Any) -> int:
     return count
 
 
+def _seed_providers(name: str, value: Any) -> tuple[str, ...]:
+    names = _names(name, value)
+    for provider in names:
+        if provider not in ("file", "srv", "ec2"):
+            raise ConfigError(f"setting [{name}] must name file, srv or ec2, got [{provider}]")
+    return names
+
+
 def _no_master_block(name: str, value: Any) -> str:
     if value not in ("write", "all"):
         raise ConfigError(f"setting [{name}] must be write or all, got [{value}]")
@@ -273,6 +296,12 @@ _READERS: Final[dict[str, tuple[str, Any]]] = {
     "transport.port": ("transport_port", _ports),
     "transport.tcp.port": ("transport_port", _ports),
     "discovery.seed_hosts": ("discovery_seed_hosts", _names),
+    "discovery.seed_providers": ("discovery_seed_providers", _seed_providers),
+    "discovery.srv.query": ("discovery_srv_query", _text),
+    "discovery.srv.resolver": ("discovery_srv_resolver", _text),
+    "discovery.find_peers_interval": ("discovery_find_peers_interval_s", _seconds),
+    "discovery.request_peers_timeout": ("discovery_request_peers_timeout_s", _seconds),
+    "path.conf": ("path_conf", _path),
     "discovery.type": ("discovery_type", _discovery_type),
     "cluster.initial_master_nodes": ("cluster_initial_master_nodes", _names),
     "node.master": ("node_master", _boolean),

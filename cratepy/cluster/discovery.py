@@ -19,27 +19,26 @@ import msgspec
 import trio
 
 from cratepy import limits
-from cratepy.cluster.transport import Address, HandshakeRefused, Transport
+from cratepy.cluster.seeds import Address, Seeds, parse_address
+from cratepy.cluster.transport import HandshakeRefused, Transport
 from cratepy.errors import CrateError, PeerUnavailable, RequestTimeout
 from cratepy.model.state import NodeInfo
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PORT: Final = 4300
 PEERS_ACTION: Final = "cluster/peers"
-#: Between two questions to one address: the first, and the longest (discovery.find_peers_interval).
+#: Between two questions to one address: the first; ``discovery.find_peers_interval`` is the longest.
 _ASK_FIRST_S: Final = 0.05
-_ASK_MAX_S: Final = 1.0
-_ASK_TIMEOUT_S: Final = 3.0
 #: How long a majority of the initial master nodes waits for the others.
 BOOTSTRAP_PATIENCE_S: Final = 1.0
 PLACEHOLDER: Final = "{bootstrap-placeholder}-"
 
 
 class PeersRequest(msgspec.Struct, frozen=True):
-    """Who asks; so that the node asked can connect back."""
+    """Who asks, so that the node asked can connect back; the cluster it belongs to for ever, if to any."""
 
     node: NodeInfo
+    cluster_uuid: str = ""
 
 
 class PeersReply(msgspec.Struct, frozen=True):
@@ -47,24 +46,7 @@ class PeersReply(msgspec.Struct, frozen=True):
 
     nodes: tuple[NodeInfo, ...]
     master_id: str | None
-
-
-def parse_address(text: str) -> Address:
-    """``host``, ``host:port``, ``[v6]`` or ``[v6]:port``. Raises ValueError."""
-    text = text.strip()
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError(f"not an address: {text!r}")
-        port_text = rest[1:]
-    elif text.count(":") > 1:
-        host, port_text = text, ""  # an IPv6 address without brackets has no port
-    else:
-        host, _, port_text = text.partition(":")
-    port = int(port_text) if port_text else DEFAULT_PORT
-    if not host or not 0 < port < 65_536:
-        raise ValueError(f"not an address: {text!r}")
-    return host, port
+    cluster_uuid: str = ""
 
 
 def names_node(entry: str, node: NodeInfo) -> bool:
@@ -107,32 +89,44 @@ class Discovery:
         self,
         *,
         transport: Transport,
-        seeds: Sequence[Address],
+        seeds: Seeds,
         me: NodeInfo,
         master_id: Callable[[], str | None],
-        on_found: Callable[[NodeInfo], None],
+        cluster_uuid: Callable[[], str],
+        find_interval_s: float = 1.0,
+        request_timeout_s: float = 3.0,
     ) -> None:
         self._transport = transport
         self._seeds = seeds
         self._me = me
         self._master_id = master_id
-        self._on_found = on_found
+        self._cluster_uuid = cluster_uuid
+        self._find_interval_s = find_interval_s
+        self._request_timeout_s = request_timeout_s
         self._searching = trio.Event()
         self._asked: set[Address] = set()
+        #: What the seed providers said last.
+        self._wanted: set[Address] = set()
         self._refusals: dict[Address, str] = {}
         self._nursery: trio.Nursery | None = None
         #: Nodes heard of, by id.
         self.known: dict[str, NodeInfo] = {}
+        #: The cluster that a node asked belongs to; empty while none has been found.
+        self.found_cluster = ""
         transport.register(PEERS_ACTION, PeersRequest, self._on_peers_request)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Ask seeds and known nodes whenever there is no master, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for seed in self._seeds:
-                self._ask_from_now_on(seed)
             task_status.started()
-            await trio.sleep_forever()
+            while True:
+                found = await self._seeds.addresses()
+                self._wanted = set(found)
+                for seed in found:
+                    self._ask_from_now_on(seed)
+                await trio.sleep(self._find_interval_s)
+                await self._searching.wait()
 
     def search(self, is_searching: bool) -> None:
         """Begin or stop to ask."""
@@ -153,7 +147,6 @@ class Discovery:
         if node.id in self.known or len(self.known) < limits.DISCOVERY_PEERS_MAX:
             self.known[node.id] = node
             self._ask_from_now_on(address)
-            self._on_found(node)
 
     def keep_only(self, members: Iterable[NodeInfo]) -> None:
         """A state was applied: its nodes are the peers, and those found since that are connected."""
@@ -165,10 +158,11 @@ class Discovery:
         self._transport.keep_peers({node.id: (node.host, node.transport_port) for node in nodes.values()})
 
     def _on_peers_request(self, source: str, request: PeersRequest) -> PeersReply:
-        if request.node.id == source:
+        mine = self._cluster_uuid()
+        if request.node.id == source and not (mine and request.cluster_uuid and mine != request.cluster_uuid):
             self.learn(request.node)
         nodes = [node for node in self.known.values() if self._transport.connected(node.id)]
-        return PeersReply((self._me, *nodes), self._master_id())
+        return PeersReply((self._me, *nodes), self._master_id(), self._cluster_uuid())
 
     def _ask_from_now_on(self, address: Address) -> None:
         if self._nursery is not None and address not in self._asked and len(self._asked) < limits.DISCOVERY_PEERS_MAX:
@@ -178,29 +172,52 @@ class Discovery:
 
     async def _ask_again_and_again(self, address: Address) -> None:
         wait_s = _ASK_FIRST_S
-        while True:
+        while self._is_wanted(address):
+            await self._ask(address)  # once in any case, so that a node with a cluster of its own hears of others
+            await trio.sleep(wait_s)
+            wait_s = min(wait_s * 2, self._find_interval_s)
             if not self._searching.is_set():
                 await self._searching.wait()
                 wait_s = _ASK_FIRST_S
-            await self._ask(address)
-            await trio.sleep(wait_s)
-            wait_s = min(wait_s * 2, _ASK_MAX_S)
+        self._asked.discard(address)
+
+    def _is_wanted(self, address: Address) -> bool:
+        return address in self._wanted or any(
+            address == (node.host, node.transport_port) for node in self.known.values()
+        )
 
     async def _ask(self, address: Address) -> None:
         try:
             node_id = await self._transport.connect(address)
             reply = await self._transport.request(
-                node_id, PEERS_ACTION, PeersRequest(self._me), reply_type=PeersReply, timeout_s=_ASK_TIMEOUT_S
+                node_id,
+                PEERS_ACTION,
+                PeersRequest(self._me, self._cluster_uuid()),
+                reply_type=PeersReply,
+                timeout_s=self._request_timeout_s,
             )
         except HandshakeRefused as refused:
-            if self._refusals.get(address) != str(refused):
-                self._refusals[address] = str(refused)
-                logger.warning("seed %s:%d: %s", *address, refused)
+            self._complain(address, str(refused))
             return
         except (OSError, PeerUnavailable, RequestTimeout):
             return  # Not there (yet): asked again soon.
         except CrateError as error:
             logger.warning("seed %s:%d: %s", *address, error)
             return
+        mine = self._cluster_uuid()
+        if reply.cluster_uuid:
+            self.found_cluster = reply.cluster_uuid
+            if mine and mine != reply.cluster_uuid:
+                self._complain(
+                    address,
+                    f"it is a node of cluster {reply.cluster_uuid}, but this node belongs to cluster {mine} and never joins "
+                    "another; to move it, stop it and run `cratepy node detach-cluster`, or give it an empty data directory",
+                )
+                return
         for node in reply.nodes:
             self.learn(node)
+
+    def _complain(self, address: Address, reason: str) -> None:
+        if self._refusals.get(address) != reason:
+            self._refusals[address] = reason
+            logger.warning("seed %s:%d: %s", *address, reason)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cratepy.cluster.coordination.settings import CoordinationSettings
+from cratepy.cluster.seeds import SeedOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,13 @@ class ClusterOptions:
     http_port: int = 0
     psql_port: int = 0
     seed_hosts: tuple[str, ...] = ()
+    #: Other seeds than ``seed_hosts``: discovery.seed_providers and what they need.
+    seeds: SeedOptions = field(default_factory=SeedOptions)
+    #: discovery.find_peers_interval, discovery.request_peers_timeout.
+    find_peers_interval_s: float = 1.0
+    request_peers_timeout_s: float = 3.0
+    #: cluster.bootstrap_expect: so many master-eligible nodes, no more and no fewer, form a new cluster by themselves.
+    bootstrap_expect: int = 0
     initial_master_nodes: tuple[str, ...] = ()
     is_single_node: bool = False
     is_master_eligible: bool = True
@@ -34,4 +42,7 @@ class ClusterOptions:
     @property
     def forms_own_cluster(self) -> bool:
         """discovery.type=single-node, or nothing said about any other node."""
-        return self.is_single_node or not (self.seed_hosts or self.initial_master_nodes)
+        says_nothing = not (
+            self.seed_hosts or not self.seeds.is_empty or self.initial_master_nodes or self.bootstrap_expect
+        )
+        return self.is_single_node or says_nothing

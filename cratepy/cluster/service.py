@@ -10,8 +10,9 @@ the local application, and says in bounded time what it knows: refused, done, or
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import trio
@@ -30,12 +31,13 @@ from cratepy.cluster.coordination.messages import (
     StepDown,
     Submitted,
 )
-from cratepy.cluster.discovery import BOOTSTRAP_PATIENCE_S, Discovery, bootstrap_config, parse_address
+from cratepy.cluster.discovery import BOOTSTRAP_PATIENCE_S, Discovery, bootstrap_config
 from cratepy.cluster.driver import LEAVE_ACTION, Driver, Goodbye
 from cratepy.cluster.health import HealthMonitor
 from cratepy.cluster.options import ClusterOptions
 from cratepy.cluster.persistence import NodeDirectory
-from cratepy.cluster.transport import Address, Transport
+from cratepy.cluster.seeds import Seeds
+from cratepy.cluster.transport import Transport
 from cratepy.errors import (
     Condition,
     CrateError,
@@ -225,10 +227,12 @@ class ClusterService:
         )
         self._discovery = Discovery(
             transport=self.transport,
-            seeds=self._seed_addresses(),
+            seeds=Seeds(dataclasses.replace(self._options.seeds, hosts=self._options.seed_hosts)),
             me=me,
             master_id=lambda: self._leader_id,
-            on_found=lambda _: None,
+            cluster_uuid=self._committed_uuid,
+            find_interval_s=self._options.find_peers_interval_s,
+            request_timeout_s=self._options.request_peers_timeout_s,
         )
         self._driver = Driver(
             core=self._core,
@@ -243,14 +247,11 @@ class ClusterService:
             self._discovery.learn(node)
         return self._driver, self._discovery
 
-    def _seed_addresses(self) -> Sequence[Address]:
-        addresses = []
-        for text in self._options.seed_hosts:
-            try:
-                addresses.append(parse_address(text))
-            except ValueError as error:
-                logger.warning("discovery.seed_hosts: %s", error)
-        return addresses[: limits.DISCOVERY_PEERS_MAX]
+    def _committed_uuid(self) -> str:
+        """The cluster this node belongs to for ever; empty before it has been in one."""
+        assert self._core is not None
+        coordination = self._core.kernel.accepted.coordination
+        return coordination.cluster_uuid if coordination.is_cluster_uuid_committed else ""
 
     async def _bootstrap(self, me: NodeInfo, driver: Driver, discovery: Discovery) -> None:
         """Give a cluster that has never existed its first voting configuration, if that is this node's part."""
@@ -260,8 +261,11 @@ class ClusterService:
         if self._options.forms_own_cluster:
             driver.post(Bootstrapped((me.id,)))
             return
+        if self._options.bootstrap_expect and not self._options.initial_master_nodes:
+            await self._bootstrap_when_complete(self._options.bootstrap_expect, me, driver, discovery)
+            return
         majority_since: float | None = None
-        while not self.is_joined and self._options.initial_master_nodes:
+        while not self.is_joined and not discovery.found_cluster and self._options.initial_master_nodes:
             known = [node for node in discovery.known.values() if self.transport.connected(node.id)]
             initial = self._options.initial_master_nodes
             config = bootstrap_config(initial, me=me, known=known, is_patient=False)
@@ -273,6 +277,26 @@ class ClusterService:
                 driver.post(Bootstrapped(config))
                 return
             await trio.sleep(0.02 if majority_since is not None else 0.05)
+
+    async def _bootstrap_when_complete(self, expected: int, me: NodeInfo, driver: Driver, discovery: Discovery) -> None:
+        """``cluster.bootstrap_expect``: safe because of exactly n nodes there is only one set of n."""
+        is_told = False
+        while not self.is_joined and not discovery.found_cluster:
+            known = [node for node in discovery.known.values() if self.transport.connected(node.id)]
+            voters = [me, *(node for node in known if node.is_master_eligible)]
+            if len(voters) == expected:
+                driver.post(Bootstrapped(tuple(sorted(node.id for node in voters))))
+                return
+            if len(voters) > expected and not is_told:
+                is_told = True
+                logger.error(
+                    "[cluster.bootstrap_expect] is %d, but there are %d master-eligible nodes: no cluster is formed, because "
+                    "two sets of %d could form two; set it to the number of nodes that are started for the first time",
+                    expected,
+                    len(voters),
+                    expected,
+                )
+            await trio.sleep(0.05)
 
     async def _leave(self) -> None:
         """Tell the master, so that it does not have to find out; who is master hands over first."""

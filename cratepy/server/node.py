@@ -33,6 +33,7 @@ from cratepy.clock import Clock
 from cratepy.cluster.coordination.settings import CoordinationSettings
 from cratepy.cluster.options import ClusterOptions
 from cratepy.cluster.persistence import DirectoryInUse, StateDamaged
+from cratepy.cluster.seeds import SeedOptions
 from cratepy.cluster.service import ClusterService
 from cratepy.config import NodeConfig, PortRange
 from cratepy.errors import CrateError
@@ -129,6 +130,16 @@ def _cluster_options(config: NodeConfig, node_name: str, ports: ClientPorts) -> 
         http_port=ports.http.getsockname()[1],
         psql_port=ports.psql.getsockname()[1] if ports.psql is not None else 0,
         seed_hosts=config.discovery_seed_hosts,
+        seeds=SeedOptions(
+            providers=config.discovery_seed_providers,
+            config_path=config.path_conf,
+            srv_query=config.discovery_srv_query,
+            srv_resolver=config.discovery_srv_resolver,
+            ec2=config.discovery_ec2,
+        ),
+        find_peers_interval_s=config.discovery_find_peers_interval_s,
+        request_peers_timeout_s=config.discovery_request_peers_timeout_s,
+        bootstrap_expect=config.cluster_bootstrap_expect,
         initial_master_nodes=config.cluster_initial_master_nodes,
         is_single_node=config.discovery_type == "single-node",
         is_master_eligible=config.node_master,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cratepy.cluster.discovery import PLACEHOLDER, bootstrap_config, parse_address
+from cratepy.cluster.discovery import PLACEHOLDER, bootstrap_config
+from cratepy.cluster.seeds import parse_address
 from tests.cluster.states import node
 
 A, B, C = node("a"), node("b"), node("c")

@@ -312,3 +312,38 @@ def test_a_node_with_the_name_of_another_is_refused_and_told_why(
         assert caplog.text.count("the master refuses this node") == 1
 
     _with(tmp_path, check)
+
+
+def test_exactly_as_many_nodes_as_expected_form_a_cluster(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def check(cluster: Cluster) -> None:
+        expecting = {"initial_master_nodes": (), "bootstrap_expect": 3}
+        first = await cluster.start(0, **expecting)
+        await cluster.start(1, **expecting)
+        with pytest.raises(RequestTimeout):
+            await first.wait_for(lambda state: state.version > 0, timeout_s=0.5)
+        await cluster.start(2, **expecting)
+        state = await cluster.agree(3)
+        assert len(state.coordination.committed_config) == 3
+        late = await cluster.start(3, **expecting)
+        assert (await cluster.agree(4)).coordination.cluster_uuid == state.coordination.cluster_uuid
+        assert late.state.version > 0
+
+    _with(tmp_path, check)
+
+
+def test_a_node_that_formed_its_own_cluster_never_joins_another_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def check(cluster: Cluster) -> None:
+        await cluster.start(3, seed_hosts=(), initial_master_nodes=())
+        own = (await cluster.agree(1)).coordination.cluster_uuid
+        await cluster.stop(3)
+        await cluster.start_three()
+        stray = await cluster.start(3)
+        await stray.wait_for(lambda state: state.version > 0, timeout_s=2)
+        while "never joins another" not in caplog.text:
+            await trio.sleep(0.01)
+        assert stray.state.coordination.cluster_uuid == own
+        assert all(len(cluster.services[number].state.nodes) == 3 for number in range(3))
+
+    _with(tmp_path, check)
