@@ -55,12 +55,41 @@ _COLUMN_BYTES: Final = 350
 
 
 @dataclass(frozen=True, slots=True)
+class _Heads:
+    """Sequence number, primary term and version of each row of a chunk; ``array`` where rows are added one by one."""
+
+    seq_nos: array[int] | np.ndarray
+    primary_terms: array[int] | np.ndarray
+    versions: array[int] | np.ndarray
+
+    @staticmethod
+    def of_batch(first_seq_no: int, primary_term: int, versions: Sequence[int] | int, count: int) -> _Heads:
+        """``versions``: a single number stands for all of them."""
+        return _Heads(
+            np.arange(first_seq_no, first_seq_no + count, dtype=np.int64),
+            np.full(count, primary_term, dtype=np.int64),
+            np.full(count, versions, dtype=np.int64)
+            if isinstance(versions, int)
+            else np.array(versions, dtype=np.int64),
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[_Heads]) -> _Heads:
+        return _Heads(
+            np.concatenate([part.seq_nos for part in parts]),
+            np.concatenate([part.primary_terms for part in parts]),
+            np.concatenate([part.versions for part in parts]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Chunks:
-    """The rows in order; replaced as a whole when some are joined."""
+    """The rows in order; replaced as a whole when some are joined. ``starts`` is appended to last: readers go by it."""
 
     starts: list[int]
     blocks: list[Block | PlainBlock]
     ids: list[list[str] | IdArray]
+    heads: list[_Heads]
 
 
 class WriteBuffer:
@@ -72,12 +101,9 @@ class WriteBuffer:
         "buffered_bytes",
         "dead",
         "frozen_deletes",
-        "primary_terms",
         "row_count",
         "rows_by_id",
         "segment_deletes",
-        "seq_nos",
-        "versions",
     )
 
     def __init__(self) -> None:
@@ -85,9 +111,6 @@ class WriteBuffer:
         self._index = IdIndex()
         #: Rows, dead ones included.
         self.row_count = 0
-        self.seq_nos = array("q")
-        self.primary_terms = array("q")
-        self.versions = array("q")
         #: Rows of this buffer that were replaced or deleted.
         self.dead: set[int] = set()
         #: Rows of the buffer before this one (being written to a segment) that died since.
@@ -95,7 +118,7 @@ class WriteBuffer:
         #: Segment number → its rows that died since the last refresh.
         self.segment_deletes: dict[int, list[int]] = {}
         self.buffered_bytes = 0
-        self._chunks = _Chunks([], [], [])
+        self._chunks = _Chunks([], [], [], [])
 
     @property
     def is_empty(self) -> bool:
@@ -109,29 +132,25 @@ class WriteBuffer:
         *,
         first_seq_no: int,
         primary_term: int,
-        versions: Sequence[int],
+        versions: Sequence[int] | int,
         payload_bytes: int,
     ) -> None:
-        """Append rows. The caller marks dead what they replace, afterwards; a repeated id: the last one counts."""
+        """Append rows. The caller marks dead what they replace, afterwards; a repeated id: the last one counts.
+
+        ``versions``: a single number stands for all of them.
+        """
         count, first = len(ids), self.row_count
-        if count == 1:
-            self.seq_nos.append(first_seq_no)
-            self.primary_terms.append(primary_term)
-            self.versions.append(versions[0])
-        else:
-            # From bytes: `extend` takes 0.1 µs a number.
-            self.seq_nos.frombytes(np.arange(first_seq_no, first_seq_no + count, dtype=np.int64).tobytes())
-            self.primary_terms.frombytes(np.full(count, primary_term, dtype=np.int64).tobytes())
-            self.versions.frombytes(np.array(versions, dtype=np.int64).tobytes())
         self.row_count += count
         # A row must be in its block before its id is known.
         if isinstance(rows, PlainRow):
-            self._add_plain(ids[0], rows, first)
+            version = versions if isinstance(versions, int) else versions[0]
+            self._add_plain(ids[0], rows, (first_seq_no, primary_term, version), first)
             self.buffered_bytes += payload_bytes + _ROW_BYTES + len(rows.values) * VALUE_BYTES
             return
         chunks = self._chunks
         chunks.blocks.append(Block(rows))
         chunks.ids.append(ids if isinstance(ids, IdArray) else list(ids))
+        chunks.heads.append(_Heads.of_batch(first_seq_no, primary_term, versions, count))
         chunks.starts.append(first)
         self.buffered_bytes += payload_bytes + _BATCH_BYTES + rows.num_columns * _COLUMN_BYTES
         if isinstance(ids, IdArray):
@@ -146,19 +165,24 @@ class WriteBuffer:
             self.buffered_bytes += count * _ROW_BYTES
         self._join_chunks()
 
-    def _add_plain(self, id: str, row: PlainRow, number: int) -> None:
+    def _add_plain(self, id: str, row: PlainRow, head: tuple[int, int, int], number: int) -> None:
         chunks = self._chunks
         last = chunks.blocks[-1] if chunks.blocks else None
         if isinstance(last, PlainBlock) and last.schema is row.schema:
             last.rows.append(row.values)
             ids = chunks.ids[-1]
+            heads = chunks.heads[-1]
             assert isinstance(ids, list)
             ids.append(id)
+            for numbers, value in zip((heads.seq_nos, heads.primary_terms, heads.versions), head, strict=True):
+                assert isinstance(numbers, array)
+                numbers.append(value)
         else:
             last = PlainBlock(row.schema)
             last.rows.append(row.values)
             chunks.blocks.append(last)
             chunks.ids.append([id])
+            chunks.heads.append(_Heads(*(array("q", (value,)) for value in head)))
             chunks.starts.append(number)
         self.rows_by_id[id] = number
 
@@ -216,6 +240,13 @@ class WriteBuffer:
         at = bisect.bisect_right(chunks.starts, row) - 1
         return chunks.ids[at][row - chunks.starts[at]]
 
+    def head(self, row: int) -> tuple[int, int, int]:
+        """(seq_no, primary_term, version) of a row."""
+        chunks = self._chunks
+        at = bisect.bisect_right(chunks.starts, row) - 1
+        heads, place = chunks.heads[at], row - chunks.starts[at]
+        return int(heads.seq_nos[place]), int(heads.primary_terms[place]), int(heads.versions[place])
+
     def delete(self, id: str) -> None:
         """Hide an id: the row it had is marked dead by the caller, afterwards."""
         if id not in self.rows_by_id:
@@ -241,6 +272,7 @@ class WriteBuffer:
                 chunks.starts[: -_JOINED_CHUNKS + 1],
                 [*chunks.blocks[:-_JOINED_CHUNKS], joined],
                 [*chunks.ids[:-_JOINED_CHUNKS], ids],
+                [*chunks.heads[:-_JOINED_CHUNKS], _Heads.joined(chunks.heads[-_JOINED_CHUNKS:])],
             )
 
     def locate(self, row: int) -> tuple[Block | PlainBlock, int]:
@@ -253,11 +285,11 @@ class WriteBuffer:
         if source == ID:
             return self.id_of(row)
         if source == SEQ_NO:
-            return self.seq_nos[row]
+            return self.head(row)[0]
         if source == VERSION:
-            return self.versions[row]
+            return self.head(row)[2]
         assert source == PRIMARY_TERM
-        return self.primary_terms[row]
+        return self.head(row)[1]
 
     def live_rows(self) -> np.ndarray:
         """Row numbers that are not dead, ascending (int64)."""
@@ -271,13 +303,13 @@ class WriteBuffer:
         """The rows ``live`` in ``schema`` (table columns, then system columns); a column a chunk lacks is NULL there."""
         columns = pa.schema([schema.field(i) for i in range(len(schema) - len(SYSTEM_FIELDS))])
         rows = pa.Table.from_batches([conformed(block.batch, columns) for block in self._chunks.blocks], columns)
+        heads = _Heads.joined(self._chunks.heads)
         system = [
             pa.chunked_array([IdArray.of(ids).array for ids in self._chunks.ids], pa.string()),
-            pa.array(np.frombuffer(self.seq_nos, dtype=np.int64)),
-            pa.array(np.frombuffer(self.primary_terms, dtype=np.int64)),
-            pa.array(np.frombuffer(self.versions, dtype=np.int64)),
+            pa.array(heads.seq_nos),
+            pa.array(heads.primary_terms),
+            pa.array(heads.versions),
         ]
-        # The numpy views pin the size of the arrays behind them: a frozen buffer does not grow any more.
         table = pa.table([*rows.columns, *system], schema=schema)
         return table if len(live) == self.row_count else table.take(pa.array(live))
 

@@ -28,6 +28,8 @@ class Decision:
     replaced: Sequence[tuple[Holder, Sequence[int]]]
     #: Ordinals among the accepted rows that a later row of the same batch replaces.
     replaced_in_batch: Sequence[int]
+    #: Every row is the first of its id.
+    is_all_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class _Now:
 
 def decide_all_new(count: int) -> Decision:
     """The decision when no id exists, none repeats and nothing is expected."""
-    return Decision(None, (), [1] * count, (), ())
+    return Decision(None, (), [1] * count, (), (), is_all_new=True)
 
 
 def decide_apart(batch: WriteBatch, places: Places) -> Decision:

@@ -78,9 +78,9 @@ class ShardLog:
         *,
         first_seq_no: int,
         primary_term: int,
-        versions: Sequence[int],
+        versions: Sequence[int] | int,
     ) -> int:
-        """Log rows, or deletes if there are none; returns the bytes of the rows. Raises BadRequest: too big, not logged."""
+        """Log rows, or deletes if there are none (``versions``: one number stands for all); returns the bytes of the rows. Raises BadRequest: too big, not logged."""
         count = len(ids)
         kind: Literal["index", "rows", "row", "delete"]
         body: bytes | pa.Buffer
@@ -98,7 +98,7 @@ class ShardLog:
             first_seq_no=first_seq_no,
             primary_term=primary_term,
             ids=ids,
-            versions=1 if versions.count(1) == len(versions) else versions,
+            versions=versions if isinstance(versions, int) or versions.count(1) < count else 1,
             schema=schema,
             body=body,
         )

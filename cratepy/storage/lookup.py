@@ -132,7 +132,7 @@ def find_rows(state: ShardState, ids: IdArray) -> Places:
 def versions_of(holder: Holder, rows: np.ndarray) -> np.ndarray:
     """The versions of rows (int64)."""
     if isinstance(holder, WriteBuffer):
-        return np.array([holder.versions[row] for row in rows.tolist()], dtype=np.int64)
+        return np.array([holder.head(row)[2] for row in rows.tolist()], dtype=np.int64)
     segment = holder.segment
     statistics = segment.statistics(VERSION)
     assert statistics is not None
@@ -149,7 +149,7 @@ def row_head(place: Place) -> tuple[int, int, int]:
     """(seq_no, primary_term, version) of a row."""
     holder, row = place
     if isinstance(holder, WriteBuffer):
-        return holder.seq_nos[row], holder.primary_terms[row], holder.versions[row]
+        return holder.head(row)
     block, at = holder.segment.locate(row)
     reader, types = block.reader, SYSTEM_TYPES
     return (

@@ -89,7 +89,8 @@ class ShardWriter:
     def _accept(self, batch: WriteBatch, decision: Decision, first_seq_no: int) -> int:
         """Append the accepted rows to translog and buffer; returns the position that makes the answer true."""
         core = self._core
-        ids, rows, versions = batch.ids, batch.rows, decision.versions
+        ids, rows = batch.ids, batch.rows
+        versions: Sequence[int] | int = 1 if decision.is_all_new else decision.versions
         if decision.accepted is not None:
             if not decision.accepted:
                 # A refusal may rest on a row that is not durable yet, so its answer waits for that, too.
@@ -98,7 +99,7 @@ class ShardWriter:
                 ids = ids.take(np.array(decision.accepted))
             else:
                 ids = [ids[row] for row in decision.accepted]
-            versions = [versions[row] for row in decision.accepted]
+            versions = [decision.versions[row] for row in decision.accepted]
             assert not isinstance(rows, PlainRow), "a single row is accepted or refused as a whole"
             rows = None if rows is None else rows.take(pa.array(decision.accepted, pa.int32()))
         term = batch.primary_term
@@ -119,7 +120,7 @@ class ShardWriter:
         rows: pa.RecordBatch | PlainRow | None,
         first_seq_no: int,
         primary_term: int,
-        versions: Sequence[int],
+        versions: Sequence[int] | int,
         payload_bytes: int,
     ) -> None:
         """Do what was decided and logged to the buffer; ``ids``, ``rows`` and ``versions`` are the accepted ones."""
@@ -190,5 +191,4 @@ class ShardWriter:
             )
             decision = self._decide(again, header.first_seq_no)
             assert not decision.failures, "an operation of the translog is always possible"
-        versions = [header.versions] * len(ids) if isinstance(header.versions, int) else header.versions
-        self._apply(decision, ids, rows, header.first_seq_no, header.primary_term, versions, payload_bytes)
+        self._apply(decision, ids, rows, header.first_seq_no, header.primary_term, header.versions, payload_bytes)
