@@ -30,6 +30,8 @@ from cratepy.storage.log import ShardLog
 from cratepy.storage.lookup import ShardState
 from cratepy.storage.manifest import Manifest
 from cratepy.storage.stored import SegmentDamaged
+from cratepy.storage.text.failures import TextIndexFailed
+from cratepy.storage.text.shard_text import ShardText
 
 
 @dataclass(slots=True)
@@ -75,6 +77,7 @@ class ShardCore:
         "state",
         "table_uuid",
         "tally",
+        "text",
         "write_lock",
     )
 
@@ -121,6 +124,7 @@ class ShardCore:
         self.merging: dict[int, frozenset[int]] = {}
         self.merges_ended = threading.Condition(self.maintenance_lock)
         self.tally = Tally()
+        self.text = ShardText(files, directory)
 
     def __str__(self) -> str:
         return f"shard {self.shard} of {self.layout.definition.name} ({self.allocation_id})"
@@ -177,6 +181,10 @@ class ShardCore:
                 raise self.refused(error) from error
             self.fail(error)
             raise ShardFailed(str(self.failure)) from error
+        except TextIndexFailed as error:
+            # The rows are in buffer and translog, and nothing else is half done.
+            self.put_off(f"{self}: {error.message}")
+            raise
         except BaseException as error:
             self.fail(error)
             raise

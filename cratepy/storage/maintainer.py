@@ -24,6 +24,7 @@ from cratepy.storage.filesystem import is_disk_full
 from cratepy.storage.lookup import ShardState
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.segment import Segment
+from cratepy.storage.text.failures import TextIndexFailed
 
 #: A write of fewer rows may run on an event loop, so it leaves refresh and flush to others as long as it can.
 _MAINTENANCE_BATCH_ROWS: Final = 256
@@ -56,7 +57,7 @@ class ShardMaintainer:
                     self.refresh()
                 if is_long:
                     self.flush()
-            except DiskFull:
+            except (DiskFull, TextIndexFailed):
                 assert core.is_put_off, "it was noted, and is tried again later"
 
     def refresh(self) -> bool:
@@ -112,6 +113,7 @@ class ShardMaintainer:
             segment = maintenance.write_buffer(
                 core.files, core.directory, frozen, live, number=number, layout=core.layout, cache=core.cache
             )
+            core.text.add_index(segment, core.layout, core.state.segments, check=lambda: None)
         except BaseException:
             maintenance.remove_segment(core.files, core.directory, number)
             raise

@@ -34,6 +34,7 @@ from cratepy.storage.merging import (
 )
 from cratepy.storage.segment import Segment
 from cratepy.storage.stored import SegmentDamaged
+from cratepy.storage.text.failures import TextIndexFailed
 
 #: Called with the bytes of each block that was written; no lock is held.
 Pause = Callable[[int], None]
@@ -99,7 +100,7 @@ class ShardMerger:
             try:
                 if not self.merge(bytes_max=limits.MERGE_SMALL_BYTES_MAX, pause=no_pause):
                     return
-            except DiskFull:
+            except (DiskFull, TextIndexFailed):
                 assert core.is_put_off, "it was noted, and is tried again later"
 
     def optimize(self, *, segments_max: int | None, only_expunge_deletes: bool) -> None:
@@ -170,11 +171,14 @@ class ShardMerger:
             for batch in batches:
                 yield batch
                 pause(batch.nbytes)
-                if core.is_closing or core.failure is not None:
-                    raise ShardFailed(core.failure or f"{core} is being closed")
+                check()
+
+        def check() -> None:
+            if core.is_closing or core.failure is not None:
+                raise ShardFailed(core.failure or f"{core} is being closed")
 
         try:
-            return maintenance.write_merged(
+            segment = maintenance.write_merged(
                 core.files,
                 core.directory,
                 plan,
@@ -183,6 +187,8 @@ class ShardMerger:
                 cache=core.cache,
                 paced=paced,
             )
+            core.text.add_index(segment, core.layout, core.state.segments, check=check)
+            return segment
         except BaseException as error:
             self._clean_up(task.number, error)
             raise

@@ -15,9 +15,9 @@ translog record already holds all that is needed).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
@@ -25,6 +25,7 @@ from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.errors import DiskFull, ShardFailed
 from cratepy.model.schema import TableDefinition
+from cratepy.model.search import TextQuery
 from cratepy.storage import recovery
 from cratepy.storage.blocks import Layout
 from cratepy.storage.buffer import WriteBuffer
@@ -36,13 +37,27 @@ from cratepy.storage.lookup import ShardState, get_rows
 from cratepy.storage.maintainer import ShardMaintainer
 from cratepy.storage.manifest import NAME, Manifest, read_manifest
 from cratepy.storage.merger import Pause, ShardMerger, no_pause
-from cratepy.storage.operations import Bounds, ColumnRange, SegmentStats, ShardStats, WriteBatch, WriteResult
+from cratepy.storage.merging import LiveSegment
+from cratepy.storage.operations import (
+    Bounds,
+    ColumnRange,
+    SearchRequest,
+    SegmentStats,
+    ShardStats,
+    WriteBatch,
+    WriteResult,
+)
 from cratepy.storage.scanning import scan_segments
 from cratepy.storage.scrub import scrub
 from cratepy.storage.segment import verify_segment
 from cratepy.storage.statistics import joined_bounds
 from cratepy.storage.stored import SegmentDamaged
+from cratepy.storage.text.failures import TextIndexFailed
 from cratepy.storage.writer import ShardWriter
+
+T = TypeVar("T")
+#: A search that finds its segments merged away goes on with those of the next state, so often.
+_STATE_ATTEMPTS: Final = 8
 
 
 class Shard:
@@ -108,7 +123,7 @@ class Shard:
         if not self._core.is_put_off:
             try:
                 self._maintainer.refresh()
-            except DiskFull:
+            except (DiskFull, TextIndexFailed):
                 assert self._core.state.frozen is not None, "the rows wait for the next refresh"
 
     def _first_manifest(self, primary_term: int) -> Manifest:
@@ -139,6 +154,7 @@ class Shard:
                     core.log.close(is_sound=core.failure is None)
                 except OSError as error:
                     core.fail(error)
+        core.text.close()
         core.forget_columns({live.segment.key for live in core.state.segments})
 
     def __str__(self) -> str:
@@ -203,6 +219,34 @@ class Shard:
             return scan_segments(core.state.segments, sources, core.layout, core.cache, ranges=ranges)
         except SegmentDamaged as error:
             raise core.damaged(error) from error
+
+    def search(self, request: SearchRequest) -> list[pa.RecordBatch]:
+        """Rows that match full-text queries, as of the last refresh: see :class:`SearchRequest`.
+
+        Raises StaleRouting for an index this node does not know, BadRequest for what cannot be asked.
+        """
+        self.wake()
+        return self._searched(lambda core, segments: core.text.search(segments, request, core.layout))
+
+    def estimate_hits(self, query: TextQuery) -> int:
+        """About how many rows match, from document frequencies: at most a little too many, dead rows count. A few µs."""
+        return self._searched(lambda core, segments: core.text.estimate_hits(segments, query, core.layout))
+
+    def _searched(self, ask: Callable[[ShardCore, tuple[LiveSegment, ...]], T]) -> T:
+        """Ask the text indexes of the state; again, if a merge has just taken segments away before they were opened."""
+        core = self._core
+        for attempt in range(_STATE_ATTEMPTS):
+            core.raise_if_unusable()
+            segments = core.state.segments
+            try:
+                return ask(core, segments)
+            except SegmentDamaged as error:
+                raise core.damaged(error) from error
+            except FileNotFoundError as error:
+                if attempt + 1 == _STATE_ATTEMPTS or core.state.segments is segments:
+                    core.fail(error)
+                    raise ShardFailed(str(core.failure)) from error
+        raise AssertionError("the last attempt returns or raises")
 
     def row_count(self) -> int:
         """Live rows as of the last refresh."""

@@ -1,0 +1,167 @@
+"""Analyzers of the index: definitions turned into what tantivy registers and what is done to texts before.
+
+In: an :class:`~cratepy.model.search.AnalyzerDefinition`. Out: an :class:`Analyzer`: what to give to a document for a text,
+and the tokens of a query's text; both the same way, so they meet. Three ways, fastest first:
+
+    words    the tokenizer's words, joined with blanks; tantivy splits at blanks and applies the filters
+    whole    the text is one token; tantivy applies the filters
+    tokens   everything here, token by token; tantivy gets tokens with positions (a sixth of the speed)
+
+Several texts of one row (arrays, indexes over several columns) always go as tokens, with Lucene's gap of 100 positions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+import tantivy
+
+from cratepy.functions.analysis.catalog import tokenizer, tokenizer_kind
+from cratepy.functions.analysis.filters import CharFilter, NativeFilter, TokenFilter, char_filter, token_filter
+from cratepy.functions.analysis.tokenizers import Token
+from cratepy.model.search import AnalyzerDefinition
+from cratepy.storage.text.words import separated_column
+
+#: Elasticsearch's ``position_increment_gap``.
+_POSITION_GAP: Final = 100
+#: Tokenizers whose words never hold blanks.
+_WORD_TOKENIZERS: Final = frozenset(
+    {"standard", "classic", "thai", "letter", "lowercase", "whitespace", "uax_url_email"}
+)
+#: Words whose filtered form is remembered per filter.
+_REMEMBERED_WORDS: Final = 16_384
+#: tantivy does not index longer terms; bytes.
+TERM_BYTES_MAX: Final = 65_000
+
+Mode = Literal["words", "whole", "tokens"]
+#: A text, or a ``tantivy.PreTokenizedString``.
+Value = Any
+
+
+class Analyzer:
+    """See the module. Safe on all threads."""
+
+    def __init__(self, definition: AnalyzerDefinition) -> None:
+        self._split = tokenizer(definition)
+        self._char_filters: list[CharFilter] = [char_filter(n, dict(s)) for n, s in definition.char_filters]
+        filters = [token_filter(name, dict(settings)) for name, settings in definition.token_filters]
+        kind = tokenizer_kind(definition)
+        native = [one for one in filters if isinstance(one, NativeFilter)]
+        self.mode: Mode = "tokens"
+        if len(native) == len(filters):
+            self.mode = "whole" if kind == "keyword" else "words" if kind in _WORD_TOKENIZERS else "tokens"
+        self._is_plain_standard = (
+            self.mode == "words"
+            and kind in ("standard", "classic", "thai")
+            and not self._char_filters
+            and "max_token_length" not in dict(definition.tokenizer_settings)
+        )
+        base = tantivy.Tokenizer.whitespace() if self.mode == "words" else tantivy.Tokenizer.raw()
+        #: What a field with this analyzer is registered with.
+        self.native: tantivy.TextAnalyzer = _chain(base, native if self.mode != "tokens" else [])
+        self._steps = [_step(one) for one in filters] if self.mode == "tokens" else []
+
+    def column_values(self, array: pa.Array) -> Sequence[Value | None]:
+        """What to give to the documents of a column of texts, one per row."""
+        if self._is_plain_standard:
+            return separated_column(array)
+        return [None if text is None else self.value(text) for text in array.to_pylist()]
+
+    def value(self, text: str) -> Value:
+        match self.mode:
+            case "words":
+                return " ".join(self._words(text))
+            case "whole":
+                return self._filtered(text)
+            case "tokens":
+                return _pre_tokenized(self.tokens(text))
+
+    def joined_value(self, texts: Sequence[str]) -> Value:
+        """What to give for a row with several texts."""
+        if len(texts) == 1:
+            return self.value(texts[0])
+        tokens: list[Token] = []
+        first = 0
+        for text in texts:
+            found = self.tokens(text)
+            tokens.extend(Token(token.text, token.position + first) for token in found)
+            first += (found[-1].position + 1 if found else 0) + _POSITION_GAP
+        return _pre_tokenized(tokens)
+
+    def tokens(self, text: str) -> list[Token]:
+        """The tokens of a text, as the index has them."""
+        if self.mode != "tokens":
+            value = self.value(text)
+            assert isinstance(value, str)
+            if not value:
+                return []
+            return [Token(token.text, token.position) for token in self.native.pre_tokenize(value).tokens]
+        tokens = [Token(word, position) for position, word in enumerate(self._words(text))]
+        for step in self._steps:
+            tokens = step(tokens)
+        return tokens
+
+    def _words(self, text: str) -> list[str]:
+        return self._split(self._filtered(text))
+
+    def _filtered(self, text: str) -> str:
+        for change in self._char_filters:
+            text = change(text)
+        return text
+
+
+@functools.lru_cache(maxsize=256)
+def analyzer(definition: AnalyzerDefinition) -> Analyzer:
+    """One per definition and process: making one with stop words or a stemmer costs more than using it."""
+    return Analyzer(definition)
+
+
+def _chain(base: tantivy.Tokenizer, filters: Sequence[NativeFilter]) -> tantivy.TextAnalyzer:
+    builder = tantivy.TextAnalyzerBuilder(base)
+    for one in filters:
+        builder = builder.filter(_native(one))
+        if one.kind == "stop" and one.language and one.words:
+            builder = builder.filter(tantivy.Filter.custom_stopword(list(one.words)))
+    return builder.build()
+
+
+def _native(one: NativeFilter) -> tantivy.Filter:
+    match one.kind:
+        case "lowercase":
+            return tantivy.Filter.lowercase()
+        case "ascii_fold":
+            return tantivy.Filter.ascii_fold()
+        case "stemmer":
+            return tantivy.Filter.stemmer(one.language)
+        case "stop":
+            if one.language:
+                return tantivy.Filter.stopword(one.language)
+            return tantivy.Filter.custom_stopword(list(one.words))
+
+
+def _step(one: NativeFilter | TokenFilter) -> TokenFilter:
+    if not isinstance(one, NativeFilter):
+        return one
+    change = _word_by_word(_chain(tantivy.Tokenizer.raw(), [one]))
+
+    def apply(tokens: list[Token]) -> list[Token]:
+        return [Token(text, token.position) for token in tokens if (text := change(token.text)) is not None]
+
+    return apply
+
+
+def _word_by_word(native: tantivy.TextAnalyzer) -> Callable[[str], str | None]:
+    @functools.lru_cache(maxsize=_REMEMBERED_WORDS)
+    def change(word: str) -> str | None:
+        found = native.analyze(word)
+        return found[0] if found else None
+
+    return change
+
+
+def _pre_tokenized(tokens: Sequence[Token]) -> tantivy.PreTokenizedString:
+    # Offsets are only for highlighting, which nobody asks the index for.
+    return tantivy.PreTokenizedString("", [tantivy.Token(token.text, token.position, 0, 0) for token in tokens])

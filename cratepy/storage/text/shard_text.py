@@ -1,0 +1,104 @@
+"""The text side of one shard copy: an index beside each new segment, a view of the live ones, searches.
+
+In: segments as they are written, states as they are searched. Out: segments with more files; batches. Threads: building may
+go on several times at once (refresh, merges); views are made one at a time; searches share the view of their state.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from cratepy.model.search import TextQuery
+from cratepy.storage.blocks import Layout
+from cratepy.storage.filesystem import FileSystem
+from cratepy.storage.merging import LiveSegment
+from cratepy.storage.operations import SearchRequest
+from cratepy.storage.segment import Segment, segment_name
+from cratepy.storage.text.building import build_text_index
+from cratepy.storage.text.failures import TextIndexFailed, contained
+from cratepy.storage.text.fields import text_fields
+from cratepy.storage.text.formats import META, FieldMeta, decode_meta
+from cratepy.storage.text.scratch import remove_left_overs
+from cratepy.storage.text.searching import query_makers, search_segments
+from cratepy.storage.text.view import TextView, ViewMaker, has_text_index
+
+
+class ShardText:
+    """See the module."""
+
+    def __init__(self, files: FileSystem, directory: Path) -> None:
+        self._files = files
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._maker = ViewMaker(files, directory)
+        self._view: TextView | None = None
+        remove_left_overs(files, directory)
+
+    def add_index(
+        self, segment: Segment, layout: Layout, beside: Sequence[LiveSegment], *, check: Callable[[], None]
+    ) -> None:
+        """Build the text index of a segment that nobody has seen yet. ``beside``: the shard's other segments.
+
+        Raises TextIndexFailed and OSError; the segment is the caller's to remove then.
+        """
+        if not text_fields(layout.definition):
+            return
+        entries = build_text_index(
+            self._files, self._directory, segment, layout.definition, known=self._known(beside), check=check
+        )
+        segment.entry = msgspec.structs.replace(segment.entry, files=(*segment.entry.files, *entries))
+
+    def _known(self, segments: Sequence[LiveSegment]) -> tuple[FieldMeta, ...]:
+        """The fields of the segment with the most."""
+        widest: tuple[FieldMeta, ...] = ()
+        for live in segments:
+            if has_text_index(live):
+                path = self._directory / segment_name(live.segment.number) / META
+                fields = decode_meta(self._files.read(path), str(path)).fields
+                widest = max(widest, fields, key=len)
+        return widest
+
+    def search(self, segments: tuple[LiveSegment, ...], request: SearchRequest, layout: Layout) -> list[pa.RecordBatch]:
+        """Raises StaleRouting, BadRequest, SegmentDamaged, TextIndexFailed; FileNotFoundError: ``segments`` are gone."""
+        view = self._view_of(segments)
+        with contained("the search failed"):
+            return search_segments(view, request, layout)
+
+    def estimate_hits(self, segments: tuple[LiveSegment, ...], query: TextQuery, layout: Layout) -> int:
+        view = self._view_of(segments)
+        rows = sum(live.live_count for live in segments)
+        with contained("the index cannot be asked"):
+            return min(rows, sum(maker.estimate(query) for _, maker in query_makers(view, layout)))
+
+    def _view_of(self, segments: tuple[LiveSegment, ...]) -> TextView:
+        view = self._view
+        if view is not None and view.segments is segments:
+            return view
+        with self._lock:
+            view = self._view
+            if view is None or view.segments is not segments:
+                if view is not None:
+                    kept = {live.segment.number for live in segments}
+                    self._maker.forget({live.segment.number for live in view.segments} - kept)
+                try:
+                    view = self._view = self._maker.make(segments)
+                except FileNotFoundError:
+                    raise
+                except OSError as error:
+                    raise TextIndexFailed(f"the view of {self._directory} cannot be made: {error}") from error
+        return view
+
+    @property
+    def view_failure(self) -> str | None:
+        """Why segments are searched one by one, or None."""
+        return self._maker.view_failure
+
+    def close(self) -> None:
+        with self._lock:
+            self._view = None
+            self._maker.close()
