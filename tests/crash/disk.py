@@ -427,9 +427,6 @@ class SimulatedDisk:
     def real_path(self, path: Path) -> Path | None:
         return None
 
-    def real_path(self, path: Path) -> Path | None:
-        return None
-
     def make_directory(self, path: Path) -> None:
         missing: list[Path] = []
         while path != Path("/") and str(path) not in self._names:

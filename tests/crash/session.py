@@ -317,13 +317,31 @@ class Session:
         """A scan of everything is exactly the state, in the order of the sequence numbers."""
         columns = [f"c{i}" for i in range(1, len(self.setup.columns) + 1)]
         sources = ["_id", "_seq_no", "_primary_term", "_version", *columns]
+        if self.setup.has_object:
+            sources += ["c3['a']", "c3['b']"]
         found = [row for batch in self.shard.scan(sources) for row in _tuples(batch)]
         rows = sorted(state.values(), key=lambda row: row.seq_no)
-        expected = [(row.id, row.seq_no, row.primary_term, row.version, *self.setup.values(row.number)) for row in rows]
+        expected = [
+            (
+                row.id,
+                row.seq_no,
+                row.primary_term,
+                row.version,
+                *self.setup.values(row.number),
+                *self._leaves(row.number),
+            )
+            for row in rows
+        ]
         if self.setup.has_object:
             found = [(*row[:6], None if row[6] is None else json.loads(row[6]), *row[7:]) for row in found]
         assert found == expected, difference("scan", found, expected)
         assert self.shard.row_count() == len(expected), (self.shard.row_count(), len(expected))
+
+    def _leaves(self, number: int) -> tuple[Any, ...]:
+        if not self.setup.has_object:
+            return ()
+        value = ledgers.object_of(number) or {}
+        return value.get("a"), value.get("b")
 
     def check_more(self) -> None:
         """Answers that only some rigs ask for: bounds, columns on their own, every committed file."""

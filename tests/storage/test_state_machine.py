@@ -1,9 +1,12 @@
-"""A shard against a dict: any order of writes, refreshes, flushes and restarts gives what the dict gives."""
+"""A shard against a dict: any order of writes, maintenance, restarts and power cuts gives what the dict gives.
+
+On the simulated disk of ``tests.crash``. After a power cut the shard is what the dict was at some moment between the last
+sync and the cut; which one it was, its highest sequence number tells.
+"""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cratepy import limits
-from cratepy.storage.operations import WriteBatch
+from cratepy.storage.operations import ColumnRange, WriteBatch
+from cratepy.storage.shard import Shard
+from tests.crash.disk import SimulatedDisk
 from tests.storage.shards import open_shard, rows, scanned
 
 IDS = st.sampled_from([f"k{i}" for i in range(12)])
@@ -30,23 +35,35 @@ class Row:
 class ShardMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="cratepy-test-"))
+        self.disk = SimulatedDisk()
+        self.directory = Path("/data/s")
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(limits, "MERGE_SEGMENTS", 2)
-        self.shard = open_shard(self.directory / "s")
+        self.starts = 0
+        self.shard = self._open()
         self.now: dict[str, Row] = {}
         self.visible: dict[str, Row] = {}
-        self.next_seq_no = 0
+        #: The dict after each operation.
+        self.states: list[dict[str, Row]] = [{}]
+        self.synced = 0
+
+    @property
+    def next_seq_no(self) -> int:
+        return len(self.states) - 1
+
+    def _open(self) -> Shard:
+        # Files of different starts must have different ids.
+        self.starts += 1
+        return open_shard(self.directory, files=self.disk, create=self.starts == 1, seed=self.starts)
 
     def teardown(self) -> None:
         self.patch.undo()
         self.shard.close()
-        shutil.rmtree(self.directory)
 
     def _accept(self, key: str, value: tuple[int | None, str | None]) -> None:
         old = self.now.pop(key, None)
         self.now[key] = Row(value, 1 if old is None else old.version + 1, self.next_seq_no)
-        self.next_seq_no += 1
+        self.states.append(dict(self.now))
 
     @rule(batch=st.lists(st.tuples(IDS, VALUES), min_size=1, max_size=6), is_insert=st.booleans())
     def write(self, batch: list[tuple[str, tuple[int | None, str | None]]], is_insert: bool) -> None:
@@ -86,7 +103,7 @@ class ShardMachine(RuleBasedStateMachine):
             if self.now.pop(key, None) is None:
                 failures.append((index, "missing"))
             else:
-                self.next_seq_no += 1
+                self.states.append(dict(self.now))
         assert list(result.failures) == failures
 
     @rule(key=IDS, value=VALUES, is_right=st.booleans())
@@ -110,7 +127,7 @@ class ShardMachine(RuleBasedStateMachine):
         self.visible = dict(self.now)
 
     @rule(writes=st.lists(st.tuples(IDS, VALUES), max_size=4), is_refreshed=st.booleans())
-    def optimize(self, writes: list[tuple[str, tuple[int | None, str | None]]], is_refreshed: bool) -> None:
+    def merge(self, writes: list[tuple[str, tuple[int | None, str | None]]], is_refreshed: bool) -> None:
         """Rows are written, and refreshed, while the new segment is."""
         self.shard.refresh()
         self.visible = dict(self.now)
@@ -130,13 +147,51 @@ class ShardMachine(RuleBasedStateMachine):
     def flush(self) -> None:
         self.shard.flush()
         self.visible = dict(self.now)
+        self.synced = self.next_seq_no
+
+    @rule()
+    def sync(self) -> None:
+        self.shard.sync()
+        self.synced = self.next_seq_no
+
+    @rule(segments=st.integers(1, 3))
+    def optimize(self, segments: int) -> None:
+        self.shard.optimize(max_num_segments=segments)
+        self.visible = dict(self.now)
+        self.synced = self.next_seq_no
+        assert len(self.shard.stats().segments) <= segments
+
+    @rule()
+    def expunge(self) -> None:
+        self.shard.optimize(only_expunge_deletes=True, flush=False)
+        self.visible = dict(self.now)
 
     @rule(is_clean=st.booleans())
     def restart(self, is_clean: bool) -> None:
         if is_clean:
             self.shard.close()
-        self.shard = open_shard(self.directory / "s", create=False)
+        self.shard = self._open()
         self.visible = dict(self.now)
+        self.synced = self.next_seq_no
+
+    @rule(variant=st.integers(0, 12), seed=st.integers(0, 1 << 30))
+    def cut_the_power(self, variant: int, seed: int) -> None:
+        self.disk = SimulatedDisk(self.disk.image().settled(variant, random.Random(seed)))
+        self.shard = self._open()
+        left = self.shard.stats().max_seq_no + 1
+        assert self.synced <= left <= self.next_seq_no
+        self.now = dict(self.states[left])
+        self.visible = dict(self.now)
+        del self.states[left + 1 :]
+        self.synced = left
+
+    @rule(low=st.integers(-6, 6), high=st.integers(-6, 6))
+    def scan_a_range(self, low: int, high: int) -> None:
+        """Blocks may be left out, rows that match may not."""
+        batches = self.shard.scan(("_id", "c1"), ranges=[ColumnRange("c1", minimum=low, maximum=high)])
+        found = {row["_id"] for batch in batches for row in batch.to_pylist()}
+        wanted = {key for key, row in self.visible.items() if row.value[0] is not None and low <= row.value[0] <= high}
+        assert wanted <= found <= self.visible.keys()
 
     @rule()
     @precondition(lambda self: len(self.now) > 0)
@@ -159,7 +214,8 @@ class ShardMachine(RuleBasedStateMachine):
         assert self.shard.row_count() == len(self.visible)
         order = [row[0] for row in scanned(self.shard, ("_seq_no",))]
         assert order == sorted(order)
+        assert self.shard.failure is None
 
 
 TestShardMachine = ShardMachine.TestCase
-TestShardMachine.settings = settings(max_examples=15, stateful_step_count=30, deadline=None, derandomize=True)
+TestShardMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None, derandomize=True)
