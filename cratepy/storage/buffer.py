@@ -193,17 +193,16 @@ class WriteBuffer:
         row = self.rows_by_id.get(id)
         if row is not None or not self._index.row_count:
             return row
-        id_hash, seen = hash_id(id), None
+        id_hash, seen = hash_id(id), UNKNOWN
         while True:
-            candidates = self._index.find(id_hash)
-            for candidate in candidates:
-                if candidate not in self.dead and self.id_of(candidate) == id:
-                    return candidate
+            newest = next((row for row in self._index.find(id_hash) if self.id_of(row) == id), UNKNOWN)
+            if newest != UNKNOWN and newest not in self.dead:
+                return newest
             row = self.rows_by_id.get(id)
-            if row is not None or candidates in ([], seen):
+            if row is not None or newest == seen:
                 return row
             # A writer adds the newer row before it marks the older one dead, so if there is one it is in sight now.
-            seen = candidates
+            seen = newest
 
     def find_many(self, ids: IdArray) -> np.ndarray:
         """Per id its live row, TOMBSTONE or UNKNOWN (int64)."""
@@ -227,13 +226,14 @@ class WriteBuffer:
             there = IdArray.of(chunks.ids[chunk]).array.take(pa.array(rows[chosen] - chunks.starts[chunk]))
             is_same = pc.equal(there, ids.array.take(pa.array(places[chosen]))).to_numpy(zero_copy_only=False)
             dead = self.dead
-            for place, row in zip(places[chosen[is_same]].tolist(), rows[chosen[is_same]].tolist(), strict=True):
-                if row not in dead:
+            newest = zip(places[chosen].tolist(), rows[chosen].tolist(), is_same.tolist(), strict=True)
+            for place, row, has_id in newest:
+                if has_id and row not in dead:
                     found[place] = row
-                elif found[place] == UNKNOWN:
-                    # Replaced or deleted, perhaps just now.
-                    newer = self.find(ids[place])
-                    found[place] = UNKNOWN if newer is None else newer
+                else:
+                    # Replaced or deleted, perhaps just now; or another id has the same hash.
+                    other = self.find(ids[place])
+                    found[place] = UNKNOWN if other is None else other
 
     def id_of(self, row: int) -> str:
         chunks = self._chunks
