@@ -27,6 +27,7 @@ READING: Final = frozenset({"read", "map", "names", "append"})
 _STEPS: Final = 14
 _MORE_STEPS: Final = 4
 _DEPTH_MAX: Final = 3
+_TEXT_HISTORIES: Final = 100
 
 
 class PowerCut(BaseException):
@@ -143,12 +144,16 @@ class Explorer:
     def _cut_all(self, recorder: Recorder, name: str, story: list[str]) -> None:
         """Every call of the workload, in every plain way and some drawn ones."""
         seen: set[tuple[int, int, int]] = set()
-        for index in _worth_cutting(recorder.moments):
-            if self.only and self.only[0].split(".")[0] != str(index):
-                continue
-            for variant in range(FIRST_DRAWN + self.drawn_variants):
-                if self._is_over:
-                    return
+        variants = range(FIRST_DRAWN + self.drawn_variants)
+        places = [(index, variant) for index in _worth_cutting(recorder.moments) for variant in variants]
+        if self._setup.has_text_index:
+            # Each opening builds an index, which costs as much as fifty others: some places of more workloads.
+            random.Random(f"places {self.seed}").shuffle(places)
+            self.histories_max = min(self.histories_max, _TEXT_HISTORIES)
+        for index, variant in places:
+            if self._is_over:
+                return
+            if not self.only or self.only[0].split(".")[0] == str(index):
                 self._cut(recorder, index, variant, f"{name}:", story, depth=1, seen=seen)
 
     def _cut_some(self, recorder: Recorder, name: str, kind: str, story: list[str], *, depth: int) -> None:
@@ -221,6 +226,10 @@ class Explorer:
         if recorder is not None:
             self._cut_some(recorder, name, "r", [*story, "opened again"], depth=depth + 1)
             self._go_on(disk, session, name, story, chance, depth=depth)
+        if self._setup.has_text_index:
+            # An open index has files and a thread of its own.
+            disk.watcher = None
+            session.shard.close()
 
     @staticmethod
     def _start_again(disk: SimulatedDisk, session: Session) -> None:

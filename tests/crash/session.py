@@ -23,9 +23,10 @@ from cratepy.errors import DiskFull, ShardFailed
 from cratepy.model.arrow import stored_type
 from cratepy.model.names import RelationName
 from cratepy.model.schema import ColumnDefinition, TableDefinition
+from cratepy.model.search import IndexedSource, MatchQuery
 from cratepy.model.types import BIGINT, INTEGER, TEXT, DataType, Field, object_of
 from cratepy.storage.filesystem import FileSystem
-from cratepy.storage.operations import WriteBatch
+from cratepy.storage.operations import SearchRequest, WriteBatch
 from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.shard import Shard
 from cratepy.storage.store import ShardStore
@@ -336,6 +337,20 @@ class Session:
             found = [(*row[:6], None if row[6] is None else json.loads(row[6]), *row[7:]) for row in found]
         assert found == expected, difference("scan", found, expected)
         assert self.shard.row_count() == len(expected), (self.shard.row_count(), len(expected))
+        if self.setup.has_text_index:
+            self._check_search(state)
+
+    def _check_search(self, state: dict[str, Row]) -> None:
+        """One query that all rows with words match, and whether they match another one, too."""
+        source = f"c{len(self.setup.columns)}"
+        word = ledgers.WORDS[len(state) % len(ledgers.WORDS)]
+        queries = tuple(MatchQuery(sources=(IndexedSource(source),), text=text) for text in ("Common", word))
+        request = SearchRequest(queries=queries, required=1, sources=("_id", "_match_1"))
+        found = [row for batch in self.shard.search(request) for row in _tuples(batch)]
+        rows = sorted(state.values(), key=lambda row: row.seq_no)
+        words = [(row.id, ledgers.words_of(row.number)) for row in rows]
+        expected = [(row_id, word in text.split()) for row_id, text in words if text is not None]
+        assert found == expected, difference(f"search of {word}", found, expected)
 
     def _leaves(self, number: int) -> tuple[Any, ...]:
         if not self.setup.has_object:

@@ -21,7 +21,7 @@ from tests.crash.mutants import MUTANTS, hunt
 from tests.crash.session import shrink_limits
 
 #: Share of the workloads with a full-text column: building an index costs as much as fifty histories.
-TEXT_SHARE: Final = 0.0
+TEXT_SHARE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def decode_meta(data: bytes, path: str) -> TextMeta:
         raise ShardFailed(f"{path} has format {format_number}; this version reads formats up to {FORMAT}")
     try:
         return _decoder.decode(data[_HEADER.size :])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ShardFailed(f"{path} is damaged: {error}") from error
 
 
