@@ -33,6 +33,8 @@ IDENTIFIER_BYTES_MAX: Final = 255
 OPTIMIZER_PASSES_MAX: Final = 10
 #: Key combinations that a WHERE over the primary key is turned into a get for; above it becomes a scan.
 PRIMARY_KEY_GETS_MAX: Final = 10_000
+#: Keys that are read on the event loop, at some 5 µs each; more are read on a worker thread.
+GET_INLINE_KEYS: Final = 128
 
 # --- client connections ----------------------------------------------------------------------------------------------
 #: Setting ``http.max_content_length``; CrateDB's default. Bytes after decompression count, too.

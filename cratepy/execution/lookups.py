@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -26,13 +26,13 @@ from cratepy.execution.engine.engine import Engine
 from cratepy.execution.refresh import wake
 from cratepy.execution.results import Result
 from cratepy.execution.writes.requests import COUNT, GET, Counted, ShardGet, ShardRows, ShardsOf
-from cratepy.execution.writes.values import values_of
+from cratepy.execution.writes.values import all_exact, values_of
 from cratepy.model.arrow import from_arrow, to_arrow
-from cratepy.model.expressions import Column, Expression
+from cratepy.model.expressions import Column, Expression, Parameter
 from cratepy.model.names import RelationName
 from cratepy.model.plan import CountPlan, GetPlan, StatementContext, get_output
 from cratepy.model.relations import Item, OutputColumn
-from cratepy.model.routing import document_id, key_text, shard_router
+from cratepy.model.routing import document_id, key_text, shard_router, shards_of
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState, ShardCopy
 from cratepy.storage.store import ShardStore
@@ -96,13 +96,20 @@ class RowReader:
             by_shard.setdefault(shard, []).append(position)
         found: list[Row | None] = [None] * len(ids)
         remote: list[tuple[int, list[int]]] = []
-        for shard, positions in by_shard.items():
-            rows = self.read_local(definition, shard, [ids[i] for i in positions], sources)
-            if rows is None:
-                remote.append((shard, positions))
-                continue
-            for position, row in zip(positions, rows, strict=True):
-                found[position] = row
+
+        def read_here() -> None:
+            for shard, positions in by_shard.items():
+                rows = self.read_local(definition, shard, [ids[i] for i in positions], sources)
+                if rows is None:
+                    remote.append((shard, positions))
+                    continue
+                for position, row in zip(positions, rows, strict=True):
+                    found[position] = row
+
+        if len(ids) <= limits.GET_INLINE_KEYS:
+            read_here()
+        else:
+            await trio.to_thread.run_sync(read_here)
         if remote:
             async with trio.open_nursery() as nursery:
                 failures: list[Exception] = []
@@ -201,10 +208,12 @@ class _PreparedGet:
     picks: tuple[int, ...] | None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Keys:
-    ids: list[str] = field(default_factory=list)
-    shards: list[int] = field(default_factory=list)
+    """Ids to read, and the shard of each."""
+
+    ids: list[str]
+    shards: list[int]
 
 
 class LookupService:
@@ -225,7 +234,7 @@ class LookupService:
     # --- gets --------------------------------------------------------------------------------------------------------
 
     def get_nowait(self, plan: GetPlan, context: StatementContext) -> Result | None:
-        """The rows, if all their shards are on this node; None if they are not, then ask :meth:`get`."""
+        """The rows, if all their shards are on this node and they are few; None if not, then ask :meth:`get`."""
         prepared = self._prepare(plan)
         if prepared.is_single:
             # One key that is its own routing: nearly every read.
@@ -237,6 +246,8 @@ class LookupService:
                     return None
                 rows = [] if found[0] is None else [found[0]]
                 return Result(columns=prepared.output, rows=self._finish(prepared, rows, context))
+        if _count_at_least(prepared, context) > limits.GET_INLINE_KEYS:
+            return None  # more than the event loop has time for
         keys = self._keys(prepared, context)
         ids, shards = keys.ids, keys.shards
         if len(ids) == 1:
@@ -260,9 +271,6 @@ class LookupService:
 
     async def get(self, plan: GetPlan, context: StatementContext) -> Result:
         """The rows in the order of the keys; a key that finds nothing gives no row."""
-        result = self.get_nowait(plan, context)
-        if result is not None:
-            return result
         prepared = self._prepare(plan)
         keys = self._keys(prepared, context)
         found = await self._reader.read(prepared.definition, keys.ids, keys.shards, plan.sources)
@@ -315,36 +323,36 @@ class LookupService:
     def _keys(self, prepared: _PreparedGet, context: StatementContext) -> _Keys:
         """The ids to read and their shards; keys with a NULL are left out, equal ones are one."""
         plan, definition = prepared.plan, prepared.definition
-        keys = _Keys()
-        seen: set[str] = set()
-        width = len(plan.keys[0]) if plan.keys else 0
-        values = values_of(prepared.parts, context)
-        for start in range(0, len(values), width or 1):
-            key = values[start : start + width]
+        if plan.key_list is not None:
+            keys = [(value,) for value in _listed_values(plan.key_list, context)]
+        else:
+            values = values_of(prepared.parts, context)
+            width = len(plan.keys[0]) if plan.keys else 1
+            keys = [tuple(values[start : start + width]) for start in range(0, len(values), width)]
+        routings: dict[str, str] = {}
+        position = prepared.routing_position
+        for key in keys:
             if None in key:
                 continue
-            if plan.is_by_id:
-                document = key[0]
-            elif width == 1 and type(key[0]) in (int, str):
+            if plan.is_by_id or (len(key) == 1 and type(key[0]) in (int, str)):
                 document = str(key[0])
             else:
                 document = document_id(key, definition)
-            if document in seen:
+            if document in routings:
                 continue
-            seen.add(document)
-            if prepared.asks_all_shards:
-                keys.ids.extend([document] * definition.shards)
-                keys.shards.extend(range(definition.shards))
-                continue
-            position = prepared.routing_position
             routing = document
             if position is not None:
                 column = definition.column(definition.primary_key[position])
                 assert column is not None
                 routing = key_text(key[position], column.type)
-            keys.ids.append(document)
-            keys.shards.append(prepared.shard_of(routing))
-        return keys
+            routings[document] = routing
+        ids = list(routings)
+        if prepared.asks_all_shards:
+            count = definition.shards
+            return _Keys([document for document in ids for _ in range(count)], list(range(count)) * len(ids))
+        if len(ids) == 1:
+            return _Keys(ids, [prepared.shard_of(routings[ids[0]])])
+        return _Keys(ids, shards_of(list(routings.values()), definition).tolist())
 
     def _finish(self, prepared: _PreparedGet, rows: list[Row], context: StatementContext) -> list[Row]:
         """Filter and compute, if the plan wants it."""
@@ -359,7 +367,10 @@ class LookupService:
         copy = self._store.shard(request.table_uuid, request.shard)
         if copy is None or copy.allocation_id != request.allocation_id:
             return ShardRows(status="stale")
-        rows = copy.get(request.ids, request.sources)
+        if len(request.ids) <= limits.GET_INLINE_KEYS:
+            rows = copy.get(request.ids, request.sources)
+        else:
+            rows = await trio.to_thread.run_sync(copy.get, request.ids, request.sources)
         return ShardRows(status="done", rows=[None if row is None else list(row) for row in rows])
 
     # --- counts ------------------------------------------------------------------------------------------------------
@@ -428,6 +439,27 @@ class LookupService:
                 await wake(copy)
                 total += copy.row_count()
         return Counted(count=total, missing=missing)
+
+
+def _count_at_least(prepared: _PreparedGet, context: StatementContext) -> int:
+    """How many keys there are, as far as it is known without computing one."""
+    key_list = prepared.plan.key_list
+    if isinstance(key_list, Parameter):
+        given = context.parameters[key_list.index]
+        return len(given) if isinstance(given, list) else 0
+    return len(prepared.parts)
+
+
+def _listed_values(key_list: Expression, context: StatementContext) -> list[Any]:
+    """The elements of the array; none if it is NULL."""
+    element = key_list.type.element
+    assert element is not None
+    if isinstance(key_list, Parameter):
+        given = context.parameters[key_list.index]
+        if isinstance(given, list) and all_exact(given, element.kind):
+            return given
+    (values,) = values_of((key_list,), context)
+    return [] if values is None else list(values)
 
 
 def _computed(prepared: _PreparedGet, rows: list[Row], engine: Engine, context: StatementContext) -> list[Row]:

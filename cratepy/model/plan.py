@@ -96,8 +96,9 @@ class GetPlan(msgspec.Struct, frozen=True, tag_field="$", tag="get", kw_only=Tru
     """Rows by primary key, read in real time. Never enters the engine.
 
     ``keys`` are rows of expressions (literals, parameters) in the order of the primary key, each of its column's type;
-    with ``is_by_id`` every key is one text, the ``_id`` itself. A key with a NULL finds nothing, and keys that turn out
-    equal give their row once. ``columns[i]`` is what is read from the stored column ``sources[i]`` (``c<oid>`` or a
+    with ``is_by_id`` every key is one text, the ``_id`` itself. ``key_list``, an array whose elements are keys of one
+    column, stands for them where their number is not known before (``= ANY($1)``). A key with a NULL finds nothing, and
+    keys that turn out equal give their row once. ``columns[i]`` is what is read from the stored column ``sources[i]`` (``c<oid>`` or a
     system column). These are the output, unless the plan also computes over the row (``Engine.evaluate``; both name
     columns by the ids in ``columns``): ``residual`` drops the rows for which it is not true, and a ``projection`` that is
     not empty is the output instead, one column per item (:func:`get_output`).
@@ -111,6 +112,7 @@ class GetPlan(msgspec.Struct, frozen=True, tag_field="$", tag="get", kw_only=Tru
     residual: Expression | None = None
     projection: tuple[Item, ...] = ()
     is_by_id: bool = False
+    key_list: Expression | None = None
 
 
 def get_output(plan: GetPlan) -> tuple[OutputColumn, ...]:

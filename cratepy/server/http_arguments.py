@@ -80,7 +80,7 @@ def coerce(value: Any, data_type: DataType) -> Any:
         return parameter_decoder(data_type, 0, is_binary=False)(value.encode())
     if kind == "array" and isinstance(value, list):
         assert data_type.element is not None
-        return [coerce(item, data_type.element) for item in value]
+        return value if _are_all(value, data_type.element) else [coerce(item, data_type.element) for item in value]
     if (
         kind == "array"
         or (isinstance(value, list) and kind not in _KINDS_OF_LISTS)
@@ -99,3 +99,18 @@ def coerce(value: Any, data_type: DataType) -> Any:
         text = str(int(value)) if is_whole else double_text(value) if isinstance(value, float) else str(value)
         return coerce(text, data_type)
     return value
+
+
+def _are_all(values: list[Any], data_type: DataType) -> bool:
+    """Whether the values are of the type as they are; for long lists, 3 µs each to look at alone."""
+    types = set(map(type, values))
+    if types == {str}:
+        return data_type.kind == "text"
+    if types == {int}:
+        # Wider numbers than the type's are the decoder's to refuse.
+        bits = _INTEGER_BITS.get(data_type.kind)
+        return bits is not None and -(1 << bits) <= min(values) and max(values) < 1 << bits
+    return types == {float} and data_type.kind == "double precision"
+
+
+_INTEGER_BITS: Final = {"byte": 7, "smallint": 15, "integer": 31, "bigint": 63}

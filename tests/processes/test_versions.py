@@ -68,3 +68,24 @@ def test_rows_by_their_id_are_read_in_real_time(cluster: Cluster) -> None:
     assert node.sql("DELETE FROM by_id WHERE _id = ?", [ids[1]])["rowcount"] == 1
     assert node.sql("UPDATE by_id SET a = 'z' WHERE _id = ?", [ids[0]])["rowcount"] == 1
     assert _rows(node, "SELECT a, _version FROM by_id WHERE _id = ?", ids[0]) == [["z", 2]]
+
+
+def test_many_keys_of_an_array_are_read_in_real_time_on_all_nodes(cluster: Cluster) -> None:
+    node = cluster.nodes[1]
+    node.sql(
+        "CREATE TABLE many_keys (id INTEGER PRIMARY KEY, n BIGINT) CLUSTERED INTO 5 SHARDS WITH (refresh_interval = 0)"
+    )
+    node.sql("INSERT INTO many_keys SELECT x, x * 2 FROM generate_series(1, 2000) t (x)")
+    keys = [*range(1990, 2010), None, 5, 5, -1, *range(100, 1100)]
+    wanted = sorted({key for key in keys if key is not None and 0 < key <= 2000})
+    rows = _rows(node, "SELECT id, n FROM many_keys WHERE id = ANY(?)", keys)
+    assert sorted(rows) == [[key, 2 * key] for key in wanted]
+    listed = ", ".join("NULL" if key is None else str(key) for key in keys)
+    assert sorted(_rows(node, f"SELECT id, n FROM many_keys WHERE id IN ({listed})")) == sorted(rows)
+    assert _rows(node, "SELECT id FROM many_keys WHERE id = ANY(?) AND n > 3998", keys) == [[2000]]
+    assert _rows(node, "SELECT id FROM many_keys WHERE id = ANY(?)", None) == []
+    assert node.sql("UPDATE many_keys SET n = 0 WHERE id = ANY(?)", [keys])["rowcount"] == len(wanted)
+    assert node.sql("DELETE FROM many_keys WHERE id = ANY(?) AND n = 0", [[1, 5, 100]])["rowcount"] == 2
+    assert sorted(_rows(node, "SELECT id FROM many_keys WHERE id = ANY(?)", [1, 5, 100])) == [[1]]
+    bulk = node.sql("DELETE FROM many_keys WHERE id = ANY(?)", bulk_args=[[[101, 102]], [[-1]], [None]])["results"]
+    assert [item["rowcount"] for item in bulk] == [2, 0, 0]

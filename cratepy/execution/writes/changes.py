@@ -336,7 +336,7 @@ def _with_missing(
 ) -> list[BulkItem]:
     """Rows addressed by key that were not there are errors, as in CrateDB; a search that finds nothing is not."""
     find = plan.find
-    if not isinstance(find, GetPlan) or plan.expects_version or find.residual is not None:
+    if not isinstance(find, GetPlan) or plan.expects_version or find.residual is not None or not find.keys:
         return items
     told = []
     for item, parameters in zip(items, parameter_rows, strict=True):

@@ -72,6 +72,12 @@ def is_exact(value: Any, kind: str) -> bool:
     return exact is not None and type(value) in exact and kind != "real"
 
 
+def all_exact(values: Sequence[Any], kind: str) -> bool:
+    """Whether all of these raw values surely are values of the kind as they are."""
+    exact = _EXACT.get(kind)
+    return exact is not None and kind != "real" and set(map(type, values)) <= exact
+
+
 def convert_raw(value: Any, data_type: DataType) -> Any:
     """A raw value (of a parameter, a file, an object's part) as a SQL value of the type. Raises ConversionError.
 

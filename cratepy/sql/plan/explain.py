@@ -190,6 +190,8 @@ def logical_text(plan: QueryPlan | GetPlan | CountPlan, optimized: Optimized, no
 
 def _get_text(plan: GetPlan, relation: Relation) -> str:
     keys = "; ".join(expressions_text(key) for key in plan.keys)
+    if plan.key_list is not None:
+        keys = f"ANY({expression_text(plan.key_list)})"
     output = items_text(plan.projection) if plan.projection else _names(plan.columns)
     scan = relation
     while not isinstance(scan, Scan):

@@ -5,8 +5,9 @@ literal, joined by AND (which combines columns) and OR (which adds keys). Such r
 statement asks of them: the rest of the predicate is tested on the rows that were found. Above
 ``PRIMARY_KEY_GETS_MAX`` keys a scan is better. After CrateDB's ``EqualityExtractor``, ``DocKeys``, ``Get`` and ``Count``.
 
-Not gets (yet): ``= ANY($1)`` with an array parameter, whose length the plan does not know; more than one key under ORDER BY
-or LIMIT; keys inside joins. They read the last refresh.
+``= ANY($1)`` of an array parameter is a get of as many keys as it has, where the key is one column.
+
+Not gets (yet): more than one key under ORDER BY or LIMIT; keys inside joins. They read the last refresh.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cratepy import limits
-from cratepy.model.expressions import Aggregate, Call, Column, Expression, InList, Literal
+from cratepy.model.expressions import Aggregate, Call, Cast, Column, Expression, InList, Literal
 from cratepy.model.plan import CountPlan, GetPlan
 from cratepy.model.relations import (
     Aggregation,
@@ -32,6 +33,7 @@ from cratepy.model.relations import (
 )
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState
+from cratepy.model.types import INTEGER_KINDS
 from cratepy.sql.plan.placement import shard_sources
 from cratepy.sql.plan.volatility import is_volatile
 from cratepy.sql.plan.walk import columns_of, conjunction, conjuncts, disjuncts, is_constant, nodes, passed_on
@@ -94,13 +96,12 @@ def as_get(relation: Relation, columns: tuple[OutputColumn, ...], state: Cluster
     found = _keys_of(shape, table.definition)
     if found is None:
         return None
-    keys, residual, is_by_id = found
-    if shape is not relation and _needs_one_row(relation) and len(keys) > 1:
+    if shape is not relation and _needs_one_row(relation) and len(found.keys) != 1:
         return None
     items = items if items is not None else tuple(passed_on(column) for column in output_columns(shape))
     if any(is_volatile(item.expression) or _asks_index(item.expression) for item in items):
         return None
-    return _get(shape, items, columns, keys=keys, residual=residual, is_by_id=is_by_id)
+    return _get(shape, items, columns, found)
 
 
 def _without_single_row_operators(relation: Relation) -> Relation:
@@ -127,11 +128,9 @@ def _get(
     scan: Scan,
     items: tuple[Item, ...],
     columns: tuple[OutputColumn, ...],
-    *,
-    keys: tuple[tuple[Expression, ...], ...],
-    residual: Expression | None,
-    is_by_id: bool,
+    pinned: _Pinned,
 ) -> GetPlan | None:
+    residual = pinned.residual
     stored = {column.id: column for column in scan.columns}
     if residual is None and all(isinstance(item.expression, Column) for item in items):
         read = [stored[item.expression.id] for item in items if isinstance(item.expression, Column)]
@@ -150,12 +149,13 @@ def _get(
     return GetPlan(
         table_uuid=scan.table_uuid,
         table=scan.table,
-        keys=keys,
+        keys=pinned.keys,
         sources=sources,
         columns=read_columns,
         residual=residual,
         projection=projection,
-        is_by_id=is_by_id,
+        is_by_id=pinned.is_by_id,
+        key_list=pinned.key_list,
     )
 
 
@@ -166,10 +166,18 @@ def _is_readable(column: ScanColumn) -> bool:
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
-def _keys_of(
-    scan: Scan, table: TableDefinition
-) -> tuple[tuple[tuple[Expression, ...], ...], Expression | None, bool] | None:
-    """(keys, what else a row must satisfy, whether the keys are ``_id``s); None if the filter pins no key."""
+@dataclass(frozen=True, slots=True)
+class _Pinned:
+    """What a filter says about the key: see :class:`GetPlan`."""
+
+    keys: tuple[tuple[Expression, ...], ...]
+    residual: Expression | None
+    is_by_id: bool
+    key_list: Expression | None = None
+
+
+def _keys_of(scan: Scan, table: TableDefinition) -> _Pinned | None:
+    """The keys, and what else a row must satisfy; None if the filter pins no key."""
     assert scan.filter is not None
     if is_volatile(scan.filter) or _asks_index(scan.filter):
         return None
@@ -181,11 +189,41 @@ def _keys_of(
     for wanted, is_by_id in choices:
         kept = {id_: source for id_, source in sources.items() if source in wanted}
         found = _allowed(scan.filter, kept)
+        if found is None and len(wanted) == 1:
+            pinned = _listed(scan.filter, kept, is_by_id=is_by_id)
+            if pinned is not None:
+                return pinned
         if found is None or not all(assignment.keys() == set(wanted) for assignment in found.assignments):
             continue
         keys = _different([tuple(assignment[source] for source in wanted) for assignment in found.assignments])
-        return keys, None if found.is_exact else _residual(scan.filter, kept), is_by_id
+        return _Pinned(keys, None if found.is_exact else _residual(scan.filter, kept), is_by_id)
     return None
+
+
+def _listed(predicate: Expression, sources: dict[int, str], *, is_by_id: bool) -> _Pinned | None:
+    """``key = ANY(array)``, maybe beside other conditions, of an array that is known when the statement runs."""
+    parts = conjuncts(predicate)
+    for place, part in enumerate(parts):
+        match part:
+            case Call(function="op_any_=", arguments=(operand, array)) if not isinstance(array, Literal):
+                column, element = _key_column(operand), array.type.element
+                is_known = column is not None and column.id in sources and is_constant(array)
+                if not is_known or element is None or element.kind != operand.type.kind or element.kind == "numeric":
+                    continue
+                others = conjunction([other for i, other in enumerate(parts) if i != place])
+                return _Pinned((), others, is_by_id, key_list=array)
+            case _:
+                continue
+    return None
+
+
+def _key_column(operand: Expression) -> Column | None:
+    """The column, also as a wider integer: the number, and so the key's text, is the same."""
+    if isinstance(operand, Cast) and operand.is_implicit and operand.type.kind in INTEGER_KINDS:
+        argument = operand.argument
+        if isinstance(argument, Column) and argument.type.kind in INTEGER_KINDS:
+            return argument
+    return operand if isinstance(operand, Column) else None
 
 
 def _residual(predicate: Expression, sources: dict[int, str]) -> Expression | None:
@@ -229,11 +267,12 @@ def _allowed(predicate: Expression, sources: dict[int, str]) -> KeySet | None:
             return None
 
 
-def _one_of(column: Expression, values: Sequence[Expression], sources: dict[int, str]) -> KeySet | None:
-    if not isinstance(column, Column) or column.id not in sources or len(values) > limits.PRIMARY_KEY_GETS_MAX:
+def _one_of(operand: Expression, values: Sequence[Expression], sources: dict[int, str]) -> KeySet | None:
+    column = _key_column(operand)
+    if column is None or column.id not in sources or len(values) > limits.PRIMARY_KEY_GETS_MAX:
         return None
     source = sources[column.id]
-    if not all(is_constant(value) and value.type.kind == column.type.kind for value in values):
+    if not all(is_constant(value) and value.type.kind == operand.type.kind for value in values):
         return None
     known = [value for value in values if not (isinstance(value, Literal) and value.value is None)]
     if column.type.kind == "numeric" and any(value.type != column.type for value in known):

@@ -7,7 +7,7 @@ import pytest
 
 from cratepy import limits
 from cratepy.errors import ShardUnavailable
-from cratepy.model.expressions import Column, Expression, InList, Literal
+from cratepy.model.expressions import Cast, Column, Expression, InList, Literal
 from cratepy.model.plan import CountPlan, GetPlan, QueryPlan, get_output
 from cratepy.model.relations import Relation, Scan, ScanColumn
 from cratepy.model.types import BIGINT, INTEGER, TEXT, array_of
@@ -197,3 +197,41 @@ def test_count_of_a_table_with_a_lost_shard_is_an_error() -> None:
     nodes = {name: node for name, node in cluster.nodes.items() if name != "n3"}
     with pytest.raises(ShardUnavailable):
         planned(b.group(b.last, [], b.item(count_all(), "n")), msgspec.structs.replace(cluster, nodes=nodes))
+
+
+def any_of(operand: Expression, array: Expression) -> Expression:
+    return call("op_any_=", operand, array)
+
+
+def test_any_of_an_array_parameter_is_a_get_of_its_elements() -> None:
+    b = Table()
+    plan = _get(b, any_of(b["ta.id"], parameter(0, array_of(INTEGER))))
+    assert plan.keys == ()
+    assert plan.key_list == parameter(0, array_of(INTEGER))
+    assert plan.residual is None
+
+
+def test_conditions_beside_the_array_are_tested_on_the_rows() -> None:
+    b = Table()
+    plan = _get(b, any_of(b["ta.id"], parameter(0, array_of(INTEGER))), gt(b["ta.b"], lit(5)))
+    assert plan.key_list is not None
+    assert plan.residual is not None
+
+
+def test_a_key_compared_as_a_wider_integer_is_the_same_key() -> None:
+    b = Table()
+    wider = Cast(b["ta.id"], BIGINT, is_implicit=True)
+    assert _keys(_get(b, eq(wider, parameter(0, BIGINT)))) == [["$1"]]
+    b = Table()
+    wider = Cast(b["ta.id"], BIGINT, is_implicit=True)
+    assert _get(b, any_of(wider, parameter(0, array_of(BIGINT)))).key_list is not None
+    b = Table()
+    narrow = Cast(b["ta.id"], TEXT, is_implicit=True)
+    plan = _plan(b.project(where(b.last, eq(narrow, lit("5", TEXT))), b["ta.id"]))
+    assert isinstance(plan, QueryPlan), "the text of a number is not the number"
+
+
+def test_an_array_under_a_limit_is_no_get() -> None:
+    b = Table()
+    rows = where(b.last, any_of(b["ta.id"], parameter(0, array_of(INTEGER))))
+    assert isinstance(_plan(limit(order(b.project(rows, b["ta.id"]), b["ta.id"]), 1)), QueryPlan)
