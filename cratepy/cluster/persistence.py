@@ -47,7 +47,10 @@ class DirectoryInUse(Exception):
 
 
 class NodeRecord(msgspec.Struct, frozen=True):
+    """The file ``node``: who this directory belongs to, and the newest version that has written to it."""
+
     node_id: str
+    version: str = ""
 
 
 class Whole(msgspec.Struct, frozen=True, tag_field="$", tag="whole"):
@@ -67,8 +70,12 @@ _record_decoder = msgspec.msgpack.Decoder(Whole | Change)
 class NodeDirectory:
     """The lock, the node id and the state log of one node."""
 
-    def __init__(self, path: Path, *, new_node_id: str) -> None:
-        """Take the directory; ``new_node_id`` is used if it is empty. Raises DirectoryInUse, StateDamaged, OSError."""
+    def __init__(self, path: Path, *, new_node_id: str, version: str = "") -> None:
+        """Take the directory; ``new_node_id`` is used if it is empty.
+
+        ``version`` is that of the program; a directory that a newer one has written to is refused, and an older one's is
+        marked as this one's. Empty: a tool looks, whatever the version. Raises DirectoryInUse, StateDamaged, OSError.
+        """
         self.path = path
         self._state_path = path / "_state"
         self._state_path.mkdir(parents=True, exist_ok=True)
@@ -79,28 +86,59 @@ class NodeDirectory:
             os.close(self._lock_file)
             raise DirectoryInUse(f"the data directory {path} is used by another process") from error
         _locked_here(path)
-        self.node_id = self._load_node_id(new_node_id)
+        try:
+            record = self._load_record(new_node_id, version)
+            if version and version_number(record.version) > version_number(version):
+                raise StateDamaged(
+                    f"{path} was written by version {record.version}, this is {version}: an older version may not understand "
+                    "it. Start the newer version, or run `cratepy node override-version` and take the risk"
+                )
+            if version and record.version != version:
+                record = self.set_version(version, record)
+        except BaseException:
+            self.close()
+            raise
+        self.node_id = record.node_id
+        self.version = record.version
 
-    def _load_node_id(self, new_node_id: str) -> str:
+    def set_version(self, version: str, record: NodeRecord | None = None) -> NodeRecord:
+        """Mark the directory as written by a version."""
+        node_id = self.node_id if record is None else record.node_id
+        changed = NodeRecord(node_id, version)
+        write_durably(self._state_path / "node", msgspec.json.encode(changed))
+        return changed
+
+    def _load_record(self, new_node_id: str, version: str) -> NodeRecord:
         file = self._state_path / "node"
         if file.exists():
             try:
-                return msgspec.json.decode(file.read_bytes(), type=NodeRecord).node_id
+                return msgspec.json.decode(file.read_bytes(), type=NodeRecord)
             except msgspec.MsgspecError as error:
                 raise StateDamaged(f"{file} is damaged: {error}") from error
         if any(_STATE_FILE.fullmatch(name) for name in os.listdir(self._state_path)):
             raise StateDamaged(f"{file} is missing, but there is a cluster state beside it")
-        write_durably(file, msgspec.json.encode(NodeRecord(new_node_id)))
-        return new_node_id
+        record = NodeRecord(new_node_id, version)
+        write_durably(file, msgspec.json.encode(record))
+        return record
 
-    def open_log(self, *, cluster_name: str) -> StateLog:
-        """The state log; a new one begins with an empty state. Raises StateDamaged."""
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether a node has ever used this directory."""
+        return (path / "_state" / "node").exists()
+
+    def open_log(self, *, cluster_name: str | None) -> StateLog:
+        """The state log; a new one begins with an empty state. None: whatever the cluster's name is. Raises StateDamaged."""
         return StateLog(self._state_path, cluster_name=cluster_name)
 
     def close(self) -> None:
         """Give the directory free."""
         _held.discard(self.path.resolve())
         os.close(self._lock_file)
+
+
+def version_number(text: str) -> tuple[int, ...]:
+    """``1.2.3`` as something to compare; what follows the numbers does not count."""
+    return tuple(int(part) for part in re.findall(r"\d+", text.partition("-")[0].partition("+")[0])[:3])
 
 
 #: fcntl locks do not exclude the same process; several nodes in one process (tests) must not share a directory either.
@@ -117,7 +155,7 @@ def _locked_here(path: Path) -> None:
 class StateLog:
     """Term and accepted state, durable. ``term`` and ``state`` are what was read; ``save`` adds the next."""
 
-    def __init__(self, path: Path, *, cluster_name: str) -> None:
+    def __init__(self, path: Path, *, cluster_name: str | None) -> None:
         self._path = path
         self._is_usable = True
         for name in os.listdir(path):
@@ -125,7 +163,7 @@ class StateLog:
                 (path / name).unlink()
         generations = sorted(int(m[1]) for name in os.listdir(path) if (m := _STATE_FILE.fullmatch(name)))
         if not generations:
-            self.term, self.state = 0, ClusterState(cluster_name=cluster_name)
+            self.term, self.state = 0, ClusterState(cluster_name=cluster_name or "")
             self._generation = 0
             self._begin_generation()
             return
@@ -133,7 +171,7 @@ class StateLog:
         self._read()
         for old in generations[:-1]:
             self._file_path(old).unlink()
-        if self.state.cluster_name != cluster_name:
+        if cluster_name is not None and self.state.cluster_name != cluster_name:
             raise StateDamaged(
                 f"the data directory {path.parent} belongs to cluster [{self.state.cluster_name}], "
                 f"but cluster.name is [{cluster_name}]"

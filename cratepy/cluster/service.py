@@ -37,6 +37,7 @@ from cratepy.cluster.health import HealthMonitor
 from cratepy.cluster.options import ClusterOptions
 from cratepy.cluster.persistence import NodeDirectory
 from cratepy.cluster.seeds import Seeds
+from cratepy.cluster.tools import RECOVERY_FILE, recover_from_file
 from cratepy.cluster.transport import Transport
 from cratepy.errors import (
     Condition,
@@ -97,8 +98,16 @@ class ClusterService:
     def __init__(self, options: ClusterOptions, *, clock: Clock) -> None:
         self._options = options
         self._clock = clock
-        self._directory = NodeDirectory(options.data_path / "nodes" / "0", new_node_id=new_node_id(clock))
-        self._log = self._directory.open_log(cluster_name=options.cluster_name)
+        path = options.data_path / "nodes" / "0"
+        self._directory = NodeDirectory(path, new_node_id=new_node_id(clock), version=options.version)
+        try:
+            self._log = self._directory.open_log(cluster_name=options.cluster_name)
+            voters = recover_from_file(self._directory, self._log)
+        except BaseException:
+            self._directory.close()
+            raise
+        if voters is not None:
+            logger.warning("the voting configuration is %s now, as %s said", ", ".join(voters), RECOVERY_FILE)
         self.node_id = self._directory.node_id
         self.transport = Transport(
             node_id=self.node_id,

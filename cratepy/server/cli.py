@@ -1,4 +1,4 @@
-"""The command line: ``cratepy start`` runs one node in the foreground.
+"""The command line: ``cratepy start`` runs one node in the foreground, ``cratepy node`` repairs a stopped one.
 
 ``-C key=value`` (or ``-Ckey=value``) may be given many times and overrides ``crate.yml``. Exit status 0 after SIGTERM or
 SIGINT, 1 if the node could not start or had to stop, 2 for a wrong command line.
@@ -18,6 +18,7 @@ from cratepy.config import load_config
 from cratepy.errors import CrateError
 from cratepy.server.logs import configure_logging
 from cratepy.server.names import random_node_name
+from cratepy.server.node_tools import add_parser, run_tool
 
 log = logging.getLogger("cratepy.node")
 
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     if parsed.command == "start":
         return _start(parsed)
+    if parsed.command == "node":
+        return run_tool(parsed, SystemClock())
     parser.print_help()
     return 2
 
@@ -47,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     start.add_argument("--data", type=Path, metavar="DIR", help="data directory (setting path.data; default ./data)")
     start.add_argument("--config", type=Path, metavar="FILE", help="settings file (crate.yml)")
+    add_parser(commands)
     start.add_argument("--verbose", action="store_true", help="log at level DEBUG")
     return parser
 
