@@ -7,6 +7,7 @@ between ways to the same rows: ``cutoff_frequency``, ``rewrite``, ``fuzzy_rewrit
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -73,6 +74,11 @@ class MatchOptions:
 
 def match_options(kind: str | None, options: Sequence[tuple[str, str]]) -> MatchOptions:
     """Raises BadRequest for a kind, an option or a value that nobody knows."""
+    return _match_options(kind, tuple(options))
+
+
+@functools.lru_cache(maxsize=1_024)
+def _match_options(kind: str | None, options: tuple[tuple[str, str], ...]) -> MatchOptions:
     kind = "best_fields" if kind is None else kind.lower()
     if kind not in KINDS:
         raise BadRequest(f"invalid MATCH type '{kind}' for type 'text'")

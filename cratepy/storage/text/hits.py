@@ -29,13 +29,8 @@ class Hits:
     scores: np.ndarray | None = None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class BestHit:
-    """Sorts by score descending, then by place."""
-
-    negative_score: float
-    ordinal: int
-    row: int
+#: (negative score, segment ordinal, row): sorts as the best rows are to be.
+BestHit = tuple[float, int, int]
 
 
 def matching_rows(group: SearchableGroup, segments: Sequence[LiveSegment], query: Any) -> dict[int, np.ndarray]:
@@ -95,14 +90,11 @@ def best_rows(group: SearchableGroup, segments: Sequence[LiveSegment], query: An
     asked = min(limit + dead, documents)
     if asked < 1:
         return []
-    best = []
-    for score, address in group.searcher.search(query, limit=asked, count=False).hits:
-        ordinal, row = group.ordinals[address.segment_ord], address.doc
-        if not group.honours_deletes and segments[ordinal].is_dead(row):
-            continue
-        best.append(BestHit(-score, ordinal, row))
-        if len(best) == limit:
-            break
+    hits = group.searcher.search(query, limit=asked, count=False).hits
+    ordinals = group.ordinals
+    best = [(-score, ordinals[address.segment_ord], address.doc) for score, address in hits]
+    if not group.honours_deletes:
+        best = [hit for hit in best if not segments[hit[1]].is_dead(hit[2])][:limit]
     return best
 
 

@@ -17,7 +17,7 @@ import enum
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, assert_never
 
 import tantivy
@@ -34,6 +34,8 @@ _MUST: Final = tantivy.Occur.Must
 _SHOULD: Final = tantivy.Occur.Should
 #: Ways to read a phrase with several tokens at a position.
 _PHRASES_MAX: Final = 32
+#: Of one view; a changed shard has another.
+_REMEMBERED_QUERIES: Final = 256
 #: Words of the index that are compared with a fuzzy word whose beginning is fixed.
 _FUZZY_CANDIDATES_MAX: Final = 10_000
 
@@ -63,9 +65,20 @@ class QueryMaker:
     known: Mapping[str, AnalyzerDefinition]
     #: Custom analyzers of the table.
     custom: Sequence[AnalyzerDefinition]
+    #: What was made so far: making a query takes longer than running it where few rows match.
+    _made: dict[TextQuery, Built] = field(default_factory=dict)
 
     def make(self, query: TextQuery) -> Built:
         """Raises StaleRouting for an unknown source, BadRequest for what cannot be asked."""
+        built = self._made.get(query)
+        if built is None:
+            built = self._make(query)
+            if len(self._made) >= _REMEMBERED_QUERIES:
+                self._made.clear()
+            self._made[query] = built
+        return built
+
+    def _make(self, query: TextQuery) -> Built:
         match query:
             case MatchQuery():
                 return self._match(query)

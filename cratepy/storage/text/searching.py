@@ -32,16 +32,19 @@ _MUST: Final = tantivy.Occur.Must
 _SHOULD: Final = tantivy.Occur.Should
 
 
-def search_segments(view: TextView, request: SearchRequest, layout: Layout) -> list[pa.RecordBatch]:
+Makers = Sequence[tuple[SearchableGroup | None, QueryMaker]]
+
+
+def search_segments(view: TextView, makers: Makers, request: SearchRequest, layout: Layout) -> list[pa.RecordBatch]:
     """See :class:`~cratepy.storage.operations.SearchRequest`."""
-    search = _Search(view, request, layout)
+    search = _Search(view, makers, request, layout)
     if request.limit is not None:
         batch = search.best(request.limit)
         return [] if batch is None else [batch]
     return search.all()
 
 
-def query_makers(view: TextView, layout: Layout) -> list[tuple[SearchableGroup | None, QueryMaker]]:
+def query_makers(view: TextView, layout: Layout) -> Makers:
     """One per group, and one for the segments without an index."""
     definition = layout.definition
     known = {field.source: field.analyzer for field in text_fields(definition)}
@@ -73,7 +76,7 @@ class _Group:
 
 
 class _Search:
-    def __init__(self, view: TextView, request: SearchRequest, layout: Layout) -> None:
+    def __init__(self, view: TextView, makers: Makers, request: SearchRequest, layout: Layout) -> None:
         self._segments = view.segments
         self._request = request
         self._layout = layout
@@ -86,7 +89,7 @@ class _Search:
                 view.without_index if group is None else group.ordinals,
                 tuple(maker.make(query) for query in queries),
             )
-            for group, maker in query_makers(view, layout)
+            for group, maker in makers
         ]
         self._gather = _Gatherer(view.segments, layout)
 
@@ -102,7 +105,7 @@ class _Search:
                 hits.extend(self._best_of_all(part, limit))
             else:
                 found = best_rows(part.group, self._segments, query, limit)
-                hits.extend((hit.negative_score - constant, hit.ordinal, hit.row) for hit in found)
+                hits.extend([(score - constant, ordinal, row) for score, ordinal, row in found] if constant else found)
         if len(self._groups) > 1 or not self._request.required:
             hits.sort()
         hits = hits[:limit]
@@ -110,6 +113,7 @@ class _Search:
             return None
         ordinals = [hit[1] for hit in hits]
         rows = [hit[2] for hit in hits]
+        cells = self._gather.cells(ordinals, rows)
         columns = []
         flags: dict[str, pa.Array] = {}
         for source in self._request.sources:
@@ -121,7 +125,7 @@ class _Search:
             elif source in flags:
                 columns.append(flags[source])
             else:
-                columns.append(self._gather.cells(source, ordinals, rows))
+                columns.append(cells.column(source))
         return _batch(columns, self._request.sources, len(hits))
 
     def _best_of_all(self, part: _Group, limit: int) -> list[tuple[float, int, int]]:
@@ -308,7 +312,7 @@ class _Gatherer:
         """Of rows of one block, ascending."""
         source = ID if source == "_uid" else source
         if source in ("_doc", "_raw", "_docid") or len(rows) <= _CELLWISE_ROWS_MAX:
-            return self.cells(source, [ordinal] * len(rows), rows.tolist())
+            return self.cells([ordinal] * len(rows), rows.tolist()).column(source)
         segment = self._segments[ordinal].segment
         block = segment.blocks[index]
         data_type = self._layout.type_of(source)
@@ -318,27 +322,43 @@ class _Gatherer:
         array, _ = block.flight(source, data_type, None if len(places) == block.row_count else places)
         return array
 
-    def cells(self, source: str, ordinals: Sequence[int], rows: Sequence[int]) -> pa.Array:
+    def cells(self, ordinals: Sequence[int], rows: Sequence[int]) -> _Cells:
         """Of rows anywhere, in the given order."""
-        source = ID if source == "_uid" else source
-        if source == "_docid":
-            return pa.array([self._docid(o, row) for o, row in zip(ordinals, rows, strict=True)], pa.int32())
-        if source in ("_doc", "_raw"):
-            texts = []
-            for ordinal, row in zip(ordinals, rows, strict=True):
-                block, place = self._segments[ordinal].segment.locate(row)
-                texts.append(raw_text(block.document(place, self._layout)))
-            return pa.array(texts, pa.string_view())
-        data_type = self._layout.type_of(source)
-        values = []
-        for ordinal, row in zip(ordinals, rows, strict=True):
-            block, place = self._segments[ordinal].segment.locate(row)
-            values.append(block.reader(source, data_type)(place))
-        return to_arrow(values, data_type)
+        return _Cells(self, ordinals, rows, self._segments, self._layout)
 
-    def _docid(self, ordinal: int, row: int) -> int:
+    def docid(self, ordinal: int, row: int) -> int:
         if self._live_before is None:
             self._live_before = np.cumsum([0, *(live.live_count for live in self._segments)]).tolist()
+            assert self._live_before is not None
         live = self._segments[ordinal]
+        # ``rank`` counts up to the row itself, which is alive.
         dead = 0 if live.deletes is None else live.deletes.rank(row)
         return self._live_before[ordinal] + row - dead
+
+
+class _Cells:
+    """Columns of rows anywhere, read one by one."""
+
+    def __init__(
+        self,
+        gatherer: _Gatherer,
+        ordinals: Sequence[int],
+        rows: Sequence[int],
+        segments: Sequence[LiveSegment],
+        layout: Layout,
+    ) -> None:
+        self._gatherer = gatherer
+        self._layout = layout
+        self._rows = list(zip(ordinals, rows, strict=True))
+        #: (block, row in it) each.
+        self._places = [segments[ordinal].segment.locate(row) for ordinal, row in self._rows]
+
+    def column(self, source: str) -> pa.Array:
+        source = ID if source == "_uid" else source
+        if source == "_docid":
+            return pa.array([self._gatherer.docid(ordinal, row) for ordinal, row in self._rows], pa.int32())
+        if source in ("_doc", "_raw"):
+            texts = [raw_text(block.document(place, self._layout)) for block, place in self._places]
+            return pa.array(texts, pa.string_view())
+        data_type = self._layout.type_of(source)
+        return to_arrow([block.reader(source, data_type)(place) for block, place in self._places], data_type)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import google_crc32c
 import msgspec
 import pyarrow as pa
 
@@ -19,12 +20,13 @@ from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.operations import SearchRequest
 from cratepy.storage.segment import Segment, segment_name
+from cratepy.storage.stored import SegmentDamaged
 from cratepy.storage.text.building import build_text_index
 from cratepy.storage.text.failures import TextIndexFailed, contained
 from cratepy.storage.text.fields import text_fields
 from cratepy.storage.text.formats import META, FieldMeta, decode_meta
 from cratepy.storage.text.scratch import remove_left_overs
-from cratepy.storage.text.searching import query_makers, search_segments
+from cratepy.storage.text.searching import Makers, query_makers, search_segments
 from cratepy.storage.text.view import TextView, ViewMaker, has_text_index
 
 
@@ -37,6 +39,8 @@ class ShardText:
         self._lock = threading.Lock()
         self._maker = ViewMaker(files, directory)
         self._view: TextView | None = None
+        #: Made for this view and this layout.
+        self._made: tuple[TextView, Layout, Makers] | None = None
         remove_left_overs(files, directory)
 
     def add_index(
@@ -58,22 +62,35 @@ class ShardText:
         widest: tuple[FieldMeta, ...] = ()
         for live in segments:
             if has_text_index(live):
-                path = self._directory / segment_name(live.segment.number) / META
-                fields = decode_meta(self._files.read(path), str(path)).fields
-                widest = max(widest, fields, key=len)
+                widest = max(widest, self._fields_of(live.segment), key=len)
         return widest
+
+    def _fields_of(self, segment: Segment) -> tuple[FieldMeta, ...]:
+        """From the file, which is compared with its checksum: what it says goes into the next segment."""
+        path = self._directory / segment_name(segment.number) / META
+        data = self._files.read(path)
+        known = next(entry for entry in segment.entry.files if entry.name == META)
+        if len(data) != known.size or google_crc32c.value(data) != known.checksum:
+            raise SegmentDamaged(f"{path} is damaged: its checksum does not match")
+        return decode_meta(data, str(path)).fields
 
     def search(self, segments: tuple[LiveSegment, ...], request: SearchRequest, layout: Layout) -> list[pa.RecordBatch]:
         """Raises StaleRouting, BadRequest, SegmentDamaged, TextIndexFailed; FileNotFoundError: ``segments`` are gone."""
         view = self._view_of(segments)
         with contained("the search failed"):
-            return search_segments(view, request, layout)
+            return search_segments(view, self._makers(view, layout), request, layout)
 
     def estimate_hits(self, segments: tuple[LiveSegment, ...], query: TextQuery, layout: Layout) -> int:
         view = self._view_of(segments)
         rows = sum(live.live_count for live in segments)
         with contained("the index cannot be asked"):
-            return min(rows, sum(maker.estimate(query) for _, maker in query_makers(view, layout)))
+            return min(rows, sum(maker.estimate(query) for _, maker in self._makers(view, layout)))
+
+    def _makers(self, view: TextView, layout: Layout) -> Makers:
+        made = self._made
+        if made is None or made[0] is not view or made[1] is not layout:
+            made = self._made = (view, layout, query_makers(view, layout))
+        return made[2]
 
     def _view_of(self, segments: tuple[LiveSegment, ...]) -> TextView:
         view = self._view
@@ -100,5 +117,5 @@ class ShardText:
 
     def close(self) -> None:
         with self._lock:
-            self._view = None
+            self._view = self._made = None
             self._maker.close()
