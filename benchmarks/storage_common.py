@@ -147,7 +147,9 @@ def events(uuid: str, *, columns: int = 8) -> TableDefinition:
     found = tuple(
         ColumnDefinition(oid=i + 1, name=f"n{i}", type=kind) for i, kind in enumerate(EVENT_COLUMNS[:columns])
     )
-    return TableDefinition(name=RelationName("doc", uuid), uuid=uuid, oid=1, columns=found)
+    return TableDefinition(
+        name=RelationName("doc", uuid), uuid=uuid, oid=1, columns=found, primary_key=("n0",), clustered_by="n0"
+    )
 
 
 def event_rows(first: int, count: int, *, columns: int = 8) -> pa.RecordBatch:

@@ -281,6 +281,16 @@ class WriteBuffer:
         index = bisect.bisect_right(chunks.starts, row) - 1
         return chunks.blocks[index], row - chunks.starts[index]
 
+    def versions_of(self, rows: np.ndarray) -> np.ndarray:
+        """The versions of rows (int64); the caller holds the writers' lock."""
+        chunks = self._chunks
+        chunk_of = np.searchsorted(np.array(chunks.starts, dtype=np.int64), rows, side="right") - 1
+        versions: np.ndarray = np.empty(len(rows), dtype=np.int64)
+        for chunk in np.unique(chunk_of).tolist():
+            chosen = np.flatnonzero(chunk_of == chunk)
+            versions[chosen] = np.asarray(chunks.heads[chunk].versions)[rows[chosen] - chunks.starts[chunk]]
+        return versions
+
     def system_value(self, row: int, source: str) -> Any:
         if source == ID:
             return self.id_of(row)

@@ -11,6 +11,7 @@ from typing import overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cratepy.storage.bulk_hashing import hash_array
 
@@ -18,7 +19,7 @@ from cratepy.storage.bulk_hashing import hash_array
 class IdArray(Sequence[str]):
     """Immutable; ``array`` is of type string, without NULLs."""
 
-    __slots__ = ("_hashes", "_texts", "array")
+    __slots__ = ("_hashes", "_is_parsed", "_numbers", "_texts", "array")
 
     def __init__(self, array: pa.StringArray, *, hashes: np.ndarray | None = None) -> None:
         assert array.type == pa.string()
@@ -26,6 +27,8 @@ class IdArray(Sequence[str]):
         self.array = array
         self._hashes = hashes
         self._texts: list[str] | None = None
+        self._numbers: np.ndarray | None = None
+        self._is_parsed = False
 
     @staticmethod
     def of(ids: Sequence[str]) -> IdArray:
@@ -61,6 +64,14 @@ class IdArray(Sequence[str]):
         return self._texts
 
     @property
+    def numbers(self) -> np.ndarray | None:
+        """What the ids are the text of, if all are integers as this database writes them (int64); else None."""
+        if not self._is_parsed:
+            self._numbers = _parsed(self.array)
+            self._is_parsed = True
+        return self._numbers
+
+    @property
     def has_repeats(self) -> bool:
         """Whether an id may be there twice: certainly not if False."""
         ordered = np.sort(self.hashes)
@@ -69,3 +80,15 @@ class IdArray(Sequence[str]):
     def take(self, positions: np.ndarray) -> IdArray:
         hashes = None if self._hashes is None else self._hashes[positions]
         return IdArray(self.array.take(pa.array(positions)), hashes=hashes)
+
+
+def _parsed(array: pa.StringArray) -> np.ndarray | None:
+    # One text first: trying to parse a batch of others would cost an error each time.
+    if len(array) and not array[0].as_py().lstrip("-").isdigit():
+        return None
+    try:
+        numbers = pc.cast(array, pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    # "007" is no number's text.
+    return numbers.to_numpy() if numbers.cast(pa.string()).equals(array) else None

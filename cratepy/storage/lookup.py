@@ -114,9 +114,8 @@ def find_rows(state: ShardState, ids: IdArray) -> Places:
     hashes = stored_hashes(ids.hashes[left])
     order = np.argsort(hashes)
     hashes, order = hashes[order], left[order]
-    texts = ids.texts
     for live in reversed(state.segments):
-        places, numbers = live.segment.find_many(hashes, order, texts)
+        places, numbers = live.segment.find_many(hashes, order, ids)
         if numbers and live.deletes is not None:
             # An id lives in one segment at most: in all others its rows are dead.
             alive = [index for index, row in enumerate(numbers) if row not in live.deletes]
@@ -132,7 +131,7 @@ def find_rows(state: ShardState, ids: IdArray) -> Places:
 def versions_of(holder: Holder, rows: np.ndarray) -> np.ndarray:
     """The versions of rows (int64)."""
     if isinstance(holder, WriteBuffer):
-        return np.array([holder.head(row)[2] for row in rows.tolist()], dtype=np.int64)
+        return holder.versions_of(rows)
     segment = holder.segment
     statistics = segment.statistics(VERSION)
     assert statistics is not None

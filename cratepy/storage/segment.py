@@ -35,6 +35,7 @@ from cratepy.storage.blocks import BEST_COMPRESSION, ID, Layout
 from cratepy.storage.columns import ColumnCache
 from cratepy.storage.encoding import Piece, encode
 from cratepy.storage.filesystem import AppendFile, FileSystem
+from cratepy.storage.ids import IdArray
 from cratepy.storage.manifest import FileEntry, SegmentEntry
 from cratepy.storage.operations import ColumnRange
 from cratepy.storage.statistics import BlockStatistics, may_match, value_bounds
@@ -73,6 +74,10 @@ class _Meta(msgspec.Struct, frozen=True, array_like=True):
 
 #: Made at import: see the decoder of the manifest.
 _decode_meta: Final = msgspec.msgpack.Decoder(_Meta).decode
+
+
+#: From so many ids in a block on they are compared together.
+_TOGETHER_ROWS_MIN: Final = 16
 
 
 def segment_name(number: int) -> str:
@@ -191,12 +196,10 @@ class Segment:
             at += 1
         return -1
 
-    def find_many(
-        self, sorted_hashes: np.ndarray, order: np.ndarray, ids: Sequence[str]
-    ) -> tuple[list[int], list[int]]:
+    def find_many(self, sorted_hashes: np.ndarray, order: np.ndarray, ids: IdArray) -> tuple[list[int], list[int]]:
         """Positions in ``ids`` and rows of the ids found, rows ascending.
 
-        ``sorted_hashes`` are the ids' hashes, ``order`` their positions. About 1 µs a found id, 0.2 µs one that is not.
+        ``sorted_hashes`` are the ids' hashes, ``order`` their positions. About 0.5 µs a found id, 0.2 µs one that is not.
         """
         buckets = sorted_hashes >> np.uint32(self._filter_shift)
         bits = np.frombuffer(self._filter, np.uint8)[buckets >> 3] >> (buckets & 7).astype(np.uint8) & 1
@@ -210,13 +213,22 @@ class Segment:
         within = np.arange(len(candidates)) - np.repeat(np.cumsum(counts) - counts, counts)
         rows = np.frombuffer(self._row_of_hash, dtype=np.uint32)[first[candidates] + within]
         by_row = np.argsort(rows)
-        places, row_list = order[maybe[candidates[by_row]]].tolist(), rows[by_row].tolist()
+        rows, all_places = rows[by_row].astype(np.int64), order[maybe[candidates[by_row]]]
+        places, row_list = all_places.tolist(), rows.tolist()
+        texts = ids.texts
         found_places: list[int] = []
         found_rows: list[int] = []
         for block, start, end in self.ranges(row_list):
+            if end - start >= _TOGETHER_ROWS_MIN and ids.numbers is not None:
+                keys = self.blocks[block].key_numbers(rows[start:end] - self.starts[block])
+                if keys is not None:
+                    right: np.ndarray = np.flatnonzero(keys == ids.numbers[all_places[start:end]]) + start
+                    found_places += all_places[right].tolist()
+                    found_rows += rows[right].tolist()
+                    continue
             read, shift = self.blocks[block].reader(ID, TEXT), self.starts[block]
             here, at = places[start:end], row_list[start:end]
-            wanted_ids, stored_ids = [ids[place] for place in here], [read(row - shift) for row in at]
+            wanted_ids, stored_ids = [texts[place] for place in here], [read(row - shift) for row in at]
             if wanted_ids != stored_ids:
                 same = [i for i in range(len(at)) if wanted_ids[i] == stored_ids[i]]
                 here, at = [here[i] for i in same], [at[i] for i in same]

@@ -17,9 +17,10 @@ import pyarrow as pa
 from cratepy.errors import ShardFailed
 from cratepy.model.arrow import arrow_type
 from cratepy.model.types import BIGINT, BYTE, INTEGER, SMALLINT, TEXT, TIMESTAMPTZ, DataType
+from cratepy.storage.blocks import ID
 from cratepy.storage.cells import CellReader, cell_reader
 from cratepy.storage.columns import ColumnCache, selected_views
-from cratepy.storage.decoding import decode, decode_views, piece_reader
+from cratepy.storage.decoding import decode, decode_views, numbers_at, piece_reader
 from cratepy.storage.encoding import Encoding, Piece
 
 #: Level 3 saves a tenth more than level 1 and takes twice as long, 2 µs a row of 31 columns; above it little is gained.
@@ -181,10 +182,24 @@ class StoredBlock:
         cached: CellReader = self._columns.cache.get((self._columns.key, source, self.index, "cells"), make)
         return cached
 
+    def key_numbers(self, at: np.ndarray) -> np.ndarray | None:
+        """The numbers that the ids of some rows are the text of (int64); None if they are none, or compressed."""
+        piece = self._piece(self._columns.places[ID])
+        if piece.encoding is not Encoding.SAME:
+            return None
+        place = self._columns.places[piece.source]
+        key, at_rest = self._piece(place), self.schema.field(place).type
+        if key.raw_size or at_rest == pa.string():
+            return None
+        return numbers_at(key, self._bytes(key), self.row_count, np.dtype(f"i{at_rest.bit_width // 8}"), at)
+
     def _key_reader(self, piece: Piece) -> CellReader:
         source = piece.source
         data_type = _KEY_TYPES[self.schema.field(self._columns.places[source]).type]
-        read = self.reader
+        read, in_place = self.reader, self.reader(source, data_type)
+        if source in self.readers:
+            # It holds no memory that the cache should be able to give back.
+            return in_place if data_type is TEXT else lambda row: str(in_place(row))
         if data_type is TEXT:
             return lambda row: read(source, data_type)(row)
         return lambda row: str(read(source, data_type)(row))
