@@ -232,6 +232,11 @@ class Shard:
         """About how many rows match, from document frequencies: at most a little too many, dead rows count. A few µs."""
         return self._searched(lambda core, segments: core.text.estimate_hits(segments, query, core.layout))
 
+    @property
+    def text_view_failure(self) -> str | None:
+        """Why text indexes are searched segment by segment, with scores of each segment alone; None: they are not."""
+        return self._core.text.view_failure
+
     def _searched(self, ask: Callable[[ShardCore, tuple[LiveSegment, ...]], T]) -> T:
         """Ask the text indexes of the state; again, if a merge has just taken segments away before they were opened."""
         core = self._core
