@@ -1,32 +1,32 @@
 """The best rows by score, without the engine: the usual search, ``ORDER BY _score DESC LIMIT 10`` on one node.
 
-In: the relation of a query's only phase and the rows its scan gave, the best of each shard in order. Out: the answer, if the
-query does no more than merge, cut and name them; the engine is the slower half of such a query otherwise (it plans a text).
+In: a query's only phase. Out: its rows, if it does no more than merge the best of each shard, cut them and name them. With
+the engine such a query would take three times as long: it plans a text and makes batches of a handful of rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import pyarrow as pa
-
-from cratepy.execution.batches import batch_of
 from cratepy.execution.engine.constants import constant_values
-from cratepy.model.arrow import arrow_schema
+from cratepy.execution.searching import scan_reader
+from cratepy.execution.sources import LocalSources, local_shards
+from cratepy.model.arrow import arrow_type, from_arrow
 from cratepy.model.expressions import Column, Expression
-from cratepy.model.plan import StatementContext
+from cratepy.model.plan import Phase, StatementContext
 from cratepy.model.relations import Limit, Project, Relation, Scan, Sort, output_columns
 
-#: Merged by slices of one row, which is only cheaper than the engine for a page of results.
+#: More rows are sorted by the engine.
 _ROWS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """A query that is a merge of its scan's best rows. ``columns`` are the ids of its output among the scan's columns."""
+    """A query that is a merge of its scan's best rows."""
 
-    relation: Relation
+    scan: Scan
+    #: Places of the output's columns, and of the score, among the scan's.
     columns: tuple[int, ...]
     score: int
     count: Expression
@@ -35,44 +35,47 @@ class BestOf:
 
 def best_of(relation: Relation) -> BestOf | None:
     """How to answer the relation from the best rows of each shard; None if it asks for more."""
-    top = relation
-    columns = tuple(column.id for column in output_columns(top))
-    if isinstance(top, Project):
-        items = [item.expression for item in top.items]
+    wanted = [column.id for column in output_columns(relation)]
+    if isinstance(relation, Project):
+        items = [item.expression for item in relation.items]
         if not all(isinstance(item, Column) for item in items):
             return None
-        columns = tuple(item.id for item in items if isinstance(item, Column))
-        top = top.child
-    match top:
-        case Limit(child=Sort(child=Scan(best=best, filter=None), keys=(key,)), count=count, offset=offset) if (
-            best is not None and not best.with_ties and count is not None and isinstance(key.expression, Column)
+        wanted = [item.id for item in items if isinstance(item, Column)]
+        relation = relation.child
+    match relation:
+        case Limit(child=Sort(child=Scan(filter=None) as scan, keys=(key,)), count=count, offset=offset) if (
+            scan.best is not None
+            and not scan.best.with_ties
+            and count is not None
+            and isinstance(key.expression, Column)
         ):
-            return BestOf(relation, columns, key.expression.id, count, offset)
+            places = {column.id: i for i, column in enumerate(scan.columns)}
+            return BestOf(scan, tuple(places[i] for i in wanted), places[key.expression.id], count, offset)
         case _:
             return None
 
 
-def merged(plan: BestOf, batches: Sequence[pa.RecordBatch], context: StatementContext) -> pa.RecordBatch | None:
-    """The answer from the batches of the shards; None if the engine has to see to it (many rows, odd counts)."""
-    count, offset = constant_values([plan.count, plan.offset or plan.count], context)
-    offset = offset if plan.offset is not None else 0
-    offset = 0 if offset is None else offset
-    if count is None or count < 0 or offset < 0 or sum(batch.num_rows for batch in batches) > _ROWS_MAX:
+def read_best(
+    plan: BestOf, phase: Phase, context: StatementContext, sources: LocalSources
+) -> list[tuple[Any, ...]] | None:
+    """The rows as SQL values; None if the engine has to see to it (many rows, odd counts). For a worker thread."""
+    count, offset = constant_values([plan.count, plan.count if plan.offset is None else plan.offset], context)
+    offset = 0 if plan.offset is None or offset is None else offset
+    if count is None or count < 0 or offset < 0 or count + offset > _ROWS_MAX:
         return None
-    name = f"c{plan.score}"
-    ranked = sorted(
-        (-score, number, row)
-        for number, batch in enumerate(batches)
-        for row, score in enumerate(batch.column(name).to_pylist())
-    )[offset : offset + count]
-    places = [(number, row) for _, number, row in ranked]
-    if places and places == [(places[0][0], places[0][1] + i) for i in range(len(places))]:
-        pieces = [batches[places[0][0]].slice(places[0][1], len(places))]
-    else:
-        pieces = [batches[number].slice(row, 1) for number, row in places]
-    schema = arrow_schema(output_columns(plan.relation))
-    if not pieces:
-        return batch_of(schema, [pa.array([], field.type) for field in schema], 0)
-    joined = pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
-    arrays = [joined.column(f"c{column}") for column in plan.columns]
-    return batch_of(schema, arrays, joined.num_rows)
+    reader = scan_reader(plan.scan, context)
+    found: list[tuple[float, int, tuple[Any, ...]]] = []
+    for shard in local_shards(plan.scan, phase, sources):
+        for batch in reader.read(shard):
+            columns = []
+            for column, source in zip(plan.scan.columns, reader.sources, strict=True):
+                if source is None:
+                    columns.append([True] * batch.num_rows)
+                    continue
+                array, kind = batch.column(source), arrow_type(column.type)
+                columns.append(from_arrow(array if array.type == kind else array.cast(kind), column.type))
+            rows = list(zip(*columns, strict=True))
+            found.extend((-row[plan.score], len(found) + i, row) for i, row in enumerate(rows))
+    # No two have the same number, so values that cannot be compared never are.
+    found.sort()
+    return [tuple([row[i] for i in plan.columns]) for _, _, row in found[offset : offset + count]]

@@ -33,7 +33,7 @@ from cratepy.errors import (
     error_to_wire,
 )
 from cratepy.execution import messages
-from cratepy.execution.best import best_of, merged
+from cratepy.execution.best import best_of, read_best
 from cratepy.execution.jobs import Job
 from cratepy.execution.messages import CancelRun, RunFailed, RunPlan, Started, StartRun
 from cratepy.execution.phases import NodeParts, client_error, read_local, run_phases
@@ -124,9 +124,18 @@ class QueryRunner:
     # --- the handler's side ------------------------------------------------------------------------------------------
 
     async def query(
-        self, job: Job, plan: QueryPlan, context: StatementContext, *, state_version: int, on_end: OnEnd
+        self,
+        job: Job,
+        plan: QueryPlan,
+        context: StatementContext,
+        *,
+        state_version: int,
+        on_end: OnEnd,
+        may_give_rows: bool = False,
     ) -> Result:
         """Run the query as part of the job; returns when the first rows are there or it is known that there are none.
+
+        With ``may_give_rows`` a short answer may come as ``rows``.
 
         ``on_end`` is called exactly once, also if this raises. Raises StaleRouting if it could not be started for that
         reason, and the CrateError of whatever failed before the first row.
@@ -138,7 +147,8 @@ class QueryRunner:
                 if sleep_s > 0:
                     await trio.sleep(sleep_s)
                 run = self._new_run(job, plan, context)
-                batches = await self._run_short(run)
+                rows = await self._run_best(run) if may_give_rows else None
+                batches = None if rows is not None else await self._run_short(run)
         except Exception as raised:
             error = self._told(raised, job)
             on_end(error, 0)
@@ -148,6 +158,9 @@ class QueryRunner:
         except BaseException:
             on_end(JobKilled("Job killed."), 0)
             raise
+        if rows is not None:
+            on_end(None, len(rows))
+            return Result(columns=plan.columns, rows=rows)
         if batches is not None:
             on_end(None, sum(batch.num_rows for batch in batches))
             return Result(columns=plan.columns, batches=batches)
@@ -175,6 +188,21 @@ class QueryRunner:
             shards=shards,
         )
 
+    async def _run_best(self, run: Run) -> list[tuple[Any, ...]] | None:
+        """The rows of a query that is the best of some shards of this node; None if it is not."""
+        phase = run.plan.phases[-1]
+        best = best_of(phase.relation) if len(run.plan.phases) == 1 else None
+        if best is None:
+            return None
+        self._runs.add(run)
+        try:
+            with self._parts.jobs.operation(run.job_id, "collect"):
+                return await self._parts.workers.compute(
+                    read_best, best, phase, run.plan.context, self._parts.sources(run)
+                )
+        finally:
+            self._runs.end(run)
+
     async def _run_short(self, run: Run) -> list[pa.RecordBatch] | None:
         """The rows of a query that is one short phase on this node; None if it is not (its inputs are kept in the run)."""
         if len(run.plan.phases) != 1:
@@ -189,11 +217,6 @@ class QueryRunner:
         self._runs.add(run)
         try:
             inputs = await read_local(wanted, phase, run, self._parts)
-            best = best_of(phase.relation)
-            if best is not None:
-                answer = merged(best, inputs[0].partitions[0], run.plan.context)
-                if answer is not None:
-                    return [answer]
             if not is_short(phase.relation, [i.row_count for i in inputs]):
                 run.ready_inputs = inputs
                 return None

@@ -278,7 +278,12 @@ class ExecutionService:
     async def _dispatch(self, job: Job, plan: Plan, compiled: CompiledStatement, context: StatementContext) -> Result:
         if isinstance(plan, QueryPlan):
             return await self._queries.query(
-                job, plan, context, state_version=compiled.state_version, on_end=self._finisher(job)
+                job,
+                plan,
+                context,
+                state_version=compiled.state_version,
+                on_end=self._finisher(job),
+                may_give_rows=True,
             )
         with job.scope():
             return await self._dispatch_direct(job, plan, compiled, context)

@@ -7,7 +7,7 @@ scans. Columns are named ``c<id>``; a column that a shard does not have is NULL.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,16 +83,21 @@ def _scan(scan: Scan, phase: Phase, context: StatementContext, sources: LocalSou
     rows = 0
     # With a filter the engine has to see rows before it can tell how many are enough.
     limit = scan.limit if scan.filter is None else None
-    for source in phase.shards:
-        if source.node_id != sources.node_id or source.table_uuid != scan.table_uuid:
-            continue
-        for number in source.shards:
-            for batch in reader.read(sources.shards[scan.table_uuid, number]):
-                batches.append(as_scanned(batch, scan.columns, reader.sources))
-                rows += batch.num_rows
-                if limit is not None and rows >= limit:
-                    return batches
+    for shard in local_shards(scan, phase, sources):
+        for batch in reader.read(shard):
+            batches.append(as_scanned(batch, scan.columns, reader.sources))
+            rows += batch.num_rows
+            if limit is not None and rows >= limit:
+                return batches
     return batches
+
+
+def local_shards(scan: Scan, phase: Phase, sources: LocalSources) -> Iterator[Shard]:
+    """The shards of the table that the phase reads on this node."""
+    for source in phase.shards:
+        if source.node_id == sources.node_id and source.table_uuid == scan.table_uuid:
+            for number in source.shards:
+                yield sources.shards[scan.table_uuid, number]
 
 
 def as_scanned(batch: pa.RecordBatch, columns: Sequence[ScanColumn], sources: Sequence[str | None]) -> pa.RecordBatch:

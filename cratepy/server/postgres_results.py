@@ -7,7 +7,7 @@ after the client took them. Big batches are encoded on a worker thread, in slice
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import trio
@@ -15,6 +15,7 @@ import trio
 from cratepy import limits
 from cratepy.errors import CrateError
 from cratepy.execution.results import Result
+from cratepy.model.arrow import JSON_KINDS, from_arrow
 from cratepy.protocols.postgres.batches import encode_batch
 from cratepy.protocols.postgres.encoder import notice_response
 from cratepy.protocols.postgres.rows import RowEncoder
@@ -24,6 +25,10 @@ from cratepy.server.session_settings import SessionSettings
 from cratepy.server.sockets import ClientSocket
 
 _ROWS_PER_CHUNK = 512
+#: Up to so many rows a loop over values is faster than the dozens of kernels that encode a batch (10 rows: 0.1 : 1.4 ms).
+_FEW_ROWS: Final = 64
+#: Values that a batch holds as the text that is sent.
+_MADE_TEXTS: Final = JSON_KINDS | {"array"}
 
 
 async def send_all(client: ClientSocket, result: Result, encoder: RowEncoder) -> int:
@@ -46,6 +51,11 @@ async def send_all(client: ClientSocket, result: Result, encoder: RowEncoder) ->
 
 
 async def _send_batch(client: ClientSocket, batch: pa.RecordBatch, encoder: RowEncoder) -> None:
+    if batch.num_rows <= _FEW_ROWS and not any(column.type.kind in _MADE_TEXTS for column in encoder.columns):
+        values = [from_arrow(batch.column(i), column.type) for i, column in enumerate(encoder.columns)]
+        client.write(encoder.encode(zip(*values, strict=True) if values else [()] * batch.num_rows))
+        await _relieve(client)
+        return
     if batch.num_rows <= limits.ENCODE_INLINE_ROWS and batch.nbytes <= limits.RESULT_CHUNK_BYTES:
         client.write(encode_batch(encoder, batch))
         await _relieve(client)

@@ -2,26 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
 
-from cratepy.execution.best import best_of, merged
+from cratepy.execution.best import best_of, read_best
+from cratepy.execution.sources import LocalSources
 from cratepy.model.arrow import arrow_type
 from cratepy.model.expressions import Call, Column, Expression, Literal, Parameter, SortKey
 from cratepy.model.names import RelationName
-from cratepy.model.plan import StatementContext
-from cratepy.model.relations import BestRows, Item, Limit, Project, Relation, Scan, ScanColumn, Sort
+from cratepy.model.plan import Phase, ShardSource, StatementContext
+from cratepy.model.relations import BestRows, Item, Limit, Project, Relation, Scan, ScanColumn, Sort, TextMatch
+from cratepy.model.search import IndexedSource
 from cratepy.model.types import BIGINT, REAL, TEXT
+from cratepy.storage.operations import SearchRequest
 
 TITLE, SCORE = Column(1, "title", TEXT), Column(2, "_score", REAL)
 TEN = Literal(10, BIGINT)
 
 
+class Shard:
+    """Gives its best rows in the order it holds them."""
+
+    def __init__(self, *rows: tuple[str, float]) -> None:
+        self.rows = rows
+
+    def search(self, request: SearchRequest) -> list[pa.RecordBatch]:
+        rows = self.rows[: request.limit]
+        if not rows:
+            return []
+        arrays = {
+            "c1": pa.array([title for title, _ in rows], arrow_type(TEXT)),
+            "_score": pa.array([score for _, score in rows], pa.float32()),
+        }
+        return [pa.record_batch({source: arrays[source] for source in request.sources})]
+
+
 def scan(*, with_ties: bool = False) -> Scan:
+    match = TextMatch(
+        source="_match_0",
+        name="",
+        columns=(IndexedSource("c1"),),
+        text=Literal("x", TEXT),
+        kind="best_fields",
+        is_required=True,
+    )
     return Scan(
         table_uuid="u",
         table=RelationName("doc", "t"),
         columns=(ScanColumn(1, "title", TEXT, "c1"), ScanColumn(2, "_score", REAL, "_score")),
+        matches=(match,),
         best=BestRows(count=TEN, with_ties=with_ties),
     )
 
@@ -30,27 +61,26 @@ def query(count: Expression = TEN, offset: Expression | None = None, source: Sca
     return Limit(Sort(scan() if source is None else source, (SortKey(SCORE, is_descending=True),)), count, offset)
 
 
-def batch(*rows: tuple[str, float]) -> pa.RecordBatch:
-    arrays = [
-        pa.array([title for title, _ in rows], arrow_type(TEXT)),
-        pa.array([score for _, score in rows], pa.float32()),
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names=["c1", "c2"])
-
-
-def context(*parameters: object) -> StatementContext:
-    return StatementContext(job_id="j", handler_id="n", user="crate", text="", now_ms=0, parameters=parameters)
-
-
-def titles(relation: Relation, *batches: pa.RecordBatch, parameters: tuple[object, ...] = ()) -> list[str]:
+def rows(relation: Relation, *shards: Shard, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]] | None:
     plan = best_of(relation)
     assert plan is not None
-    answer = merged(plan, batches, context(*parameters))
-    assert answer is not None
-    return list(answer.column("c1").to_pylist())
+    source = ShardSource("n", "u", tuple(range(len(shards))))
+    phase = Phase(id=0, nodes=("n",), relation=relation, output=None, shards=(source,))
+    context = StatementContext(job_id="j", handler_id="n", user="crate", text="", now_ms=0, parameters=parameters)
+    opened: Any = {("u", number): shard for number, shard in enumerate(shards)}
+    nothing: Any = None
+    return read_best(
+        plan, phase, context, LocalSources(node_id="n", shards=opened, system_tables=nothing, view=nothing)
+    )
 
 
-SHARDS = (batch(("a", 3.0), ("b", 1.0)), batch(("c", 2.0), ("d", 0.5)), batch())
+def titles(relation: Relation, *shards: Shard, parameters: tuple[object, ...] = ()) -> list[object]:
+    found = rows(relation, *shards, parameters=parameters)
+    assert found is not None
+    return [row[0] for row in found]
+
+
+SHARDS = (Shard(("a", 3.0), ("b", 1.0)), Shard(("c", 2.0), ("d", 0.5)), Shard())
 
 
 @pytest.mark.parametrize(
@@ -69,17 +99,12 @@ def test_counts_may_be_parameters() -> None:
 
 
 def test_rows_that_are_not_in_order_are_sorted() -> None:
-    assert titles(query(), batch(("a", 1.0), ("b", 2.0))) == ["b", "a"]
+    assert titles(query(), Shard(("a", 1.0), ("b", 2.0))) == ["b", "a"]
 
 
 def test_a_projection_picks_columns() -> None:
     relation = Project(query(), (Item(3, "s", SCORE), Item(1, "title", TITLE), Item(4, "again", TITLE)))
-    plan = best_of(relation)
-    assert plan is not None
-    answer = merged(plan, SHARDS, context())
-    assert answer is not None
-    assert answer.schema.names == ["c3", "c1", "c4"]
-    assert answer.to_pylist()[0] == {"c3": 3.0, "c1": "a", "c4": "a"}
+    assert rows(relation, *SHARDS)[:1] == [(3.0, "a", "a")]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +121,6 @@ def test_what_computes_or_orders_more_is_for_the_engine(relation: Relation) -> N
     assert best_of(relation) is None
 
 
-@pytest.mark.parametrize("count", [-1, None])
+@pytest.mark.parametrize("count", [-1, None, 300])
 def test_odd_counts_and_many_rows_are_for_the_engine(count: int | None) -> None:
-    plan = best_of(query(Parameter(0, BIGINT)))
-    assert plan is not None
-    assert merged(plan, SHARDS, context(count)) is None
-    assert merged(plan, [batch(*[("x", 1.0)] * 300)], context(10)) is None
+    assert rows(query(Parameter(0, BIGINT)), *SHARDS, parameters=(count,)) is None
