@@ -49,7 +49,7 @@ class PlainRow:
         return _encode(self.values)
 
 
-def decode_plain_row(body: memoryview, schema: pa.Schema) -> PlainRow:
+def decode_plain_row(body: bytes | memoryview, schema: pa.Schema) -> PlainRow:
     """Raises msgspec.MsgspecError or IndexError for what no writer of ours wrote."""
     values = _decode(body)
     if len(values) != len(schema):

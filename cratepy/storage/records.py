@@ -76,14 +76,14 @@ def encode_operation(
     return b"".join((_LENGTH.pack(len(header)), header, body))
 
 
-def decode_record(payload: memoryview) -> tuple[RecordHeader, memoryview]:
+def decode_record(payload: bytes | memoryview) -> tuple[RecordHeader, bytes | memoryview]:
     """Header and body; raises msgspec.MsgspecError or struct.error for what no writer of ours wrote."""
     (length,) = _LENGTH.unpack_from(payload)
     end = _LENGTH.size + length
     return _decode_header(payload[_LENGTH.size : end]), payload[end:]
 
 
-def decode_rows(body: memoryview, schema: pa.Schema) -> pa.RecordBatch:
+def decode_rows(body: bytes | memoryview, schema: pa.Schema) -> pa.RecordBatch:
     """The rows, copied out of the file: a record's offset in it is not aligned for Arrow."""
     return pa.ipc.read_record_batch(pa.py_buffer(bytes(body)), schema)
 
@@ -105,5 +105,5 @@ def split_ids(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, IdArray]:
     return batch.select(list(range(last))), IdArray(batch.column(last))
 
 
-def decode_schema(body: memoryview) -> pa.Schema:
+def decode_schema(body: bytes | memoryview) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(bytes(body)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -24,11 +24,13 @@ from cratepy.storage.columns import ColumnCache
 from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.manifest import Manifest
 from cratepy.storage.merging import LiveSegment
-from cratepy.storage.plain_rows import PlainRow, decode_plain_row
+from cratepy.storage.plain_rows import PlainRow, decode_plain_row, plain_batch
 from cratepy.storage.records import RecordHeader, decode_record, decode_rows, decode_schema, split_ids
 
 #: Header, ids, rows (None: deletes), bytes.
 Operation = tuple[RecordHeader, Sequence[str], pa.RecordBatch | PlainRow | None, int]
+#: Single rows that replay puts into one batch.
+_GATHERED_ROWS_MAX: Final = 4_096
 #: Written into a new shard's directory before anything else is durable in it.
 _FIRST_TRANSLOG: Final = 1
 
@@ -109,6 +111,9 @@ class Replay:
 
     def operations(self) -> Iterator[Operation]:
         """(header, ids, rows, bytes) in the order they were written; raises ShardFailed for damage."""
+        return _gathered(self._operations())
+
+    def _operations(self) -> Iterator[Operation]:
         for generation in self._generations:
             path = self._directory / translogs.translog_name(generation)
             data = memoryview(self._files.map(path))
@@ -129,15 +134,16 @@ class Replay:
         for payload in reader:
             try:
                 header, body = decode_record(payload)
-                if header.kind == "schema":
+                if header.kind == "row":
+                    self.operation_count += 1
+                    yield header, header.ids, decode_plain_row(body, self.schemas[header.schema]), len(body)
+                elif header.kind == "schema":
                     assert header.schema == len(self.schemas)
                     self.schemas.append(decode_schema(body))
                 elif header.kind != "mark":
                     ids: Sequence[str] = header.ids
-                    rows: pa.RecordBatch | PlainRow | None = None
-                    if header.kind == "row":
-                        rows = decode_plain_row(body, self.schemas[header.schema])
-                    elif header.kind == "index":
+                    rows: pa.RecordBatch | None = None
+                    if header.kind == "index":
                         rows = decode_rows(body, self.schemas[header.schema])
                     elif header.kind == "rows":
                         rows, ids = split_ids(decode_rows(body, self.schemas[header.schema]))
@@ -181,3 +187,34 @@ class Replay:
         self.schemas = []
         self.translog_bytes += writer.end
         return writer
+
+
+def _gathered(operations: Iterator[Operation]) -> Iterator[Operation]:
+    """The same with neighbouring new rows as one batch: what a batch costs, each of its rows does not cost again."""
+    ids: list[str] = []
+    values: list[Sequence[Any]] = []
+    schema: pa.Schema | None = None
+    first = RecordHeader("index")
+    size = 0
+    for header, row_ids, rows, row_bytes in operations:
+        row = rows if isinstance(rows, PlainRow) and header.versions == 1 else None
+        if ids and not (
+            row is not None
+            and row.schema is schema
+            and header.first_seq_no == first.first_seq_no + len(ids)
+            and header.primary_term == first.primary_term
+            and len(ids) < _GATHERED_ROWS_MAX
+        ):
+            yield first, ids, plain_batch(schema, values), size
+            ids, values, size = [], [], 0
+        if row is None:
+            yield header, row_ids, rows, row_bytes
+            continue
+        if not ids:
+            first = RecordHeader("index", 0, header.first_seq_no, header.primary_term)
+            schema = row.schema
+        ids.append(row_ids[0])
+        values.append(row.values)
+        size += row_bytes
+    if ids:
+        yield first, ids, plain_batch(schema, values), size

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Final
 
 import google_crc32c
+import pyarrow as pa
 
 from cratepy import limits
 from cratepy.errors import ShardFailed
@@ -44,6 +45,7 @@ _RECORD_MAGIC: Final = 0x4C525043
 _RECORD_MAGIC_BYTES: Final = struct.pack("<I", _RECORD_MAGIC)
 _RECORD: Final = struct.Struct("<IIIQ")
 _SEED: Final = struct.Struct("<QIQ")
+_COPIED_BYTES_MAX: Final = 16 * limits.KIB
 
 
 def translog_name(generation: int) -> str:
@@ -184,7 +186,7 @@ class TranslogReader:
         """Whether something else than reserved space follows the last good record (after the iteration)."""
         return bool(bytes(self._data[self.end :]).strip(b"\0"))
 
-    def __iter__(self) -> Iterator[memoryview]:
+    def __iter__(self) -> Iterator[bytes | memoryview]:
         """The payloads in order; raises ShardFailed at a bad record that had been durable."""
         if self.is_blank:
             return
@@ -197,19 +199,22 @@ class TranslogReader:
             yield payload
             self.end += _RECORD.size + len(payload)
 
-    def _record_at(self, offset: int) -> tuple[memoryview, int] | None:
+    def _record_at(self, offset: int) -> tuple[bytes | memoryview, int] | None:
         """Payload and ``synced`` of the record there, or None if there is no good one."""
-        start = offset + _RECORD.size
-        if start > len(self._data):
+        data, start = self._data, offset + _RECORD.size
+        if start > len(data):
             return None
-        magic, length, checksum, synced = _RECORD.unpack_from(self._data, offset)
-        if magic != _RECORD_MAGIC or length > limits.TRANSLOG_RECORD_BYTES_MAX or start + length > len(self._data):
+        magic, length, checksum, synced = _RECORD.unpack_from(data, offset)
+        if magic != _RECORD_MAGIC or length > limits.TRANSLOG_RECORD_BYTES_MAX or start + length > len(data):
             return None
-        payload = self._data[start : start + length]
-        seed = google_crc32c.extend(self._seed, _SEED.pack(offset, length, synced))
-        if google_crc32c.extend(seed, bytes(payload)) != checksum:
-            return None
-        return payload, synced
+        head = _SEED.pack(offset, length, synced)
+        # The library takes no memoryview; a copy is cheaper than a buffer object for all but big records.
+        if length < _COPIED_BYTES_MAX:
+            copied = bytes(data[start : start + length])
+            return (copied, synced) if google_crc32c.extend(self._seed, head + copied) == checksum else None
+        payload = data[start : start + length]
+        found = google_crc32c.extend(google_crc32c.extend(self._seed, head), pa.py_buffer(payload))
+        return (payload, synced) if found == checksum else None
 
     def _refuse_damage(self) -> None:
         """Raise if a good record behind the bad one at ``end`` says that the bad one had been durable."""
