@@ -1,7 +1,7 @@
 """Smallest and largest value of a block of a column: what proves that a block cannot match, or that nothing overflows.
 
 In: an array at rest. Out: SQL values; None where there is none to tell (all NULL, lists) or no finite one (a float with
-NaN has no largest value: NaN is above all numbers, as in CrateDB and the engine). Dead rows count, and a long text stands
+NaN has no largest value: NaN is above all numbers). Dead rows count, and a long text stands
 for itself by a prefix, so bounds are never too narrow but may be too wide. Texts compare by code point, which is the
 order of their UTF-8 bytes.
 """
@@ -56,12 +56,15 @@ def value_bounds(array: pa.Array) -> tuple[Scalar, Scalar]:
 
 
 def _float_bounds(array: pa.Array) -> tuple[Scalar, Scalar]:
+    """The engine compares as IEEE 754's totalOrder does: a NaN is above all numbers, one with a sign below all."""
     found = pc.min_max(array)
     minimum, maximum = found["min"].as_py(), found["max"].as_py()
-    # A NaN is left out by ``min_max``; only a sum cannot hide it, and infinities of both signs look the same there.
     values = array.to_numpy(zero_copy_only=False) if array.null_count == 0 else array.drop_null().to_numpy()
-    if bool(np.isnan(values).any()):
-        return (None if minimum is None or minimum != minimum else minimum), None
+    is_nan = np.isnan(values)
+    if bool(is_nan.any()):
+        has_sign = np.signbit(values[is_nan])
+        minimum = None if bool(has_sign.any()) or minimum != minimum else minimum
+        maximum = None if not bool(has_sign.all()) or maximum != maximum else maximum
     return minimum, maximum
 
 

@@ -190,7 +190,7 @@ def test_a_table_of_two_thousand_columns(tmp_path: Path) -> None:
 
 RANGED: dict[str, tuple[DataType, list[Scalar]]] = {
     "bigint": (BIGINT, [-(2**63), -5, 0, 3, 2**63 - 1]),
-    "double": (DOUBLE, [-math.inf, -1.5, -0.0, 0.0, 2.5, math.inf, math.nan]),
+    "double": (DOUBLE, [-math.inf, -1.5, -0.0, 0.0, 2.5, math.inf, math.nan, -math.nan]),
     "boolean": (BOOLEAN, [True, False]),
     "timestamp": (TIMESTAMPTZ, [-(10**15), 0, 1_700_000_000_000]),
     "date": (DATE, [-86_400_000, 0, 86_400_000 * 20_000]),
@@ -200,12 +200,12 @@ RANGED: dict[str, tuple[DataType, list[Scalar]]] = {
 
 
 def in_range(value: Any, wanted: ColumnRange) -> bool:
-    """As the engine compares: NULL is in no range, NaN is above all."""
+    """As the engine compares: NULL is in no range, NaN is above all, −NaN below."""
     if wanted.is_null is True:
         return value is None
     if value is None:
         return wanted.is_null is None and wanted.minimum is None and wanted.maximum is None
-    key = (1, 0.0) if value != value else (0, value)
+    key = (math.copysign(1, value), 0.0) if value != value else (0, value)
     above = wanted.minimum is None or (0, wanted.minimum) <= key
     return above and (wanted.maximum is None or key <= (0, wanted.maximum))
 
