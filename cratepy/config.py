@@ -60,6 +60,14 @@ class NodeConfig:
     discovery_ec2: Mapping[str, Any] = field(default_factory=dict)
     discovery_find_peers_interval_s: float = 1.0
     discovery_request_peers_timeout_s: float = 3.0
+    #: How nodes prove themselves to each other: a secret, or certificates (PEM files), or neither.
+    cluster_secret: str = ""
+    ssl_transport_mode: str = ""
+    ssl_certificate: Path | None = None
+    ssl_key: Path | None = None
+    ssl_authority: Path | None = None
+    #: Plaintext between nodes although others can reach the port.
+    transport_insecure: bool = False
     #: The directory of ``unicast_hosts.txt``; by default that of the settings file.
     path_conf: Path | None = None
     cluster_initial_master_nodes: tuple[str, ...] = ()
@@ -88,7 +96,7 @@ KNOWN_WITHOUT_EFFECT: Final = (
     "transport.publish_port", "transport.compress", "transport.ping_schedule", "transport.tcp.", "psql.publish_port",
     "cluster.max_shards_per_node", "cluster.graceful_stop.", "cluster.routing.", "cluster.info.", "cluster.join.",
     "cluster.publish.info_timeout",
-    "cluster.auto_shrink_voting_configuration", 
+    "cluster.auto_shrink_voting_configuration",
     "discovery.probe.",
     "discovery.unconfigured_bootstrap_timeout", "logger.", "statement_timeout",
 )  # fmt: skip
@@ -271,6 +279,13 @@ def _seed_providers(name: str, value: Any) -> tuple[str, ...]:
     return names
 
 
+def _transport_mode(name: str, value: Any) -> str:
+    text = "on" if value is True else "off" if value is False else str(value).lower()
+    if text not in ("on", "off", "legacy"):
+        raise ConfigError(f"setting [{name}] must be on, off or legacy, got [{value}]")
+    return text
+
+
 def _no_master_block(name: str, value: Any) -> str:
     if value not in ("write", "all"):
         raise ConfigError(f"setting [{name}] must be write or all, got [{value}]")
@@ -302,6 +317,12 @@ _READERS: Final[dict[str, tuple[str, Any]]] = {
     "discovery.find_peers_interval": ("discovery_find_peers_interval_s", _seconds),
     "discovery.request_peers_timeout": ("discovery_request_peers_timeout_s", _seconds),
     "path.conf": ("path_conf", _path),
+    "cluster.secret": ("cluster_secret", _text),
+    "ssl.transport.mode": ("ssl_transport_mode", _transport_mode),
+    "ssl.certificate_filepath": ("ssl_certificate", _path),
+    "ssl.key_filepath": ("ssl_key", _path),
+    "ssl.authority_filepath": ("ssl_authority", _path),
+    "transport.insecure": ("transport_insecure", _boolean),
     "discovery.type": ("discovery_type", _discovery_type),
     "cluster.initial_master_nodes": ("cluster_initial_master_nodes", _names),
     "node.master": ("node_master", _boolean),

@@ -87,6 +87,8 @@ TRANSPORT_FRAME_BYTES_MAX: Final = 128 * MIB
 TRANSPORT_HANDSHAKE_BYTES_MAX: Final = 4 * KIB
 TRANSPORT_CONNECT_TIMEOUT_S: Final = 3.0
 TRANSPORT_HANDSHAKE_TIMEOUT_S: Final = 3.0
+#: Connections that have not said who they are; more are closed at once.
+TRANSPORT_STRANGERS_MAX: Final = 256
 #: Requests sent to one peer and not answered yet.
 TRANSPORT_IN_FLIGHT_MAX: Final = 4_096
 #: Requests of one peer that run here at the same time; more wait in the socket.
@@ -182,6 +184,8 @@ WRITE_BATCH_ROWS: Final = 10_000
 WRITE_BATCHES_IN_FLIGHT_MAX: Final = 8
 #: Batches up to this many rows are written on the event loop; larger ones on a worker thread.
 WRITE_INLINE_ROWS: Final = 16
+#: And up to this many bytes.
+WRITE_INLINE_BYTES: Final = 256 * KIB
 #: Threads that write batches or convert files, all statements together.
 WRITE_THREADS_MAX: Final = 4
 #: How long a write waits for its primary: routing that is stale, a node that restarts. CrateDB waits a minute.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cratepy.cluster.coordination.settings import CoordinationSettings
+from cratepy.cluster.security import TransportSecurity
 from cratepy.cluster.seeds import SeedOptions
 
 
@@ -26,6 +27,8 @@ class ClusterOptions:
     seed_hosts: tuple[str, ...] = ()
     #: Other seeds than ``seed_hosts``: discovery.seed_providers and what they need.
     seeds: SeedOptions = field(default_factory=SeedOptions)
+    #: None: plaintext.
+    security: TransportSecurity | None = None
     #: discovery.find_peers_interval, discovery.request_peers_timeout.
     find_peers_interval_s: float = 1.0
     request_peers_timeout_s: float = 3.0

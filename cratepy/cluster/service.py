@@ -115,6 +115,7 @@ class ClusterService:
             clock=clock,
             bind_host=options.bind_host,
             bind_ports=options.transport_ports,
+            security=options.security,
         )
         #: Client ports told to the other nodes; the server sets them before ``run`` if they were not known before.
         self.http_port = options.http_port

@@ -7,7 +7,7 @@ connection whether it can reach the other (CrateDB: TransportService, Connection
 
 A connection begins with a handshake (protocol version, cluster name, node ids); a refusal says why, on both sides' logs.
 A peer that is wanted is connected again with bounded back-off. A request to the own node calls the handler directly.
-Not yet: TLS and authentication of nodes; until then the port must only be reachable by the cluster's nodes.
+With a :class:`TransportSecurity` TLS comes before the handshake, so that a stranger gets to say nothing but that.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import trio
 from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.cluster.connections import Action, Handler, Incoming, Outgoing, report_bug
+from cratepy.cluster.security import SecureChannel, TransportSecurity
 from cratepy.cluster.streams import StreamReceiver as StreamReceiver
 from cratepy.cluster.streams import StreamRegistry, local_stream, refused_stream
 from cratepy.cluster.streams import StreamSender as StreamSender
@@ -70,6 +71,7 @@ class Transport:
         bind_host: str = "127.0.0.1",
         bind_ports: Sequence[int] = range(4300, 4400),
         ephemeral_id: str = "",
+        security: TransportSecurity | None = None,
     ) -> None:
         self.node_id = node_id
         self.cluster_name = cluster_name
@@ -77,6 +79,9 @@ class Transport:
         #: The port listened on, once ``run`` has started.
         self.port = 0
         self._bind_host = bind_host
+        self._security = security
+        #: Connections that have not finished their handshake.
+        self._strangers = 0
         self._bind_ports = bind_ports
         self._clock = clock
         self._actions: dict[str, Action] = {}
@@ -340,6 +345,8 @@ class Transport:
             stream = await trio.open_tcp_stream(*address)
             wire = Wire(socket.socket(fileno=stream.socket.detach()))
             try:
+                if self._security is not None:
+                    await wire.secure(SecureChannel(self._security, is_server=False))
                 welcome = await self._say_hello(wire, target_id)
             except (WireBroken, FrameError) as error:
                 wire.close(str(error))
@@ -377,16 +384,23 @@ class Transport:
                 logger.warning("cannot accept a connection: %s", error)
                 await trio.sleep(0.1)
                 continue
+            if self._strangers >= limits.TRANSPORT_STRANGERS_MAX:
+                sock.close()
+                continue
+            self._strangers += 1
             nursery.start_soon(self._serve_incoming, Wire(sock))
 
     async def _serve_incoming(self, wire: Wire) -> None:
         hello: Hello | None = None
         try:
             with trio.move_on_after(limits.TRANSPORT_HANDSHAKE_TIMEOUT_S):
+                if self._security is not None:
+                    await wire.secure(SecureChannel(self._security, is_server=True))
                 hello = await self._shake_hands(wire)
         except (WireBroken, FrameError) as error:
             logger.debug("a connection ended in the handshake: %s", error)
         finally:
+            self._strangers -= 1
             if hello is None:
                 wire.close("no handshake")
         if hello is not None:

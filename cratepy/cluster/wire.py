@@ -9,7 +9,9 @@ Backpressure: who makes many frames awaits :meth:`Wire.drained` between them.
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -18,6 +20,7 @@ import pyarrow as pa
 import trio
 
 from cratepy import limits
+from cratepy.cluster.security import SecureChannel
 from cratepy.protocols.node.frames import Frame, FrameDecoder, FrameError, Kind, encode_header
 
 #: Bodies below this are joined with their header: one small copy is cheaper than a second buffer in the system call.
@@ -44,8 +47,37 @@ class Wire:
         self._queued_bytes = 0
         self._writer_wakeup = trio.Event()
         self._drained = trio.Event()
+        self._channel: SecureChannel | None = None
+        #: Plaintext that came with the end of the TLS handshake.
+        self._early = b""
         self.is_broken = False
         self.reason = ""
+
+    async def secure(self, channel: SecureChannel) -> None:
+        """Shake hands by TLS; all frames after it are encrypted. Raises WireBroken, saying why if it is known."""
+        received = b""
+        while True:
+            try:
+                answer, is_done = channel.handshake(received)
+            except ssl.SSLError as error:
+                self._say_last(channel.alert)
+                self.close(f"TLS handshake failed: {error.reason or error}")
+                raise WireBroken(self.reason) from error
+            rest = self._write([memoryview(answer)]) if answer else []
+            while rest:
+                await trio.lowlevel.wait_writable(self._socket)
+                rest = self._write(rest)
+            if is_done:
+                break
+            received = await self._receive()
+        self._channel = channel
+        # The client's side is done before the server has seen its certificate; what was refused is told by the first read.
+        self._early = self._decrypted(b"")
+
+    def _say_last(self, data: bytes) -> None:
+        if data:
+            with contextlib.suppress(OSError):  # the alert is a courtesy
+                self._socket.send(data)
 
     def detect_silence(self, timeout_s: float) -> None:
         """Let the kernel break the connection when sent bytes stay unacknowledged that long."""
@@ -62,6 +94,8 @@ class Wire:
             buffers = [memoryview(header + bytes(body))]
         else:
             buffers = [memoryview(header), memoryview(body).cast("B")]
+        if self._channel is not None:
+            buffers = [memoryview(self._channel.encrypt(buffers))]
         if not self._queue:
             buffers = self._write(buffers)
         if buffers:
@@ -123,11 +157,26 @@ class Wire:
     async def read(self) -> list[Frame]:
         """The next frames, at least one. Raises WireBroken when the connection ends, FrameError for bytes that are none."""
         while True:
+            if self._early:
+                data, self._early = self._early, b""
+            else:
+                data = await self._receive()
+                if self._channel is not None:
+                    data = self._decrypted(data)
+            frames = self.decoder.feed(data) if data else []
+            if frames:
+                return frames
+
+    async def _receive(self) -> bytes:
+        """The next bytes of the socket, at least one. Raises WireBroken."""
+        while True:
             if self.is_broken:
                 raise WireBroken(self.reason)
             try:
                 await trio.lowlevel.wait_readable(self._socket)
-                data = self._socket.recv(max(_READ_BYTES, min(self.decoder.missing_bytes, 4 * limits.MIB)))
+                # Encrypted bytes come in small reads, so that decrypting them does not hold the event loop.
+                wanted = 0 if self._channel is not None else min(self.decoder.missing_bytes, 4 * limits.MIB)
+                data = self._socket.recv(max(_READ_BYTES, wanted))
             except BlockingIOError:
                 continue
             except (OSError, ValueError, trio.ClosedResourceError) as error:
@@ -137,9 +186,22 @@ class Wire:
                 half = "" if self.decoder.is_between_frames else " within a frame"
                 self.close(f"closed by the peer{half}")
                 raise WireBroken(self.reason)
-            frames = self.decoder.feed(data)
-            if frames:
-                return frames
+            return data
+
+    def _decrypted(self, data: bytes) -> bytes:
+        assert self._channel is not None
+        try:
+            plain = self._channel.decrypt(data)
+        except ssl.SSLError as error:
+            self._say_last(self._channel.alert)
+            self.close(f"TLS: {error.reason or error}")
+            raise WireBroken(self.reason) from error
+        owed = self._channel.owed()
+        if owed:
+            self._queue.append(memoryview(owed))
+            self._queued_bytes += len(owed)
+            self._writer_wakeup.set()
+        return plain
 
     async def run_reader(self, on_frame: Callable[[Frame], None]) -> None:
         """Give every frame to ``on_frame`` until the connection ends; the reason stays in ``reason``."""

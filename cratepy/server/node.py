@@ -33,6 +33,7 @@ from cratepy.clock import Clock
 from cratepy.cluster.coordination.settings import CoordinationSettings
 from cratepy.cluster.options import ClusterOptions
 from cratepy.cluster.persistence import DirectoryInUse, StateDamaged
+from cratepy.cluster.security import TransportSecurity, from_files, from_secret, is_loopback
 from cratepy.cluster.seeds import SeedOptions
 from cratepy.cluster.service import ClusterService
 from cratepy.config import NodeConfig, PortRange
@@ -120,16 +121,18 @@ def _cluster_options(config: NodeConfig, node_name: str, ports: ClientPorts) -> 
     publish_host = config.network_publish_host or config.network_host
     if publish_host == "0.0.0.0":
         publish_host = socket.gethostbyname(socket.gethostname())
+    security = _transport_security(config)
     return ClusterOptions(
         data_path=config.path_data,
         cluster_name=config.cluster_name,
         node_name=node_name,
-        bind_host=config.network_host,
+        bind_host=_transport_host(config, security),
         publish_host=publish_host,
         transport_ports=range(config.transport_port.first, config.transport_port.last + 1),
         http_port=ports.http.getsockname()[1],
         psql_port=ports.psql.getsockname()[1] if ports.psql is not None else 0,
         seed_hosts=config.discovery_seed_hosts,
+        security=security,
         seeds=SeedOptions(
             providers=config.discovery_seed_providers,
             config_path=config.path_conf,
@@ -147,6 +150,49 @@ def _cluster_options(config: NodeConfig, node_name: str, ports: ClientPorts) -> 
         attributes=config.node_attributes,
         coordination=CoordinationSettings(**config.coordination),  # type: ignore[arg-type]  # the reader gives each field's type
         version=__version__,
+    )
+
+
+def _is_alone(config: NodeConfig) -> bool:
+    """Whether no other node is spoken of: then nobody needs to reach the transport port."""
+    names_others = (
+        config.discovery_seed_hosts
+        or config.discovery_seed_providers
+        or config.cluster_initial_master_nodes
+        or config.cluster_bootstrap_expect
+    )
+    return config.discovery_type == "single-node" or not names_others
+
+
+def _transport_host(config: NodeConfig, security: TransportSecurity | None) -> str:
+    """Where to listen for nodes: not beyond this machine if nothing protects the port and nobody asked for it."""
+    asked = config.transport_insecure or bool(config.ssl_transport_mode)
+    if security is None and not asked and not is_loopback(config.network_host):
+        log.info("the transport port is for this machine only: nothing protects it, and no other node was named")
+        return "127.0.0.1"
+    return config.network_host
+
+
+def _transport_security(config: NodeConfig) -> TransportSecurity | None:
+    """What protects the transport port. Raises StartError where it would be open to others without being asked to."""
+    if config.ssl_transport_mode == "on":
+        files = (config.ssl_certificate, config.ssl_key, config.ssl_authority)
+        certificate, key, authority = files
+        if certificate is None or key is None or authority is None:
+            raise StartError(
+                "[ssl.transport.mode] is on: it needs [ssl.certificate_filepath], [ssl.key_filepath] and "
+                "[ssl.authority_filepath] (PEM)"
+            )
+        return from_files(certificate=certificate, key=key, authority=authority)
+    if config.cluster_secret:
+        return from_secret(config.cluster_secret)
+    if config.transport_insecure or config.ssl_transport_mode or is_loopback(config.network_host):
+        return None
+    if _is_alone(config):
+        return None
+    raise StartError(
+        f"nodes on {config.network_host} would trust whoever reaches the transport port: set the same [cluster.secret] on every "
+        "node, or [ssl.transport.mode] to on with certificates; [transport.insecure] = true leaves it open"
     )
 
 
