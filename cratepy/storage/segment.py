@@ -55,6 +55,8 @@ _IDS_MAGIC: Final = b"CRPYIDS2"
 _HEADER: Final = struct.Struct("<8sII")
 _IDS_HEADER: Final = struct.Struct("<8sQ")
 _PIECE_ALIGNMENT: Final = 64
+#: Parts of a file are gathered up to this before a system call.
+_WRITE_BYTES: Final = 256 * limits.KIB
 #: Compression is kept if it saves an eighth.
 _COMPRESSED_WORTH: Final = 7 / 8
 _IS_TABLE_COLUMN: Final = re.compile("c[0-9]+").fullmatch
@@ -267,27 +269,35 @@ def _hash_filter(hashes: np.ndarray) -> tuple[int, bytes]:
 
 
 class _ChecksummedFile:
-    """Forwards to the seam and keeps size and checksum."""
+    """Forwards to the seam, small parts together, and keeps size and checksum."""
 
     def __init__(self, file: AppendFile) -> None:
         self._file = file
-        self.closed = False
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self.size = 0
-        self.checksum = 0
+        self._checksum = 0
 
-    def write(self, data: bytes) -> int:
-        self._file.write(data)
-        self.checksum = google_crc32c.extend(self.checksum, data)
+    def write(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
         self.size += len(data)
-        return len(data)
+        if self._waiting_bytes >= _WRITE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._file.write(data)
+        self._checksum = google_crc32c.extend(self._checksum, data)
 
     def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._file.close()
+        self._file.close()
 
     def entry(self, name: str) -> FileEntry:
-        return FileEntry(name, self.size, self.checksum)
+        assert not self._waiting
+        return FileEntry(name, self.size, self._checksum)
 
 
 def write_segment(
@@ -313,6 +323,7 @@ def write_segment(
             assert 0 < batch.num_rows <= limits.SEGMENT_BLOCK_ROWS
             blocks.append(_BlockMeta(batch.num_rows, _write_block(column_file, batch, layout)))
             rows += batch.num_rows
+        column_file.flush()
     finally:
         column_file.close()
     assert rows == len(hashes) > 0
@@ -364,6 +375,7 @@ def _write_whole(files: FileSystem, directory: Path, name: str, parts: Iterable[
     try:
         for part in parts:
             file.write(part)
+        file.flush()
     finally:
         file.close()
     return file.entry(name)

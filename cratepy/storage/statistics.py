@@ -33,7 +33,7 @@ class BlockStatistics(msgspec.Struct, frozen=True, array_like=True):
 
 
 def value_bounds(array: pa.Array) -> tuple[Scalar, Scalar]:
-    """Smallest and largest SQL value. About 25 µs for 64k numbers, 1 ms for 64k texts."""
+    """Smallest and largest SQL value. 15 to 50 µs for 64k numbers, 1 ms for 64k texts."""
     arrow_type = array.type
     if array.null_count == len(array):
         return None, None
@@ -44,6 +44,10 @@ def value_bounds(array: pa.Array) -> tuple[Scalar, Scalar]:
         array = array.view(pa.int64())
     elif pa.types.is_date32(arrow_type):
         array, factor = array.view(pa.int32()), MS_PER_DAY
+    if array.null_count == 0 and pa.types.is_integer(array.type):
+        # Arrow's kernel takes 25 µs to begin.
+        values = array.to_numpy()
+        return int(values.min()) * factor, int(values.max()) * factor
     found = None
     if pa.types.is_integer(array.type) or pa.types.is_boolean(arrow_type) or arrow_type == pa.string():
         found = pc.min_max(array)
