@@ -17,6 +17,7 @@ from typing import Final
 from tests.crash.failing import FailingCalls
 from tests.crash.histories import Explorer
 from tests.crash.mutants import HISTORIES_MAX, MUTANTS
+from tests.crash.threads import ThreadedRun
 from tests.crash.workers import TEXT_SHARE, hunt_all, outcomes, prepare
 
 _FAILURES_MAX: Final = 20
@@ -28,14 +29,17 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=1_000_000)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--mutant-histories", type=int, default=HISTORIES_MAX)
+    parser.add_argument("--seed", type=int, default=0, help="of the first workload")
     parser.add_argument("--replay", default="")
     arguments = parser.parse_args()
     if arguments.replay:
         return replay(arguments.replay)
     started = shown = time.monotonic()
-    cuts = errors = failed = workloads = 0
-    for outcome in outcomes(arguments.processes):
+    cuts = errors = threaded = total = failed = workloads = 0
+    for outcome in outcomes(arguments.processes, arguments.seed):
         cuts, errors, workloads = cuts + outcome.cuts, errors + outcome.errors, workloads + 1
+        threaded += outcome.threaded
+        total = cuts + errors + threaded
         failed += len(outcome.failures)
         for text in outcome.failures:
             name = text.split(" failed: ")[0].removeprefix("history ")
@@ -56,9 +60,8 @@ def main() -> int:
         caught += histories > 0
         slowest = max(slowest, histories)
         failed += histories == 0
-    total = cuts + errors
     print(
-        f"{total:,} histories ({cuts:,} power cuts, {errors:,} failing calls) of {workloads:,} workloads in "
+        f"{total:,} histories ({cuts:,} power cuts, {errors:,} failing calls, {threaded:,} under threads) of {workloads:,} workloads in "
         f"{duration:,.0f} s: {total / duration:,.0f}/s in {arguments.processes} processes; "
         f"{caught} of {len(MUTANTS)} mutants caught, each within {slowest:,} histories"
     )
@@ -70,8 +73,10 @@ def replay(name: str) -> int:
     """One history alone, with its story."""
     prepare()
     seed, _, rest = name.partition(":")
-    run: Explorer | FailingCalls
-    if rest.startswith("e"):
+    run: Explorer | FailingCalls | ThreadedRun
+    if rest == "t":
+        run = ThreadedRun(int(seed))
+    elif rest.startswith("e"):
         run = FailingCalls(int(seed), text_share=TEXT_SHARE, only=rest[1:])
     else:
         only = tuple(part for part in rest.split("/") if part not in ("", "w"))

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.disk import Faults
+from tests.crash.threads import ThreadedRun
+
 
 @pytest.mark.timeout(900)
 def test_no_history_loses_or_invents_a_row_and_every_mutant_is_caught() -> None:
@@ -20,3 +23,9 @@ def test_no_history_loses_or_invents_a_row_and_every_mutant_is_caught() -> None:
     )
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-3_000:]
     assert done.stdout.endswith(" passed, 0 failed\n")
+
+
+def test_threads_are_seen_to_lose_rows_when_the_log_is_not_synced() -> None:
+    run = ThreadedRun(1, faults=Faults(skipped_syncs=("/translog-",)))
+    run.run()
+    assert run.failures

@@ -19,9 +19,12 @@ from tests.crash.failing import FailingCalls
 from tests.crash.histories import Explorer
 from tests.crash.mutants import MUTANTS, hunt
 from tests.crash.session import shrink_limits
+from tests.crash.threads import ThreadedRun
 
 #: Share of the workloads with a full-text column: building an index costs as much as fifty histories.
 TEXT_SHARE: Final = 0.05
+#: One of so many seeds is run under threads, too: that takes as long as all of its other histories.
+THREADED_EVERY: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +34,22 @@ class Outcome:
     seed: int
     cuts: int
     errors: int
+    threaded: int
     failures: tuple[str, ...]
 
 
 def run_seed(seed: int) -> Outcome:
-    """All histories of a seed: power cuts, then failing calls."""
+    """All histories of a seed: power cuts, then failing calls, for some then threads."""
     explorer = Explorer(seed, text_share=TEXT_SHARE)
     explorer.run()
     failing = FailingCalls(seed, text_share=TEXT_SHARE)
     failing.run()
+    threaded = ThreadedRun(seed)
+    if seed % THREADED_EVERY == 0:
+        threaded.run()
     gc.collect()
-    failures = tuple(str(failure) for failure in (*explorer.failures, *failing.failures))
-    return Outcome(seed, explorer.histories, failing.histories, failures)
+    failures = tuple(str(failure) for failure in (*explorer.failures, *failing.failures, *threaded.failures))
+    return Outcome(seed, explorer.histories, failing.histories, threaded.histories, failures)
 
 
 def prepare() -> None:
@@ -51,13 +58,13 @@ def prepare() -> None:
     gc.disable()
 
 
-def outcomes(processes: int) -> Iterator[Outcome]:
-    """Of seed 0, 1, 2, … for ever, in order; a dead worker ends it."""
+def outcomes(processes: int, first: int) -> Iterator[Outcome]:
+    """Of this seed, the next, … for ever, in order; a dead worker ends it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.crash.workers"])
     with ProcessPoolExecutor(processes, mp_context=context, initializer=prepare) as pool:
         waiting: list[tuple[int, Future[Outcome]]] = []
-        seed = 0
+        seed = first
         try:
             while True:
                 while len(waiting) < 2 * processes:
@@ -67,7 +74,7 @@ def outcomes(processes: int) -> Iterator[Outcome]:
                     yield waiting[0][1].result()
                 except BrokenProcessPool:
                     seeds = ", ".join(str(number) for number, _ in waiting)
-                    yield Outcome(waiting[0][0], 0, 0, (f"a process died in one of the seeds {seeds}",))
+                    yield Outcome(waiting[0][0], 0, 0, 0, (f"a process died in one of the seeds {seeds}",))
                     return
                 waiting.pop(0)
         finally:
