@@ -53,12 +53,17 @@ class ParsedBlock:
 
 @dataclass(slots=True)
 class CsvMemory:
-    """How the last block of a file was parsed: ``plain`` (timestamps without offsets), ``zoned`` (all with), ``texts``."""
+    """The first of the ``_CSV_MODES`` that may fit the next block of a file."""
 
     mode: str = "plain"
 
 
 # --- CSV -------------------------------------------------------------------------------------------------------------
+
+
+#: What Arrow's reader is asked for, best first: columns of their types, timestamps with an offset, timestamps as texts
+#: (milliseconds, most of all: what CrateDB writes), all as texts.
+_CSV_MODES: Final = ("plain", "zoned", "stamps", "texts")
 
 
 def csv_header(data: bytes, options: CopyOptions) -> tuple[tuple[str, ...], bytes, int]:
@@ -91,10 +96,11 @@ def parse_csv(
     unknown = next((name for name in names if name not in layout.position_by_name and name not in wanted), None)
     table = None
     if unknown is None:
-        for mode in ("zoned", "texts") if memory.mode == "zoned" else ("plain", "zoned", "texts"):
+        for mode in _CSV_MODES[_CSV_MODES.index(memory.mode) :]:
             table = _arrow_csv(data, names, targets, layout, options, mode=mode)
             if table is not None:
-                memory.mode = mode
+                # Odd values in one block are no reason to look at each of all others.
+                memory.mode = memory.mode if mode == "texts" else mode
                 break
     if table is None:
         return _csv_by_record(data, names, targets, unknown, first_line, options)
@@ -141,7 +147,7 @@ def _arrow_csv(
     types = {}
     for name in targets:
         data_type = _type_of(name, layout)
-        if data_type.kind not in _PARSED or mode == "texts":
+        if data_type.kind not in _PARSED or mode == "texts" or (mode == "stamps" and data_type.is_timestamp):
             types[name] = pa.string()
         elif data_type.kind == "timestamp with time zone" and mode == "zoned":
             types[name] = pa.timestamp("ms", tz="UTC")

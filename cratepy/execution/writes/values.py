@@ -204,6 +204,10 @@ def _timestamps(array: pa.Array, data_type: DataType) -> pa.Array:
     try:
         return array.cast(pa.timestamp("ms"))
     except pa.ArrowInvalid:
+        some = array.drop_null()
+        if len(some) and some[0].as_py().lstrip("-").isdigit():
+            # Milliseconds; Arrow takes no number for a time.
+            return array.cast(pa.int64()).view(pa.timestamp("ms"))
         if data_type.kind != "timestamp with time zone":
             # Without time zone an offset is dropped, not applied; each value is looked at.
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cratepy.model.expressions import Column
 from cratepy.model.plan import CopyFromPlan, InsertPlan
 from cratepy.model.relations import Item
 from cratepy.model.schema import CheckConstraint
-from cratepy.model.types import BIGINT, DOUBLE, INTEGER, TEXT, TIMESTAMP, Field, array_of, object_of
+from cratepy.model.types import BIGINT, DOUBLE, INTEGER, TEXT, TIMESTAMP, TIMESTAMPTZ, Field, array_of, object_of
 from tests.execution.writes.fakes import (
     ID,
     NAME,
@@ -147,6 +148,26 @@ def test_csv_options_are_obeyed(tmp_path: Path) -> None:
             assert cluster.rows() == [
                 (1, "a", None), (2, "b", None), (3, "a", 2), (4, None, None), (5, None, 3), (6, None, 1)
             ]  # fmt: skip
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["1767225600000", "-5", "007"], [1767225600000, -5, 7]),
+        (["2026-01-01T00:00:00Z", "1767225600000"], [1767225600000, 1767225600000]),
+        (["1767225600000", "2026-01-01T01:00:00+01:00", "+5"], [1767225600000, 1767225600000, 5]),
+    ],
+)
+def test_csv_times_may_be_milliseconds(tmp_path: Path, texts: list[str], expected: list[int]) -> None:
+    async def main() -> None:
+        async with open_cluster(tmp_path, table((ID, column(2, "t", TIMESTAMPTZ)))) as cluster:
+            data = "id,t\n" + "".join(f"{i},{text}\n" for i, text in enumerate(texts)) + f"{len(texts)},\n"
+            result = await copy(cluster, write(tmp_path, "t.csv", data), empty_string_as_null=True)
+            assert result.rowcount == len(texts) + 1
+            times = [time and time.replace(tzinfo=UTC).timestamp() * 1_000 for _, time in cluster.rows(("c1", "c2"))]
+            assert times == [*expected, None]
 
     trio.run(main)
 
