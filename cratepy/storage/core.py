@@ -70,6 +70,7 @@ class ShardCore:
         "merges_ended",
         "merging",
         "next_segment",
+        "opening_s",
         "primary_term",
         "put_off_until",
         "searched_at",
@@ -78,6 +79,7 @@ class ShardCore:
         "table_uuid",
         "tally",
         "text",
+        "was_created",
         "write_lock",
     )
 
@@ -116,6 +118,9 @@ class ShardCore:
         self.is_closed = False
         #: Maintenance nobody asked for waits until then: the disk was full, or an index could not be built.
         self.put_off_until = float("-inf")
+        #: How long opening took, and whether there was nothing to open.
+        self.opening_s = 0.0
+        self.was_created = False
         #: When somebody searched last, or it was opened.
         self.searched_at = clock.monotonic()
         self.maintenance_lock = threading.Lock()
@@ -128,6 +133,12 @@ class ShardCore:
 
     def __str__(self) -> str:
         return f"shard {self.shard} of {self.layout.definition.name} ({self.allocation_id})"
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Estimated bytes of rows in memory that are in no segment."""
+        state = self.state
+        return state.active.buffered_bytes + (0 if state.frozen is None else state.frozen.buffered_bytes)
 
     def new_file_id(self) -> bytes:
         return bytes.fromhex(self.clock.new_id().replace("-", ""))

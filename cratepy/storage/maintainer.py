@@ -72,6 +72,14 @@ class ShardMaintainer:
             core.tally.refresh_s += core.clock.monotonic() - started
         return is_changed
 
+    def refresh_if_possible(self) -> None:
+        """A full disk neither keeps a shard closed nor stops a search: gets find the rows, scans after the next refresh."""
+        if not self._core.is_put_off:
+            try:
+                self.refresh()
+            except (DiskFull, TextIndexFailed):
+                assert self._core.state.frozen is not None, "the rows wait for the next refresh"
+
     def refresh_locked(self, *, before_freeze: Callable[[], None] = lambda: None) -> bool:
         """Write what an earlier refresh could not; freeze the buffer, write and publish it.
 

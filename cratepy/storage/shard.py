@@ -23,26 +23,22 @@ import pyarrow as pa
 
 from cratepy import limits
 from cratepy.clock import Clock
-from cratepy.errors import DiskFull, ShardFailed
+from cratepy.errors import ShardFailed
 from cratepy.model.schema import TableDefinition
 from cratepy.model.search import TextQuery
-from cratepy.storage import recovery
 from cratepy.storage.blocks import Layout
-from cratepy.storage.buffer import WriteBuffer
 from cratepy.storage.columns import ColumnCache
 from cratepy.storage.core import ShardCore
 from cratepy.storage.filesystem import FileSystem
-from cratepy.storage.log import ShardLog
-from cratepy.storage.lookup import ShardState, get_rows
+from cratepy.storage.lookup import get_rows
 from cratepy.storage.maintainer import ShardMaintainer
-from cratepy.storage.manifest import NAME, Manifest, read_manifest
 from cratepy.storage.merger import Pause, ShardMerger, no_pause
 from cratepy.storage.merging import LiveSegment
+from cratepy.storage.opening import open_copy
 from cratepy.storage.operations import (
     Bounds,
     ColumnRange,
     SearchRequest,
-    SegmentStats,
     ShardStats,
     WriteBatch,
     WriteResult,
@@ -50,9 +46,9 @@ from cratepy.storage.operations import (
 from cratepy.storage.scanning import scan_segments
 from cratepy.storage.scrub import scrub
 from cratepy.storage.segment import verify_segment
+from cratepy.storage.shard_stats import shard_stats
 from cratepy.storage.statistics import joined_bounds
 from cratepy.storage.stored import SegmentDamaged
-from cratepy.storage.text.failures import TextIndexFailed
 from cratepy.storage.writer import ShardWriter
 
 T = TypeVar("T")
@@ -85,59 +81,9 @@ class Shard:
         self._writer = ShardWriter(self._core)
         self._maintainer = ShardMaintainer(self._core)
         self._merger = ShardMerger(self._core)
-        self._open(primary_term, create=create)
+        open_copy(self._core, self._writer, self._maintainer, primary_term=primary_term, create=create)
 
     # --- opening and closing -----------------------------------------------------------------------------------------
-
-    def _open(self, primary_term: int, *, create: bool) -> None:
-        core = self._core
-        files, directory = core.files, core.directory
-        started = core.clock.monotonic()
-        self._was_created = create and not files.exists(directory / NAME)
-        if self._was_created:
-            recovery.create_shard(files, directory, self._first_manifest(primary_term), file_id=core.new_file_id())
-        core.manifest = manifest = read_manifest(files, directory)
-        named = (manifest.table_uuid, manifest.shard, manifest.allocation_id)
-        if named != (self.table_uuid, self.shard, self.allocation_id):
-            raise ShardFailed(f"{directory} belongs to another shard copy: {named}")
-        recovery.remove_orphans(files, directory, manifest)
-        core.primary_term = max(primary_term, manifest.primary_term)
-        core.max_seq_no = core.flushed_seq_no = manifest.max_seq_no
-        core.next_segment = manifest.next_segment
-        core.state = ShardState(WriteBuffer(), None, recovery.open_segments(files, directory, manifest, core.cache))
-        self._replay(manifest)
-        self._opening_s = core.clock.monotonic() - started
-
-    def _replay(self, manifest: Manifest) -> None:
-        core = self._core
-        replay = recovery.Replay(core.files, core.directory, manifest)
-        for header, ids, rows, size in replay.operations():
-            self._writer.write_again(header, ids, rows, size)
-            if core.state.active.buffered_bytes > core.buffer_bytes_max:
-                self._refresh_if_possible()
-        core.log = ShardLog(core.files, core.directory, replay)
-        self._refresh_if_possible()
-
-    def _refresh_if_possible(self) -> None:
-        """A full disk does not keep a shard closed: gets find the rows, scans do after the next refresh."""
-        if not self._core.is_put_off:
-            try:
-                self._maintainer.refresh()
-            except (DiskFull, TextIndexFailed):
-                assert self._core.state.frozen is not None, "the rows wait for the next refresh"
-
-    def _first_manifest(self, primary_term: int) -> Manifest:
-        return Manifest(
-            table_uuid=self.table_uuid,
-            shard=self.shard,
-            allocation_id=self.allocation_id,
-            revision=1,
-            primary_term=primary_term,
-            max_seq_no=-1,
-            local_checkpoint=-1,
-            translog_generation=1,
-            next_segment=1,
-        )
 
     def close(self) -> None:
         """Make everything written durable and let go of the files; the translog is replayed when the shard is opened."""
@@ -324,8 +270,7 @@ class Shard:
     @property
     def buffered_bytes(self) -> int:
         """Estimated bytes of rows in memory that are in no segment."""
-        state = self._core.state
-        return state.active.buffered_bytes + (0 if state.frozen is None else state.frozen.buffered_bytes)
+        return self._core.buffered_bytes
 
     @property
     def is_put_off(self) -> bool:
@@ -346,7 +291,7 @@ class Shard:
     def wake(self) -> None:
         """Note a search; if the shard was asleep, what was written before becomes visible first. For a worker thread then."""
         if self.is_asleep and self.buffered_bytes:
-            self._refresh_if_possible()
+            self._maintainer.refresh_if_possible()
         self._core.searched_at = self._core.clock.monotonic()
 
     @property
@@ -406,51 +351,4 @@ class Shard:
 
     def stats(self) -> ShardStats:
         """Numbers of this moment; also for a failed or closed shard."""
-        core = self._core
-        state, log = core.state, core.log
-        committed = {entry.number for entry in core.manifest.segments}
-        merging = frozenset[int]().union(*tuple(core.merging.values()))
-        segments = tuple(
-            SegmentStats(
-                name=f"_{live.segment.number}",
-                rows=live.segment.rows,
-                deleted=live.deleted,
-                size_bytes=live.segment.size_bytes,
-                is_committed=live.segment.number in committed,
-                generation=live.segment.number,
-                format=live.segment.entry.format,
-                files=len(live.segment.entry.files),
-                is_merging=live.segment.number in merging,
-                is_compressed=any(piece.raw_size for block in live.segment.blocks for piece in block.pieces),
-            )
-            for live in state.segments
-        )
-        return ShardStats(
-            docs=sum(live.live_count for live in state.segments),
-            deleted=sum(live.deleted for live in state.segments),
-            size_bytes=sum(segment.size_bytes for segment in segments) + log.size_bytes,
-            buffered_rows=state.active.row_count + (0 if state.frozen is None else state.frozen.row_count),
-            buffered_bytes=self.buffered_bytes,
-            max_seq_no=core.max_seq_no,
-            # A primary writes in order, so nothing is missing below its last operation.
-            local_checkpoint=core.max_seq_no,
-            translog_bytes=log.size_bytes,
-            translog_operations=log.operations,
-            translog_generation=log.generation,
-            uncommitted_bytes=log.size_bytes,
-            refresh_count=core.tally.refreshes,
-            flush_count=core.tally.flushes,
-            merge_count=core.tally.merges,
-            segments=segments,
-            path=str(core.directory),
-            primary_term=core.primary_term,
-            refresh_s=core.tally.refresh_s,
-            flush_s=core.tally.flush_s,
-            merge_s=core.tally.merge_s,
-            merged_bytes=core.tally.merged_bytes,
-            merges_running=len(core.merging),
-            opening_s=self._opening_s,
-            was_created=self._was_created,
-            failure=core.failure,
-            last_error=core.last_error,
-        )
+        return shard_stats(self._core)

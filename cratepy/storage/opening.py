@@ -1,0 +1,64 @@
+"""Opening a shard copy: lay it out or find it, open its segments, do what its translogs say.
+
+In: a core that knows its directory. Out: the core as the last process left it, durable, and its rows visible. Which files
+there are, and what is damage, is :mod:`recovery`'s; this room puts the pieces together.
+"""
+
+from __future__ import annotations
+
+from cratepy.errors import ShardFailed
+from cratepy.storage import recovery
+from cratepy.storage.buffer import WriteBuffer
+from cratepy.storage.core import ShardCore
+from cratepy.storage.log import ShardLog
+from cratepy.storage.lookup import ShardState
+from cratepy.storage.maintainer import ShardMaintainer
+from cratepy.storage.manifest import NAME, Manifest, read_manifest
+from cratepy.storage.writer import ShardWriter
+
+
+def open_copy(
+    core: ShardCore, writer: ShardWriter, maintainer: ShardMaintainer, *, primary_term: int, create: bool
+) -> None:
+    """Raises ShardFailed (damaged, not there) and OSError. ``create``: one that is not there is made."""
+    files, directory = core.files, core.directory
+    started = core.clock.monotonic()
+    core.was_created = create and not files.exists(directory / NAME)
+    if core.was_created:
+        recovery.create_shard(files, directory, _first_manifest(core, primary_term), file_id=core.new_file_id())
+    core.manifest = manifest = read_manifest(files, directory)
+    named = (manifest.table_uuid, manifest.shard, manifest.allocation_id)
+    if named != (core.table_uuid, core.shard, core.allocation_id):
+        raise ShardFailed(f"{directory} belongs to another shard copy: {named}")
+    recovery.remove_orphans(files, directory, manifest)
+    core.primary_term = max(primary_term, manifest.primary_term)
+    core.max_seq_no = core.flushed_seq_no = manifest.max_seq_no
+    core.next_segment = manifest.next_segment
+    core.state = ShardState(WriteBuffer(), None, recovery.open_segments(files, directory, manifest, core.cache))
+    _replay(core, writer, maintainer)
+    core.opening_s = core.clock.monotonic() - started
+
+
+def _replay(core: ShardCore, writer: ShardWriter, maintainer: ShardMaintainer) -> None:
+    """In bounded memory: a buffer that is full becomes a segment, as when the rows were written."""
+    replay = recovery.Replay(core.files, core.directory, core.manifest)
+    for header, ids, rows, size in replay.operations():
+        writer.write_again(header, ids, rows, size)
+        if core.state.active.buffered_bytes > core.buffer_bytes_max:
+            maintainer.refresh_if_possible()
+    core.log = ShardLog(core.files, core.directory, replay)
+    maintainer.refresh_if_possible()
+
+
+def _first_manifest(core: ShardCore, primary_term: int) -> Manifest:
+    return Manifest(
+        table_uuid=core.table_uuid,
+        shard=core.shard,
+        allocation_id=core.allocation_id,
+        revision=1,
+        primary_term=primary_term,
+        max_seq_no=-1,
+        local_checkpoint=-1,
+        translog_generation=1,
+        next_segment=1,
+    )
