@@ -22,7 +22,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import google_crc32c
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -35,6 +34,7 @@ from cratepy.storage.blocks import BEST_COMPRESSION, ID, Layout
 from cratepy.storage.columns import ColumnCache
 from cratepy.storage.encoding import Piece, encode
 from cratepy.storage.filesystem import AppendFile, FileSystem
+from cratepy.storage.hashing import checksum_of
 from cratepy.storage.ids import IdArray
 from cratepy.storage.manifest import FileEntry, SegmentEntry
 from cratepy.storage.operations import ColumnRange
@@ -290,7 +290,7 @@ class _ChecksummedFile:
         self._waiting.clear()
         self._waiting_bytes = 0
         self._file.write(data)
-        self._checksum = google_crc32c.extend(self._checksum, data)
+        self._checksum = checksum_of(pa.py_buffer(data), self._checksum)
 
     def close(self) -> None:
         self._file.close()
@@ -363,7 +363,7 @@ def _write_block(file: _ChecksummedFile, batch: pa.RecordBatch, layout: Layout) 
         if data:
             file.write(bytes(-file.size % _PIECE_ALIGNMENT))
         piece = msgspec.structs.replace(
-            piece, offset=file.size, size=len(data), checksum=google_crc32c.value(data), raw_size=raw_size
+            piece, offset=file.size, size=len(data), checksum=checksum_of(pa.py_buffer(data)), raw_size=raw_size
         )
         pieces.append(piece)
         file.write(data)
@@ -451,6 +451,6 @@ def _map_checked(files: FileSystem, directory: Path, entry: FileEntry) -> pa.Buf
     if not files.exists(path):
         raise ShardFailed(f"{path} is missing")
     data = files.map(path)
-    if data.size != entry.size or google_crc32c.value(data) != entry.checksum:
+    if data.size != entry.size or checksum_of(data) != entry.checksum:
         raise ShardFailed(f"{path} is damaged: its checksum does not match")
     return data
