@@ -34,14 +34,16 @@ from cratepy.errors import (
 )
 from cratepy.execution import messages
 from cratepy.execution.best import best_of, read_best
+from cratepy.execution.engine.inputs import FragmentInput
+from cratepy.execution.few import few_rows
 from cratepy.execution.jobs import Job
 from cratepy.execution.messages import CancelRun, RunFailed, RunPlan, Started, StartRun
-from cratepy.execution.phases import NodeParts, client_error, read_local, run_phases
+from cratepy.execution.phases import NodeParts, client_error, run_phases
 from cratepy.execution.results import Result
 from cratepy.execution.runs import Run, RunTable, Unroutable
 from cratepy.execution.sleeping import Sleeps
 from cratepy.execution.small import constant_row, is_short
-from cratepy.execution.sources import leaves, resolve_shards
+from cratepy.execution.sources import leaves, read_leaf, resolve_shards
 from cratepy.model.arrow import from_arrow
 from cratepy.model.plan import QueryPlan, StatementContext, SubPlan
 from cratepy.model.relations import ExchangeInput
@@ -147,8 +149,7 @@ class QueryRunner:
                 if sleep_s > 0:
                     await trio.sleep(sleep_s)
                 run = self._new_run(job, plan, context)
-                rows = await self._run_best(run) if may_give_rows else None
-                batches = None if rows is not None else await self._run_short(run)
+                rows, batches = await self._run_short(run, may_give_rows=may_give_rows)
         except Exception as raised:
             error = self._told(raised, job)
             on_end(error, 0)
@@ -188,40 +189,45 @@ class QueryRunner:
             shards=shards,
         )
 
-    async def _run_best(self, run: Run) -> list[tuple[Any, ...]] | None:
-        """The rows of a query that is the best of some shards of this node; None if it is not."""
-        phase = run.plan.phases[-1]
-        best = best_of(phase.relation) if len(run.plan.phases) == 1 else None
-        if best is None:
-            return None
-        self._runs.add(run)
-        try:
-            with self._parts.jobs.operation(run.job_id, "collect"):
-                return await self._parts.workers.compute(
-                    read_best, best, phase, run.plan.context, self._parts.sources(run)
-                )
-        finally:
-            self._runs.end(run)
+    async def _run_short(
+        self, run: Run, *, may_give_rows: bool
+    ) -> tuple[list[tuple[Any, ...]] | None, list[pa.RecordBatch] | None]:
+        """The answer of a query that is one short phase on this node, as rows or as batches.
 
-    async def _run_short(self, run: Run) -> list[pa.RecordBatch] | None:
-        """The rows of a query that is one short phase on this node; None if it is not (its inputs are kept in the run)."""
+        Neither if it is not; its inputs are kept in the run.
+        """
         if len(run.plan.phases) != 1:
-            return None
+            return None, None
         phase = run.plan.phases[0]
         assert phase.nodes == (self._parts.node_id,), "the last phase runs on the handler"
-        constant = constant_row(phase.relation, run.plan.context)
+        context = run.plan.context
+        constant = constant_row(phase.relation, context)
         if constant is not None:
-            return [constant]
+            return None, [constant]
         wanted = leaves(phase.relation)
-        assert not any(isinstance(leaf, ExchangeInput) for leaf in wanted), "a single phase reads from no other"
+        sources = self._parts.sources(run)
+
+        def read() -> tuple[list[FragmentInput], list[tuple[Any, ...]] | None]:
+            best = best_of(phase.relation) if may_give_rows else None
+            rows = None if best is None else read_best(best, phase, context, sources)
+            if rows is not None:
+                return [], rows
+            inputs = []
+            for leaf in wanted:
+                assert not isinstance(leaf, ExchangeInput), "a single phase reads from no other"
+                inputs.append(read_leaf(leaf, phase, context, sources))
+            return inputs, few_rows(phase.relation, inputs, context) if may_give_rows else None
+
         self._runs.add(run)
         try:
-            inputs = await read_local(wanted, phase, run, self._parts)
-            if not is_short(phase.relation, [i.row_count for i in inputs]):
-                run.ready_inputs = inputs
-                return None
             with self._parts.jobs.operation(run.job_id, "collect"):
-                return await self._parts.engine.run_small(phase.relation, inputs, run.plan.context)
+                inputs, rows = await self._parts.workers.compute(read) if wanted else ([], None)
+                if rows is not None:
+                    return rows, None
+                if is_short(phase.relation, [i.row_count for i in inputs]):
+                    return None, await self._parts.engine.run_small(phase.relation, inputs, context)
+            run.ready_inputs = inputs
+            return None, None
         finally:
             self._runs.end(run)
 

@@ -120,6 +120,8 @@ def by_key(below: Relation) -> Sort:
 
 async def rows_of(result: Result) -> list[tuple[object, ...]]:
     assert result.columns is not None
+    if result.rows is not None:
+        return result.rows
     rows: list[tuple[object, ...]] = []
     while (batch := await result.receive()) is not None:
         columns = [from_arrow(batch.column(i), column.type) for i, column in enumerate(result.columns)]
