@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 
-from benchmarks import storage_life, storage_reads, storage_writes
+from benchmarks import storage_life, storage_reads, storage_text, storage_writes
 from benchmarks.storage_common import ROWS, Claim, Figure, bench
 
 CLAIMS: dict[str, Claim] = {
@@ -25,6 +25,8 @@ CLAIMS: dict[str, Claim] = {
     "merge": storage_life.merge,
     "replay": storage_life.replay,
     "size": storage_life.size,
+    "text": storage_text.text,
+    "sql": storage_text.sql,
 }
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from cratepy.clock import SystemClock
@@ -132,9 +133,10 @@ def bench() -> Iterator[Bench]:
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """Every thread that starts meanwhile, and this one, share one core; so do the peers that run here."""
+    """Every thread that starts meanwhile, and this one, share the idlest core; so do the peers that run here."""
     before, threads = os.sched_getaffinity(0), pa.cpu_count()
-    os.sched_setaffinity(0, {max(before)})
+    busy = psutil.cpu_percent(interval=0.3, percpu=True)
+    os.sched_setaffinity(0, {min(before, key=lambda core: busy[core])})
     pa.set_cpu_count(1)
     try:
         yield
