@@ -166,6 +166,9 @@ INDEXED_TERM_BYTES_MAX: Final = 65_000
 TEXT_BUILD_MEMORY_BYTES_MAX: Final = 64 * MIB
 #: Bytes copied at once from a built text index to its segment.
 TEXT_COPY_BYTES: Final = 4 * MIB
+#: Views of text indexes a process keeps open, one a shard that is searched: each costs a thread that looks at a file twice a
+#: second. The one searched least recently is closed.
+TEXT_VIEWS_MAX: Final = 256
 #: Words of one MATCH; more are refused.
 MATCH_TOKENS_MAX: Final = 1_024
 #: How long word of a failure or a cancellation may take to another node before it is given up.
@@ -270,6 +273,8 @@ MERGE_BYTES_PER_S: Final = 40 * MIB
 SEGMENTS_MAX: Final = 64
 #: How long maintenance waits after a full disk before it tries again by itself.
 MAINTENANCE_RETRY_S: Final = 5.0
+#: Deletes a copy remembers for replication; above it the older half is forgotten.
+TOMBSTONES_MAX: Final = 1_000_000
 #: Every copy's durable files are read again this often, the first time so long after it was opened.
 SCRUB_INTERVAL_S: Final = 24 * 3_600.0
 SCRUB_FIRST_S: Final = 600.0

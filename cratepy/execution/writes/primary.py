@@ -19,20 +19,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
+import pyarrow as pa
 import trio
 
 from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.cluster.service import ClusterService
-from cratepy.errors import CircuitBreaking, Condition, CrateError, OutcomeUnknown, ShardFailed, StaleRouting
+from cratepy.errors import Condition, CrateError, DiskFull, OutcomeUnknown, ShardFailed, StaleRouting, TooManyRequests
 from cratepy.execution.writes.requests import ShardWrite, ShardWritten, decode_rows
 from cratepy.model.table_blocks import check_blocks
 from cratepy.storage.operations import WriteBatch, WriteResult
 from cratepy.storage.shard import Shard
 from cratepy.storage.store import ShardStore
 
-#: Small writes between two looks at the size of the write buffer.
+#: Small writes, and bytes of them, between two looks at the size of the write buffer.
 _CHECK_EVERY_WRITES: Final = 64
+_CHECK_EVERY_BYTES: Final = 4 * limits.MIB
 #: What a block of the table calls a batch.
 _OPERATIONS: Final = {"insert": "INSERT", "index": "UPDATE", "delete": "DELETE"}
 
@@ -58,6 +60,10 @@ class PrimaryWriter:
         self._forgotten_until = float("-inf")
         self._threads = trio.CapacityLimiter(limits.WRITE_THREADS_MAX)
         self._unchecked_writes = 0
+        self._unchecked_bytes = 0
+        self._relief = trio.CapacityLimiter(1)
+        #: Allocation ids of shards that a small write has refreshed just now.
+        self._relieved: set[str] = set()
         #: Positions that became durable and whose waiters do not know yet; filled on the committer's thread.
         self._arrived: deque[tuple[_Barrier, BaseException | None]] = deque()
         self._token: trio.lowlevel.TrioToken | None = None
@@ -81,15 +87,19 @@ class PrimaryWriter:
         """:meth:`write` of one row, on the loop; it waits only if the write buffer is full."""
         await self._make_room(copy, is_small=True)
         check_blocks(copy.definition, _OPERATIONS[batch.kind])
-        return copy.write(batch)
+        before = copy.position
+        result = copy.write(batch)
+        self._unchecked_bytes += result.position - before
+        return result
 
     async def write_all(
         self, batches: Sequence[tuple[Shard, WriteBatch]]
     ) -> list[WriteResult | CrateError | StaleRouting]:
         """Write batches to several shards: on the loop if they are small, else on a worker thread."""
         rows = sum(len(batch.ids) for _, batch in batches)
-        is_small = rows <= limits.WRITE_INLINE_ROWS
-        await self._make_room(batches[0][0], is_small=is_small)
+        is_small = rows <= limits.WRITE_INLINE_ROWS and _are_light(batches)
+        for copy, _ in batches if is_small else batches[:1]:
+            await self._make_room(copy, is_small=is_small)
         if is_small:
             return _write_each(batches)
         # A write that has begun is not abandoned: its outcome would be unknown.
@@ -206,22 +216,88 @@ class PrimaryWriter:
     async def _make_room(self, copy: Shard, *, is_small: bool) -> None:
         # The sum over all shards is not worth its time for every single row.
         self._unchecked_writes += 1
-        if not is_small or self._unchecked_writes >= _CHECK_EVERY_WRITES:
-            self._unchecked_writes = 0
-            if self._store.buffered_bytes > limits.WRITE_BUFFER_BYTES_MAX:
+        is_due = self._unchecked_writes >= _CHECK_EVERY_WRITES or self._unchecked_bytes >= _CHECK_EVERY_BYTES
+        if not is_small or is_due:
+            self._unchecked_writes = self._unchecked_bytes = 0
+            if self._is_full():
                 await self._wait_for_buffer(copy)
+        if is_small and _is_above_share(copy):
+            await self._relieve_share(copy)
+
+    async def _relieve_share(self, copy: Shard) -> None:
+        """One of many writers refreshes the shard, on a thread; the others go on until its buffer is half above its share.
+
+        Then they wait, too: a write must not find on the event loop that it has to refresh first.
+        """
+        is_first = copy.allocation_id not in self._relieved
+        if not is_first and not _is_urgent(copy):
+            return
+        self._relieved.add(copy.allocation_id)
+        try:
+            with trio.move_on_after(limits.WRITE_BUFFER_WAIT_S):
+                while is_first or _is_urgent(copy):
+                    is_first = False
+                    await trio.to_thread.run_sync(_relieve_shard, copy, limiter=self._relief, abandon_on_cancel=True)
+                    if copy.is_put_off:
+                        # The disk is full. Whether there is room for the row is for its own write to say.
+                        return
+                return
+        finally:
+            self._relieved.discard(copy.allocation_id)
+        if _is_urgent(copy):
+            raise _overloaded(f"[write_buffer] Rows of [{copy.definition.name}][{copy.shard}] that wait for a refresh")
 
     async def _wait_for_buffer(self, copy: Shard) -> None:
-        """Back-pressure: make room by a refresh of this shard, wait for others to do the same, give up after a while."""
-        deadline = self._clock.monotonic() + limits.WRITE_BUFFER_WAIT_S
-        while self._store.buffered_bytes > limits.WRITE_BUFFER_BYTES_MAX:
-            if self._clock.monotonic() > deadline:
-                raise CircuitBreaking(
-                    f"[write_buffer] Rows waiting for a refresh exceed the limit of "
-                    f"[{limits.WRITE_BUFFER_BYTES_MAX}/{limits.WRITE_BUFFER_BYTES_MAX // limits.MIB}mb]"
-                )
-            await trio.to_thread.run_sync(copy.refresh, limiter=self._threads)
-            await trio.sleep(limits.WRITE_BUFFER_POLL_S)
+        """Back-pressure: make room by a refresh of this shard, wait for others to do the same, give up after a while.
+
+        A refresh that hangs with its disk is left alone; nobody waits for it longer than for the room.
+        """
+        with trio.move_on_after(limits.WRITE_BUFFER_WAIT_S):
+            while self._is_full():
+                await trio.to_thread.run_sync(self._relieve, copy, limiter=self._relief, abandon_on_cancel=True)
+                await trio.sleep(limits.WRITE_BUFFER_POLL_S)
+            return
+        raise _overloaded("[write_buffer] Rows that wait for a refresh")
+
+    def _is_full(self) -> bool:
+        return self._store.buffered_bytes > limits.WRITE_BUFFER_BYTES_MAX
+
+    def _relieve(self, copy: Shard) -> None:
+        if self._is_full():
+            copy.refresh()
+
+
+def _is_above_share(copy: Shard) -> bool:
+    """Whether rows or log of the shard are so many that a refresh or flush should come before its time."""
+    return copy.buffered_bytes > copy.buffer_bytes_max or copy.translog_bytes > copy.flush_bytes
+
+
+def _is_urgent(copy: Shard) -> bool:
+    """Whether a small write may find that it has to refresh or flush first: nothing for an event loop."""
+    return 2 * copy.buffered_bytes > 3 * copy.buffer_bytes_max or 2 * copy.translog_bytes > 3 * copy.flush_bytes
+
+
+def _overloaded(what: str) -> TooManyRequests:
+    limit = limits.WRITE_BUFFER_BYTES_MAX
+    return TooManyRequests(
+        f"{what} exceed the limit of [{limit}/{limit // limits.MIB}mb] of the node, or their share of it, since "
+        f"{limits.WRITE_BUFFER_WAIT_S:g}s; nothing was written, try again later"
+    )
+
+
+def _relieve_shard(copy: Shard) -> None:
+    if copy.is_put_off or not _is_above_share(copy):
+        return
+    try:
+        copy.flush() if copy.translog_bytes > copy.flush_bytes else copy.refresh()
+    except DiskFull:
+        assert copy.is_put_off, "it was noted, and is tried again later"
+
+
+def _are_light(batches: Sequence[tuple[Shard, WriteBatch]]) -> bool:
+    """Whether a few rows may be written on the event loop: they may still be huge."""
+    rows = [batch.rows for _, batch in batches if isinstance(batch.rows, pa.RecordBatch)]
+    return sum(batch.get_total_buffer_size() for batch in rows) <= limits.WRITE_INLINE_BYTES
 
 
 def _write_each(batches: Sequence[tuple[Shard, WriteBatch]]) -> list[WriteResult | CrateError | StaleRouting]:

@@ -30,6 +30,7 @@ from cratepy.model.relations import Item
 from cratepy.model.schema import CheckConstraint, ColumnDefinition, TableDefinition
 from cratepy.model.state import ClusterState, NodeInfo, ShardCopy, ShardRouting, TableState
 from cratepy.model.types import BIGINT, BOOLEAN, INTEGER, TEXT, DataType
+from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.store import ShardStore
 
 NAME = RelationName("doc", "t")
@@ -223,10 +224,17 @@ class SharedState:
 
 
 class Node:
-    def __init__(self, node_id: str, path: Path, network: dict[str, FakeTransport], queries: Queries) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        path: Path,
+        network: dict[str, FakeTransport],
+        queries: Queries,
+        files: FileSystem | None = None,
+    ) -> None:
         self.node_id = node_id
         self.clock = FakeClock(seed=sum(map(ord, node_id)))
-        self.store = ShardStore(path / node_id, clock=self.clock)
+        self.store = ShardStore(path / node_id, clock=self.clock, files=files)
         self.transport = FakeTransport(node_id, network)
         self.engine = FakeEngine()
         self.queries = queries
@@ -285,12 +293,17 @@ class Cluster:
 
 @asynccontextmanager
 async def open_cluster(
-    path: Path, definition: TableDefinition | None = None, *, nodes: int = 1, owners: Sequence[str] = ("n1",)
+    path: Path,
+    definition: TableDefinition | None = None,
+    *,
+    nodes: int = 1,
+    owners: Sequence[str] = ("n1",),
+    files: FileSystem | None = None,
 ) -> AsyncIterator[Cluster]:
     definition = table() if definition is None else definition
     network: dict[str, FakeTransport] = {}
     queries = Queries()
-    members = [Node(f"n{i + 1}", path, network, queries) for i in range(nodes)]
+    members = [Node(f"n{i + 1}", path, network, queries, files) for i in range(nodes)]
     by_id = {node.node_id: node for node in members}
     routing = []
     for shard in range(definition.shards):
