@@ -230,6 +230,7 @@ class ShardMerger:
                     if source.segment.number not in committed:
                         maintenance.remove_segment(core.files, core.directory, source.segment.number)
         core.forget_columns({source.segment.key for source in plan.sources})
+        core.text.forget({source.segment.number for source in plan.sources})
 
 
 def _died_since(plan: MergePlan, now: Sequence[LiveSegment]) -> BitMap:

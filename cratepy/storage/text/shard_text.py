@@ -6,14 +6,18 @@ go on several times at once (refresh, merges); views are made one at a time; sea
 
 from __future__ import annotations
 
+import itertools
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import google_crc32c
 import msgspec
 import pyarrow as pa
 
+from cratepy import limits
 from cratepy.model.search import TextQuery
 from cratepy.storage.blocks import Layout
 from cratepy.storage.filesystem import FileSystem
@@ -29,6 +33,20 @@ from cratepy.storage.text.scratch import remove_left_overs
 from cratepy.storage.text.searching import Makers, query_makers, search_segments
 from cratepy.storage.text.view import TextView, ViewMaker, has_text_index
 
+_searches: Final = itertools.count(1)
+_open_lock: Final = threading.Lock()
+_open_views: Final[weakref.WeakSet[ShardText]] = weakref.WeakSet()
+
+
+def _make_room(newcomer: ShardText) -> None:
+    """At most ``TEXT_VIEWS_MAX`` shards have a view."""
+    with _open_lock:
+        _open_views.add(newcomer)
+        excess = len(_open_views) - limits.TEXT_VIEWS_MAX
+        oldest = sorted(_open_views, key=lambda text: text.searched)[: max(excess, 0)]
+    for text in oldest:
+        text.close()
+
 
 class ShardText:
     """See the module."""
@@ -38,6 +56,8 @@ class ShardText:
         self._directory = directory
         self._lock = threading.Lock()
         self._maker = ViewMaker(files, directory)
+        #: Rises with every search of any shard.
+        self.searched = 0
         self._view: TextView | None = None
         #: Made for this view and this layout.
         self._made: tuple[TextView, Layout, Makers] | None = None
@@ -93,15 +113,14 @@ class ShardText:
         return made[2]
 
     def _view_of(self, segments: tuple[LiveSegment, ...]) -> TextView:
+        self.searched = next(_searches)
         view = self._view
         if view is not None and view.segments is segments:
             return view
+        _make_room(self)
         with self._lock:
             view = self._view
             if view is None or view.segments is not segments:
-                if view is not None:
-                    kept = {live.segment.number for live in segments}
-                    self._maker.forget({live.segment.number for live in view.segments} - kept)
                 try:
                     view = self._view = self._maker.make(segments)
                 except FileNotFoundError:
@@ -110,12 +129,23 @@ class ShardText:
                     raise TextIndexFailed(f"the view of {self._directory} cannot be made: {error}") from error
         return view
 
+    def forget(self, numbers: set[int]) -> None:
+        """Segments were merged away: a view would keep their space on disk. The next search makes another."""
+        with self._lock:
+            self._maker.forget(numbers)
+            if self._view is not None and any(live.segment.number in numbers for live in self._view.segments):
+                self._view = self._made = None
+                self._maker.close()
+
     @property
     def view_failure(self) -> str | None:
         """Why segments are searched one by one, or None."""
         return self._maker.view_failure
 
     def close(self) -> None:
+        """Running searches go on; another one makes a new view."""
+        with _open_lock:
+            _open_views.discard(self)
         with self._lock:
             self._view = self._made = None
             self._maker.close()

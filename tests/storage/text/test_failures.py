@@ -216,14 +216,42 @@ def test_a_view_follows_refreshes_and_forgets_what_is_gone(tmp_path: Path) -> No
         assert f"i{n}" not in found(shard, match("x"))
     shard.optimize(max_num_segments=1)
     assert found(shard, match("new7")) == ["n7"]
+    shard.write(delete("n7"))
+    shard.refresh()
+    assert found(shard, match("new7")) == []
     (room,) = directory.iterdir()
-    kept = {path.suffix for path in room.iterdir() if path.name.startswith("0")}
-    assert kept == {f".{extension}" for extension in EXTENSIONS}, "the files of one segment without dead rows"
+    kept = sorted(path.suffix for path in room.iterdir() if path.name.startswith("0"))
+    assert kept == sorted([".del", *(f".{extension}" for extension in EXTENSIONS)]), "of one segment and its dead rows"
     assert threading.active_count() == threads
     # Hard links: a view takes no space.
-    assert all(path.stat().st_nlink == 2 for path in room.iterdir() if path.name.startswith("0"))
+    linked = [path for path in room.iterdir() if path.name.startswith("0") and path.suffix != ".del"]
+    assert all(path.stat().st_nlink == 2 for path in linked)
     shard.close()
     assert not directory.exists()
+
+
+def test_few_views_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cratepy.limits.TEXT_VIEWS_MAX", 2)
+    shards = []
+    for name in "abc":
+        shard = open_shard(tmp_path / name, definition=fulltext())
+        shard.write(insert({name: (1, "x")}))
+        shard.refresh()
+        shards.append(shard)
+    for _ in range(2):
+        for name, shard in zip("abc", shards, strict=True):
+            assert found(shard, match("x")) == [name]
+    assert [(tmp_path / name / "view").exists() for name in "abc"] == [False, True, True]
+    for shard in shards:
+        shard.close()
+
+
+def test_a_merge_frees_the_space_that_a_view_held(tmp_path: Path) -> None:
+    shard = several_segments(tmp_path)
+    assert len(found(shard, match("x"))) == 27
+    shard.optimize(max_num_segments=1)
+    assert not (tmp_path / "s" / "view").exists()
+    assert len(found(shard, match("x"))) == 27
 
 
 def test_what_a_killed_process_left_is_removed_at_open(tmp_path: Path) -> None:
