@@ -32,6 +32,7 @@ from cratepy.storage.manifest import Manifest
 from cratepy.storage.stored import SegmentDamaged
 from cratepy.storage.text.failures import TextIndexFailed
 from cratepy.storage.text.shard_text import ShardText
+from cratepy.storage.tombstones import Tombstones
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class ShardCore:
         "table_uuid",
         "tally",
         "text",
+        "tombstones",
         "was_created",
         "write_lock",
     )
@@ -129,6 +131,7 @@ class ShardCore:
         self.merging: dict[int, frozenset[int]] = {}
         self.merges_ended = threading.Condition(self.maintenance_lock)
         self.tally = Tally()
+        self.tombstones = Tombstones()
         self.text = ShardText(files, directory)
 
     def __str__(self) -> str:

@@ -25,6 +25,7 @@ from cratepy.storage.lookup import ShardState
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.segment import Segment
 from cratepy.storage.text.failures import TextIndexFailed
+from cratepy.storage.tombstones import Tombstones
 
 #: A write of fewer rows may run on an event loop, so it leaves refresh and flush to others as long as it can.
 _MAINTENANCE_BATCH_ROWS: Final = 256
@@ -134,7 +135,8 @@ class ShardMaintainer:
         core = self._core
         committed = [(entry.number, entry.deleted) for entry in core.manifest.segments]
         now = [(live.segment.number, live.deleted) for live in core.state.segments]
-        return core.log.operations > 0 or committed != now
+        is_point_moved = core.manifest.deletes_known_from != core.tombstones.known_from
+        return core.log.operations > 0 or committed != now or is_point_moved
 
     def flush(self) -> None:
         """Refresh, make the segments durable and drop the translog. Raises DiskFull: the translog stays as it is."""
@@ -153,11 +155,14 @@ class ShardMaintainer:
         # Most of the log is made durable while writers go on; only the rest while they wait.
         core.log.sync()
         operations = flushed_seq_no = 0
+        tombstones = Tombstones()
 
         def next_generation() -> None:
-            nonlocal operations, flushed_seq_no
+            nonlocal operations, flushed_seq_no, tombstones
             operations = core.log.roll(core.new_file_id())
             flushed_seq_no = core.max_seq_no
+            kept = core.tombstones
+            tombstones = Tombstones(kept.entries(), known_from=kept.known_from)
 
         self.refresh_locked(before_freeze=next_generation)
         try:
@@ -170,6 +175,7 @@ class ShardMaintainer:
                 primary_term=core.primary_term,
                 translog_generation=core.log.generation,
                 next_segment=core.next_segment,
+                tombstones=tombstones,
             )
         except OSError as error:
             if is_disk_full(error):

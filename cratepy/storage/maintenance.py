@@ -40,6 +40,7 @@ from cratepy.storage.segment import (
     write_deletes,
     write_segment,
 )
+from cratepy.storage.tombstones import Tombstones, write_tombstones
 
 
 def write_buffer(
@@ -124,8 +125,9 @@ def commit(
     primary_term: int,
     translog_generation: int,
     next_segment: int,
+    tombstones: Tombstones,
 ) -> Manifest:
-    """Make segments and their dead rows durable, then the manifest that names them."""
+    """Make segments, their dead rows and ``tombstones`` durable, then the manifest that names them."""
     committed = {entry.number: entry for entry in before.segments}
     entries = []
     for live in segments:
@@ -134,18 +136,22 @@ def commit(
             sync_segment(files, directory, live.segment.entry)
         deletes = _committed_deletes(files, directory, live, known)
         entries.append(msgspec.structs.replace(live.segment.entry, deletes=deletes, deleted=live.deleted))
+    revision = before.revision + 1
+    tombstone_file = write_tombstones(files, directory, tombstones.entries(), revision=revision)
     files.sync_directory(directory)
     manifest = Manifest(
         table_uuid=before.table_uuid,
         shard=before.shard,
         allocation_id=before.allocation_id,
-        revision=before.revision + 1,
+        revision=revision,
         primary_term=primary_term,
         max_seq_no=max_seq_no,
         local_checkpoint=max_seq_no,
         translog_generation=translog_generation,
         next_segment=next_segment,
         segments=tuple(entries),
+        tombstones=tombstone_file,
+        deletes_known_from=tombstones.known_from,
     )
     write_manifest(files, directory, manifest)
     return manifest

@@ -65,6 +65,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     next_segment: int
     #: Oldest rows first.
     segments: tuple[SegmentEntry, ...] = ()
+    #: The file of deleted ids that replication may still ask for, and from which sequence number on it knows them all.
+    tombstones: FileEntry | None = None
+    deletes_known_from: int | None = None
 
 
 #: Made once and here: shards open on several threads, and msgspec crashes if two of them look at a type for the first time.

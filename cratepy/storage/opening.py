@@ -6,7 +6,7 @@ there are, and what is damage, is :mod:`recovery`'s; this room puts the pieces t
 
 from __future__ import annotations
 
-from cratepy.errors import ShardFailed
+from cratepy.errors import DiskFull, ShardFailed
 from cratepy.storage import recovery
 from cratepy.storage.buffer import WriteBuffer
 from cratepy.storage.core import ShardCore
@@ -14,6 +14,8 @@ from cratepy.storage.log import ShardLog
 from cratepy.storage.lookup import ShardState
 from cratepy.storage.maintainer import ShardMaintainer
 from cratepy.storage.manifest import NAME, Manifest, read_manifest
+from cratepy.storage.tombstones import Tombstones, read_tombstones
+from cratepy.storage.text.failures import TextIndexFailed
 from cratepy.storage.writer import ShardWriter
 
 
@@ -30,17 +32,26 @@ def open_copy(
     named = (manifest.table_uuid, manifest.shard, manifest.allocation_id)
     if named != (core.table_uuid, core.shard, core.allocation_id):
         raise ShardFailed(f"{directory} belongs to another shard copy: {named}")
+    # A process that was killed may have made names and not synced them; what goes now goes for good.
+    files.sync_directory(directory)
     recovery.remove_orphans(files, directory, manifest)
     core.primary_term = max(primary_term, manifest.primary_term)
     core.max_seq_no = core.flushed_seq_no = manifest.max_seq_no
     core.next_segment = manifest.next_segment
+    core.tombstones = Tombstones(
+        read_tombstones(files, directory, manifest.tombstones), known_from=manifest.deletes_known_from
+    )
     core.state = ShardState(WriteBuffer(), None, recovery.open_segments(files, directory, manifest, core.cache))
     _replay(core, writer, maintainer)
     core.opening_s = core.clock.monotonic() - started
 
 
 def _replay(core: ShardCore, writer: ShardWriter, maintainer: ShardMaintainer) -> None:
-    """In bounded memory: a buffer that is full becomes a segment, as when the rows were written."""
+    """In bounded memory: a buffer that is full becomes a segment, as when the rows were written.
+
+    Then a flush, as Elasticsearch does: if an fsync of the log failed before the last process ended, the system shows
+    what it never wrote as if it were durable, and nothing that is acknowledged from now on may stand behind that.
+    """
     replay = recovery.Replay(core.files, core.directory, core.manifest)
     for header, ids, rows, size in replay.operations():
         writer.write_again(header, ids, rows, size)
@@ -48,6 +59,11 @@ def _replay(core: ShardCore, writer: ShardWriter, maintainer: ShardMaintainer) -
             maintainer.refresh_if_possible()
     core.log = ShardLog(core.files, core.directory, replay)
     maintainer.refresh_if_possible()
+    if replay.operation_count and not core.is_put_off:
+        try:
+            maintainer.flush()
+        except (DiskFull, TextIndexFailed):
+            assert core.is_put_off, "the translog stays, and a flush is tried again later"
 
 
 def _first_manifest(core: ShardCore, primary_term: int) -> Manifest:

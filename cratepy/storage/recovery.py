@@ -19,6 +19,7 @@ import xxhash
 from cratepy.errors import ShardFailed
 from cratepy.storage import manifest as manifests
 from cratepy.storage import segment as segments
+from cratepy.storage import tombstones
 from cratepy.storage import translog as translogs
 from cratepy.storage.columns import ColumnCache
 from cratepy.storage.filesystem import FileSystem
@@ -72,6 +73,9 @@ def remove_orphans(files: FileSystem, directory: Path, manifest: Manifest, *, sp
                 files.remove_tree(path)
         elif name.startswith(translogs.PREFIX):
             if translog_generation(name) < manifest.translog_generation:
+                files.unlink(path)
+        elif name.startswith(tombstones.PREFIX):
+            if manifest.tombstones is None or name != manifest.tombstones.name:
                 files.unlink(path)
         elif name == manifests.TEMPORARY_NAME:
             files.unlink(path)

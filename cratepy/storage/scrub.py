@@ -33,9 +33,12 @@ def scrub(core: ShardCore, *, pause: Pause) -> int:
         with core.guarded():
             read_manifest(core.files, core.directory)
         segments = core.manifest.segments
+        tombstones = core.manifest.tombstones
+    if tombstones is not None:
+        total += _scrub_file(core, tombstones.name, tombstones, pause)
     for segment in segments:
         for file in _files_of(segment):
-            total += _scrub_file(core, segment.number, file, pause)
+            total += _scrub_file(core, f"{segment_name(segment.number)}/{file.name}", file, pause)
     generation, synced = core.log.durable_end()
     for older in range(core.manifest.translog_generation, generation):
         total += _scrub_translog(core, older, None, pause)
@@ -58,8 +61,7 @@ def _read(core: ShardCore, name: str, pause: Pause) -> tuple[int, int]:
     return size, checksum
 
 
-def _scrub_file(core: ShardCore, number: int, file: FileEntry, pause: Pause) -> int:
-    name = f"{segment_name(number)}/{file.name}"
+def _scrub_file(core: ShardCore, name: str, file: FileEntry, pause: Pause) -> int:
     try:
         if _read(core, name, pause) == (file.size, file.checksum):
             return file.size
@@ -67,8 +69,13 @@ def _scrub_file(core: ShardCore, number: int, file: FileEntry, pause: Pause) -> 
     except OSError as error:
         problem = str(error)
     with core.maintenance_lock:
-        is_needed = any(segment.number == number and file in _files_of(segment) for segment in core.manifest.segments)
-        if is_needed:
+        manifest = core.manifest
+        needed = {
+            f"{segment_name(each.number)}/{kept.name}": kept for each in manifest.segments for kept in _files_of(each)
+        }
+        if manifest.tombstones is not None:
+            needed[manifest.tombstones.name] = manifest.tombstones
+        if needed.get(name) == file:
             _give_up(core, name, problem)
     return file.size
 

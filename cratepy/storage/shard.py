@@ -49,6 +49,7 @@ from cratepy.storage.segment import verify_segment
 from cratepy.storage.shard_stats import shard_stats
 from cratepy.storage.statistics import joined_bounds
 from cratepy.storage.stored import SegmentDamaged
+from cratepy.storage.tombstones import Tombstone, read_tombstones
 from cratepy.storage.writer import ShardWriter
 
 T = TypeVar("T")
@@ -141,6 +142,20 @@ class Shard:
         result = self._writer.write(batch)
         self._maintainer.relieve(len(batch.ids))
         return result
+
+    def retain_from(self, seq_no: int | None) -> int | None:
+        """Keep deletes with this sequence number or a higher one, and only those; durable with the next flush.
+
+        Returns from where on they are really known: what happened before it was asked for is not. None: keep none.
+        """
+        core = self._core
+        with core.write_lock:
+            core.raise_if_unusable()
+            return core.tombstones.retain(seq_no, next_seq_no=core.max_seq_no + 1)
+
+    def tombstone(self, id: str) -> Tombstone | None:
+        """(seq_no, primary term, version) of the delete that was the id's last operation, if it is kept."""
+        return self._core.tombstones.by_id.get(id)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -341,6 +356,7 @@ class Shard:
             core.raise_if_unusable()
             for entry in core.manifest.segments:
                 verify_segment(core.files, core.directory, entry)
+            read_tombstones(core.files, core.directory, core.manifest.tombstones)
 
     def scrub(self, *, pause: Pause = no_pause) -> int:
         """Read every durable file once and compare checksums; returns the bytes read. ``pause`` may slow it down.

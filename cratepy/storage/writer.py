@@ -129,7 +129,10 @@ class ShardWriter:
         if rows is None:
             for deleted in ids:
                 active.delete(deleted)
+            self._core.tombstones.add(ids, first_seq_no=first_seq_no, primary_term=primary_term, versions=versions)
         else:
+            if self._core.tombstones.by_id:
+                self._core.tombstones.forget(ids)
             active.add(
                 ids,
                 rows,
