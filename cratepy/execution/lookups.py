@@ -29,6 +29,7 @@ from cratepy.execution.writes.requests import COUNT, GET, Counted, ShardGet, Sha
 from cratepy.execution.writes.values import all_exact, values_of
 from cratepy.model.arrow import from_arrow, to_arrow
 from cratepy.model.expressions import Column, Expression, Parameter
+from cratepy.model.leaves import known_key_part
 from cratepy.model.names import RelationName
 from cratepy.model.plan import CountPlan, GetPlan, StatementContext, get_output
 from cratepy.model.relations import Item, OutputColumn
@@ -342,9 +343,8 @@ class LookupService:
                 continue
             routing = document
             if position is not None:
-                column = definition.column(definition.primary_key[position])
-                assert column is not None
-                routing = key_text(key[position], column.type)
+                part = known_key_part(definition, definition.primary_key[position])
+                routing = key_text(key[position], part.type)
             routings[document] = routing
         ids = list(routings)
         if prepared.asks_all_shards:

@@ -9,12 +9,13 @@ objects it is the array of the parts, as its subscript is. A type that nothing h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from cratepy.model.schema import ColumnDefinition
+from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.search import part_path
 from cratepy.model.types import DataType, array_of
 
@@ -88,6 +89,51 @@ def leaf_at(base: str, data_type: DataType, path: tuple[str, ...]) -> Leaf | Non
     if not path or not _is_plain(data_type):
         return None
     return Leaf(base, path, data_type if array_at is None else array_of(data_type), array_at)
+
+
+class KeyPart(msgspec.Struct, frozen=True):
+    """A column, or a part of an object column, that is in the primary key or routes rows."""
+
+    name: str
+    #: Of the column, or of the object column that the part is in.
+    oid: int
+    type: DataType
+    leaf: Leaf | None = None
+
+    @property
+    def source(self) -> str:
+        return f"c{self.oid}" if self.leaf is None else self.leaf.source
+
+
+_PART: Final = re.compile(r"\['((?:[^']|'')*)'\]")
+
+
+def key_part(definition: TableDefinition, name: str) -> KeyPart | None:
+    """What a name such as ``id`` or ``o['id']`` in a key means; None if it is no column and no scalar part of one."""
+    column = definition.column(name)
+    if column is not None:
+        return KeyPart(name, column.oid, column.type)
+    base, path = split_path(name)
+    column = definition.column(base)
+    leaf = None if column is None else leaf_at(f"c{column.oid}", column.type, path)
+    if column is None or leaf is None or leaf.array_at is not None:
+        return None
+    return KeyPart(name, column.oid, leaf.type, leaf)
+
+
+def known_key_part(definition: TableDefinition, name: str) -> KeyPart:
+    """:func:`key_part` of a name that is in the table's key."""
+    found = key_part(definition, name)
+    assert found is not None, f"no column {name}"
+    return found
+
+
+def split_path(name: str) -> tuple[str, tuple[str, ...]]:
+    """``o['a']['b']`` → ``o`` and the keys; the inverse of ``part_path``."""
+    found = _PART.search(name)
+    if found is None:
+        return name, ()
+    return name[: found.start()], tuple(key.replace("''", "'") for key in _PART.findall(name[found.start() :]))
 
 
 def is_leaf_source(source: str) -> bool:

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from cratepy.clock import Clock
 from cratepy.model.arrow import from_arrow
+from cratepy.model.leaves import known_key_part
 from cratepy.model.schema import TableDefinition
 from cratepy.model.types import DataType
 
@@ -110,7 +111,7 @@ def document_id(values: Sequence[Any], definition: TableDefinition) -> str:
     key = definition.primary_key
     assert key
     assert len(values) == len(key)
-    types = [_column_type(definition, name) for name in key]
+    types = [known_key_part(definition, name).type for name in key]
     texts = [key_text(value, data_type) for value, data_type in zip(values, types, strict=True)]
     return texts[0] if len(texts) == 1 else composite_id(texts, clustered_position(definition))
 
@@ -120,17 +121,12 @@ def document_ids(columns: Sequence[pa.Array], definition: TableDefinition) -> li
     key = definition.primary_key
     assert key
     assert len(columns) == len(key)
-    texts = [key_texts(array, _column_type(definition, name)) for array, name in zip(columns, key, strict=True)]
+    types = [known_key_part(definition, name).type for name in key]
+    texts = [key_texts(array, data_type) for array, data_type in zip(columns, types, strict=True)]
     if len(texts) == 1:
         return texts[0]
     position = clustered_position(definition)
     return [composite_id(row, position) for row in zip(*texts, strict=True)]
-
-
-def _column_type(definition: TableDefinition, name: str) -> DataType:
-    column = definition.column(name)
-    assert column is not None, f"no column {name}"
-    return column.type
 
 
 class IdMaker:

@@ -14,6 +14,7 @@ from cratepy.execution.system.information_schema import schema_names, user_table
 from cratepy.execution.system.view import Provider, Row, SystemView
 from cratepy.functions.catalog import index_definition
 from cratepy.functions.registry import procedures
+from cratepy.model.leaves import known_key_part, split_path
 from cratepy.model.names import CATALOG_NAME, RelationName
 from cratepy.model.oids import (
     DATABASE_OID,
@@ -208,8 +209,7 @@ def _pg_attribute(view: SystemView) -> Iterator[Row]:
             )
     for definition in user_tables(view.state):
         for number, name in enumerate(definition.primary_key, start=1):
-            column = definition.column(name)
-            assert column is not None
+            column = known_key_part(definition, name)
             index_oid = definition.oid + PRIMARY_KEY_INDEX_OFFSET
             yield _attribute_row(
                 index_oid, number, name, column.type, is_required=True, has_default=False, is_generated=False
@@ -301,7 +301,8 @@ def _pg_index(view: SystemView) -> Iterator[Row]:
 
 def _column_numbers(definition: TableDefinition, names: Iterable[str]) -> list[int]:
     numbers = {column.name: number for number, column in enumerate(definition.columns, start=1)}
-    return [numbers[name] for name in names]
+    # A part of an object has the number of its column.
+    return [numbers[name if name in numbers else split_path(name)[0]] for name in names]
 
 
 def _pg_indexes(view: SystemView) -> Iterator[Row]:

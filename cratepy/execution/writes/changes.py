@@ -37,6 +37,7 @@ from cratepy.model.expressions import Literal, Parameter
 from cratepy.model.plan import DeletePlan, GetPlan, StatementContext, UpdatePlan
 from cratepy.model.routing import key_text, shards_of
 from cratepy.model.schema import TableDefinition
+from cratepy.storage.leaves import shred
 
 
 @dataclass(slots=True)
@@ -211,7 +212,9 @@ class Changer:
             return shards_of([_first_part(row_id) for row_id in found.ids], definition).tolist()
         array = found.columns.get(layout.routing)
         if array is not None:
-            data_type = layout.by_oid[layout.routing].type
+            data_type, leaf = layout.by_oid[layout.routing].type, layout.routing_leaf
+            if leaf is not None:
+                array, data_type = shred(at_rest(array, data_type), [leaf])[0], leaf.type
             texts = [
                 row_id if value is None else key_text(value, data_type)
                 for row_id, value in zip(found.ids, from_arrow(array, data_type), strict=True)

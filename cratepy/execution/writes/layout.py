@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from cratepy import limits
 from cratepy.model.arrow import stored_type
+from cratepy.model.leaves import KeyPart, Leaf, known_key_part
 from cratepy.model.routing import clustered_position, shard_router
 from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.types import DataType
@@ -33,10 +34,14 @@ class TableLayout:
     #: Oids of the primary key columns in key order, and their types.
     key: tuple[int, ...]
     key_types: tuple[DataType, ...]
+    #: The key columns that are parts of objects; their oids are the objects'.
+    key_leaves: tuple[Leaf | None, ...]
     #: Place of the CLUSTERED BY column in the key, for composite ids.
     clustered_position: int | None
     #: Oid of the CLUSTERED BY column if rows are not routed by ``_id``.
     routing: int | None
+    #: The part of it that routes, if it is an object.
+    routing_leaf: Leaf | None
     required: tuple[ColumnDefinition, ...]
     shard_of: Callable[[str], int]
 
@@ -71,15 +76,13 @@ _LAYOUTS_MAX: Final = limits.PLAN_CACHE_ENTRIES_MAX
 
 def make_layout(definition: TableDefinition) -> TableLayout:
     columns = definition.columns
-    by_name = {column.name: column for column in columns}
     schema = pa.schema([pa.field(f"c{column.oid}", stored_type(column.type)) for column in columns])
-    key = tuple(by_name[name] for name in definition.primary_key)
-    routing: int | None = None
-    if definition.clustered_by is not None and definition.clustered_by != "_id":
-        clustered = by_name[definition.clustered_by]
-        # A key of this one column is its own routing text.
-        if definition.primary_key != (definition.clustered_by,):
-            routing = clustered.oid
+    key = tuple(known_key_part(definition, name) for name in definition.primary_key)
+    clustered: KeyPart | None = None
+    # A key of this one column is its own routing text.
+    if definition.clustered_by not in (None, "_id") and definition.primary_key != (definition.clustered_by,):
+        assert definition.clustered_by is not None
+        clustered = known_key_part(definition, definition.clustered_by)
     return TableLayout(
         definition=definition,
         columns=columns,
@@ -88,8 +91,10 @@ def make_layout(definition: TableDefinition) -> TableLayout:
         by_oid={column.oid: column for column in columns},
         key=tuple(column.oid for column in key),
         key_types=tuple(column.type for column in key),
+        key_leaves=tuple(column.leaf for column in key),
         clustered_position=clustered_position(definition),
-        routing=routing,
+        routing=None if clustered is None else clustered.oid,
+        routing_leaf=None if clustered is None else clustered.leaf,
         required=tuple(c for c in columns if not c.is_nullable and c.name not in definition.primary_key),
         shard_of=shard_router(definition),
     )

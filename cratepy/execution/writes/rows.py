@@ -27,11 +27,13 @@ from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.values import at_rest, column_of_values, is_limited, limited, plain_text, values_of
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Literal
+from cratepy.model.leaves import Leaf
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import Item
 from cratepy.model.routing import composite_id, key_texts, shards_of
 from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import BOOLEAN
+from cratepy.storage.leaves import shred
 
 
 @dataclass(slots=True)
@@ -156,8 +158,9 @@ def compare_generated(block: RowBlock, column: ColumnDefinition, given: pa.Array
 
 
 def _check_key(block: RowBlock) -> None:
-    for oid in block.layout.key:
-        for row in _null_rows(block, oid):
+    layout = block.layout
+    for oid, leaf in zip(layout.key, layout.key_leaves, strict=True):
+        for row in _rows_without(_key_column(block, oid, leaf), block.count):
             block.errors.setdefault(row, SQLParseError("A primary key value must not be NULL"))
 
 
@@ -173,9 +176,18 @@ def check_columns(block: RowBlock) -> None:
 
 
 def _null_rows(block: RowBlock, oid: int) -> Sequence[int]:
+    return _rows_without(block.columns.get(oid), block.count)
+
+
+def _key_column(block: RowBlock, oid: int, leaf: Leaf | None) -> pa.Array | None:
+    """A column of the key, or the part of it that is in the key."""
     array = block.columns.get(oid)
+    return array if array is None or leaf is None else shred(array, [leaf])[0]
+
+
+def _rows_without(array: pa.Array | None, count: int) -> Sequence[int]:
     if array is None:
-        return range(block.count)
+        return range(count)
     if not array.null_count:
         return ()
     rows: list[int] = pc.indices_nonzero(array.is_null()).to_pylist()
@@ -223,8 +235,8 @@ def _set_ids(block: RowBlock, take_ids: Callable[[int], list[str]]) -> None:
         block.ids = take_ids(block.count)
     else:
         texts = [
-            _texts(block.columns.get(oid), data_type, block.count)
-            for oid, data_type in zip(layout.key, layout.key_types, strict=True)
+            _texts(_key_column(block, oid, leaf), data_type, block.count)
+            for oid, leaf, data_type in zip(layout.key, layout.key_leaves, layout.key_types, strict=True)
         ]
         if len(texts) == 1:
             block.ids = texts[0]
@@ -239,10 +251,11 @@ def _routings(block: RowBlock) -> Sequence[str]:
     oid = block.layout.routing
     if oid is None:
         return block.ids
-    array = block.columns.get(oid)
+    leaf = block.layout.routing_leaf
+    array = _key_column(block, oid, leaf)
     if array is None:
         return block.ids
-    texts = _texts(array, block.layout.by_oid[oid].type, block.count)
+    texts = _texts(array, block.layout.by_oid[oid].type if leaf is None else leaf.type, block.count)
     if not array.null_count:
         return texts
     valid = array.is_valid().to_pylist()

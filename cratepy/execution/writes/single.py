@@ -124,7 +124,7 @@ def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
         return None
     if plan.conflict is not None and plan.conflict.assignments:
         return None
-    if layout.routing is not None or plan.new_columns:
+    if layout.routing is not None or plan.new_columns or any(layout.key_leaves):
         return None
     values = list(zip(plan.targets, plan.rows[0], strict=True))
     values.extend((item.name, item.expression) for item in plan.defaults if item.name not in plan.targets)

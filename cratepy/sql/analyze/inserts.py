@@ -11,6 +11,7 @@ from cratepy.errors import (
     UnsupportedFeature,
 )
 from cratepy.model.expressions import Column, Expression, Literal
+from cratepy.model.leaves import split_path
 from cratepy.model.plan import ConflictAction, InsertPlan
 from cratepy.model.relations import Item, OutputColumn, Project, Relation
 from cratepy.model.schema import NEW_COLUMN_IDS, TableDefinition
@@ -139,6 +140,9 @@ def _fits(table: TableDefinition, width: int) -> bool:
 def _check_key_given(table: TableDefinition, targets: tuple[str, ...]) -> None:
     for name in (*table.primary_key, *((table.clustered_by,) if table.clustered_by else ())):
         column = table.column(name)
+        base = name if column is not None else split_path(name)[0]
+        if column is None and base not in targets and name in table.primary_key:
+            raise SQLParseError(f"Column `{name}` is required but is missing from the insert statement")
         if name in targets or column is None or column.default_sql is not None or column.generated_sql is not None:
             continue
         if name in table.primary_key:

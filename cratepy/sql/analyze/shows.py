@@ -106,17 +106,22 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _quoted_key(table: TableDefinition, name: str) -> str:
+    """A column of the key, or a part of one, as SQL."""
+    return _quoted(name) if table.column(name) is not None else _quoted_path(name)
+
+
 def create_table_text(table: TableDefinition) -> str:
     """The statement that would make the table, as CrateDB formats it."""
     part_indexes = {index.name: index for index in table.indexes if index.columns == (index.name,)}
     elements = [_column_text(column, part_indexes) for column in table.columns]
     if table.primary_key:
         name = f"CONSTRAINT {_quoted(table.primary_key_name)} " if table.primary_key_name else ""
-        elements.append(f"{name}PRIMARY KEY ({', '.join(_quoted(column) for column in table.primary_key)})")
+        elements.append(f"{name}PRIMARY KEY ({', '.join(_quoted_key(table, column) for column in table.primary_key)})")
     elements += [_index_text(index) for index in table.indexes if index.name not in part_indexes]
     elements += [f"CONSTRAINT {check.name} CHECK({check.sql})" for check in table.checks]
     inner = ",\n".join(f"   {element}" for element in elements)
-    clustered = f"CLUSTERED BY ({_quoted(table.clustered_by)})" if table.clustered_by else "CLUSTERED"
+    clustered = f"CLUSTERED BY ({_quoted_key(table, table.clustered_by)})" if table.clustered_by else "CLUSTERED"
     settings: dict[str, SettingValue] = {
         **table.settings,
         "column_policy": table.column_policy,

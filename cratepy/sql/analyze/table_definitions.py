@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from cratepy.errors import (
 from cratepy.limits import ARRAY_DEPTH_MAX, IDENTIFIER_BYTES_MAX, TABLE_SHARDS_MAX
 from cratepy.model.commands import CreateTable
 from cratepy.model.expressions import Column
+from cratepy.model.leaves import key_part, split_path
 from cratepy.model.names import SYSTEM_SCHEMAS, RelationName, check_column_name
 from cratepy.model.plan import CommandPlan, InsertPlan
 from cratepy.model.schema import (
@@ -29,6 +31,7 @@ from cratepy.model.schema import (
     TableDefinition,
     check_total_columns,
 )
+from cratepy.model.search import part_path
 from cratepy.model.types import BOOLEAN, UNDEFINED, DataType
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
@@ -82,7 +85,8 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
             raise SQLParseError(f'column "{written.name}" specified more than once')
         seen.add(written.name)
     columns = tuple(column_definition(context, c, oid, name) for oid, c in enumerate(node.columns, 1))
-    key, key_name = _primary_key(node, columns)
+    plain = TableDefinition(name=name, uuid="", oid=0, columns=columns)
+    key, key_name = _primary_key(node, plain)
     columns = tuple(
         msgspec.structs.replace(column, is_nullable=False) if column.name in key else column for column in columns
     )
@@ -93,7 +97,7 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
         columns=columns,
         primary_key=key,
         primary_key_name=key_name,
-        clustered_by=_clustered_by(node, columns, key),
+        clustered_by=_clustered_by(node, plain, key),
     )
     definition = _with_generated(context, definition, node)
     definition = _with_indexes(context, definition, node)
@@ -130,7 +134,7 @@ def written_type(written: tree.ColumnDef) -> DataType:
 
 def _check_parts(written: tree.TypeName) -> None:
     for part in written.columns or ():
-        if part.default or part.generated or part.is_nullable is False or part.is_primary_key or part.checks:
+        if part.default or part.generated or part.is_nullable is False or part.checks:
             raise UnsupportedFeature(f"Constraints on parts of object columns are not supported: {part.name}")
         if part.type is not None:
             _check_parts(part.type)
@@ -283,16 +287,49 @@ def _check_name(table: RelationName, column: str | None, sql: str) -> str:
 
 
 def _column_of(node: tree.Node) -> str:
+    """The name of a column, or of a part: ``o['id']``."""
+    path: list[str] = []
+    while isinstance(node, tree.Subscript) and isinstance(node.index, tree.StringWord):
+        path.insert(0, node.index.value)
+        node = node.base
     if isinstance(node, tree.Name) and len(node.parts) == 1:
-        return node.parts[0]
-    raise UnsupportedFeature("Parts of object columns are not supported in PRIMARY KEY and CLUSTERED BY")
+        return part_path(node.parts[0], *path)
+    raise UnsupportedFeature("PRIMARY KEY and CLUSTERED BY take columns and parts of object columns only")
 
 
-def _primary_key(
-    node: tree.CreateTableNode, columns: tuple[ColumnDefinition, ...]
-) -> tuple[tuple[str, ...], str | None]:
-    key = [column.name for column in node.columns if column.is_primary_key]
-    names = [column.primary_key_name for column in node.columns if column.primary_key_name]
+def _key_type(definition: TableDefinition, name: str) -> DataType:
+    """The type of a column or part that is to be in a key. Raises ColumnUnknown, UnsupportedFeature."""
+    found = key_part(definition, name)
+    if found is not None:
+        return found.type
+    base, path = split_path(name)
+    column = definition.column(base)
+    kind = None if column is None else column.type
+    for key in path:
+        if kind is not None and kind.kind == "array":
+            raise UnsupportedFeature(f'Cannot use column "{name}" with type "{kind.name}" as primary key')
+        kind = None if kind is None else kind.field(key)
+    if kind is None:
+        raise ColumnUnknown(f"Column {name} unknown")
+    if kind.kind not in (*_NO_KEY, "array"):
+        raise UnsupportedFeature(f"Column {name} of an IGNORED object cannot be in a key")
+    return kind
+
+
+def _keys_in(columns: tuple[tree.ColumnDef, ...], path: tuple[str, ...] = ()) -> Iterator[tuple[str, tree.ColumnDef]]:
+    """Columns and parts with PRIMARY KEY behind them, by name."""
+    for written in columns:
+        name = part_path(path[0], *path[1:], written.name) if path else written.name
+        if written.is_primary_key:
+            yield name, written
+        if written.type is not None and written.type.columns:
+            yield from _keys_in(written.type.columns, (*path, written.name))
+
+
+def _primary_key(node: tree.CreateTableNode, definition: TableDefinition) -> tuple[tuple[str, ...], str | None]:
+    written_keys = list(_keys_in(node.columns))
+    key = [name for name, _ in written_keys]
+    names = [column.primary_key_name for _, column in written_keys if column.primary_key_name]
     if node.primary_key is not None:
         for written in node.primary_key:
             name = _column_of(written)
@@ -301,11 +338,8 @@ def _primary_key(
             key.append(name)
         if node.primary_key_name:
             names.append(node.primary_key_name)
-    types = {column.name: column.type for column in columns}
     for name in key:
-        kind = types.get(name)
-        if kind is None:
-            raise ColumnUnknown(f"Column {name} unknown")
+        kind = _key_type(definition, name)
         if kind.kind == "array":
             raise UnsupportedFeature(f'Cannot use column "{name}" with type "{kind.name}" as primary key')
         if kind.kind in _NO_KEY:
@@ -313,16 +347,13 @@ def _primary_key(
     return tuple(key), names[0] if names else None
 
 
-def _clustered_by(
-    node: tree.CreateTableNode, columns: tuple[ColumnDefinition, ...], key: tuple[str, ...]
-) -> str | None:
+def _clustered_by(node: tree.CreateTableNode, definition: TableDefinition, key: tuple[str, ...]) -> str | None:
     if node.clustered_by is None:
         return key[0] if len(key) == 1 else None
     name = _column_of(node.clustered_by)
     if name == "_id":
         return None
-    if name not in {column.name for column in columns}:
-        raise ColumnUnknown(f"Column {name} unknown")
+    _key_type(definition, name)
     if key and name not in key:
         raise SQLParseError(f"Clustered by column `{name}` must be part of primary keys: [{', '.join(key)}]")
     return name

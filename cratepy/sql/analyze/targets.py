@@ -85,7 +85,7 @@ def assignment(
     """``column = value`` or ``o['a'] = value``, the value cast to the target's type."""
     name, kind, column = _assigned(context, table, target)
     if column is not None:
-        _check_updatable(table, column.name)
+        _check_updatable(table, column.name, name)
     if isinstance(node, tree.DefaultWord):
         value: Expression = Literal(None, kind)
         if column is not None and column.default_sql is not None and name == column.name:
@@ -108,13 +108,19 @@ def assignment(
     return Item(context.next_id(), name, cast)
 
 
-def _check_updatable(table: TableDefinition, name: str) -> None:
-    if name in table.primary_key:
+def _check_updatable(table: TableDefinition, name: str, shown: str) -> None:
+    """``shown`` is what is assigned to: the column of that name, or a part of it."""
+    if any(_touches(name, shown, key) for key in table.primary_key):
         raise ColumnValidation(f"Validation failed for {name}: Updating a primary key is not supported")
-    if name == table.clustered_by:
+    if table.clustered_by is not None and _touches(name, shown, table.clustered_by):
         raise ColumnValidation(f"Validation failed for {name}: Updating a clustered-by column is not supported")
     if name in table.partitioned_by:
         raise ColumnValidation(f"Validation failed for {name}: Updating a partitioned-by column is not supported")
+
+
+def _touches(name: str, shown: str, key: str) -> bool:
+    """Whether an assignment changes the key: it is the key, the object around it, or in it."""
+    return name == key or shown == key or key.startswith(f"{shown}[") or shown.startswith(f"{key}[")
 
 
 def _assigned(

@@ -18,6 +18,7 @@ from typing import Final
 
 from cratepy import limits
 from cratepy.model.expressions import Aggregate, Call, Cast, Column, Expression, InList, Literal
+from cratepy.model.leaves import known_key_part
 from cratepy.model.plan import CountPlan, GetPlan
 from cratepy.model.relations import (
     Aggregation,
@@ -182,8 +183,7 @@ def _keys_of(scan: Scan, table: TableDefinition) -> _Pinned | None:
     if is_volatile(scan.filter) or _asks_index(scan.filter):
         return None
     sources = {column.id: column.source for column in scan.columns}
-    by_name = {column.name: f"c{column.oid}" for column in table.columns}
-    primary = tuple(by_name[name] for name in table.primary_key)
+    primary = tuple(known_key_part(table, name).source for name in table.primary_key)
     choices: list[tuple[tuple[str, ...], bool]] = [(primary, False)] if primary else []
     choices += [(("_id",), True), (("_uid",), True)]
     for wanted, is_by_id in choices:
