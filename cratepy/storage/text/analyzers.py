@@ -13,6 +13,7 @@ Several texts of one row (arrays, indexes over several columns) always go as tok
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
@@ -36,9 +37,22 @@ _REMEMBERED_WORDS: Final = 16_384
 #: tantivy does not index longer terms; bytes.
 TERM_BYTES_MAX: Final = 65_000
 
+#: Characters that surely fit.
+_TERM_CHARS_MAX: Final = TERM_BYTES_MAX // 4
+#: Stands behind the beginning of a text that is too long to be a term: no character of any text sorts behind it.
+_CUT: Final = "\U0010ffff"
+
 Mode = Literal["words", "whole", "tokens"]
 #: A text, or a ``tantivy.PreTokenizedString``.
 Value = Any
+
+
+def _as_term(text: str) -> str:
+    """The text, or if it is too long for a term, its beginning (prefixes find it) and a digest (no other text does)."""
+    if len(text) <= _TERM_CHARS_MAX or len(text.encode()) <= TERM_BYTES_MAX:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{text[: _TERM_CHARS_MAX - 100]}{_CUT}{digest}"
 
 
 class Analyzer:
@@ -75,7 +89,7 @@ class Analyzer:
             case "words":
                 return " ".join(self._words(text))
             case "whole":
-                return self._filtered(text)
+                return _as_term(self._filtered(text))
             case "tokens":
                 return _pre_tokenized(self.tokens(text))
 

@@ -384,3 +384,13 @@ def _compare(shard: Shard, rows: dict[str, str | None], one: str, two: str) -> N
     assert [row_id for row_id, _ in best] == sorted(scores, key=lambda row_id: -scores[row_id])[:4]
     flags = found(shard, match(one), match(two), required=0, sources=("_id", "_match_1"))
     assert dict(flags) == {row_id: bool(tokens & other) for row_id, tokens in split.items()}
+
+
+def test_texts_too_long_for_a_term_are_found_by_their_beginning(tmp_path: Path) -> None:
+    long = "ab " + "x" * 70_000
+    plain = IndexDefinition(oid=3, name="p", columns=("t",), method="plain")
+    shard = shard_of(tmp_path, {"a": long, "b": long + "y", "c": "ab", "d": "b"}, indexes=[plain])
+    assert found(shard, PrefixQuery(source="c3", prefix="ab")) == ["a", "b", "c"]
+    assert found(shard, PrefixQuery(source="c3", prefix="ab x")) == ["a", "b"]
+    assert found(shard, TermsQuery(source="c3", values=(long[:16_150],))) == []
+    assert found(shard, MatchQuery(sources=(IndexedSource("c3"),), text=long + "y")) == ["b"]
