@@ -52,11 +52,13 @@ class ShardStore:
         Blocks for as long as the replay takes; other shards go on meanwhile.
         """
         self.close_shard(definition.uuid, shard)
+        directory = self._path / definition.uuid / str(shard) / allocation_id
+        self._sync_names(directory)
         opened = Shard(
             definition,
             shard,
             allocation_id,
-            directory=self._path / definition.uuid / str(shard) / allocation_id,
+            directory=directory,
             files=self._files,
             clock=self._clock,
             cache=self._cache,
@@ -67,6 +69,12 @@ class ShardStore:
             self._shards[definition.uuid, shard] = opened
             self._share_buffer()
         return opened
+
+    def _sync_names(self, directory: Path) -> None:
+        """Make durable that the directories above are there: who made them may have been killed before it did."""
+        for above in reversed(directory.parents[: list(directory.parents).index(self.path) + 1]):
+            if self._files.exists(above):
+                self._files.sync_directory(above)
 
     def shard(self, table_uuid: str, shard: int) -> Shard | None:
         return self._shards.get((table_uuid, shard))

@@ -35,6 +35,8 @@ _STALE_MAX: Final = 12
 #: Ways to lose power that every crash point gets; higher numbers are drawn by chance.
 ALL_LOST, ALL_KEPT, NAMES_KEPT, FILES_KEPT = range(4)
 FIRST_DRAWN: Final = 4
+#: No power cut: the process dies, the system goes on with its cache.
+KILLED: Final = 99
 
 
 class Change(NamedTuple):
@@ -93,6 +95,8 @@ class Image:
 
     def settled(self, variant: int, chance: random.Random) -> Image:
         """The disk as the next start finds it after a power cut; the same variant and chance give the same disk."""
+        if variant == KILLED:
+            return self
         names = dict(self.durable_names)
         for change in self._surviving(variant, chance):
             for path, inode in change.names:
@@ -108,10 +112,6 @@ class Image:
                 left = content.durable if not content.pending else self._surviving_bytes(content, variant, chance)
                 contents[inode] = Content(left, left, ())
         return Image(names, names, (), contents, self.stale, self.next_inode)
-
-    def restarted(self) -> Image:
-        """The disk as the next process finds it if only the process died."""
-        return self
 
     def fingerprint(self) -> int:
         """Equal for equal disks of one process; only for a settled image."""
@@ -291,7 +291,8 @@ class SimulatedDisk:
 
     def __init__(self, image: Image | None = None, *, faults: Faults | None = None) -> None:
         if image is None:
-            image = Image({}, {}, (), {}, (), 0)
+            # The node's directory was there before.
+            image = Image({"/d": DIRECTORY}, {"/d": DIRECTORY}, (), {}, (), 0)
         self.contents = dict(image.contents)
         self._names = dict(image.names)
         self._durable_names = dict(image.durable_names)

@@ -18,7 +18,7 @@ from cratepy.errors import Condition, CrateError
 from tests.crash.disk import FIRST_DRAWN, Image, SimulatedDisk
 from tests.crash.histories import Failure, Mutation, new_session
 from tests.crash.ledger import Ledger
-from tests.crash.session import Session, Step, draw_setup, draw_steps
+from tests.crash.session import Session, Setup, Step, Write, draw_setup, draw_steps
 
 _STEPS: Final = 14
 #: Calls that need space on the disk.
@@ -84,7 +84,7 @@ class FailingCalls:
                 return
             self._run_one(setup, steps, chance.randrange(counter.calls), chance.randrange(len(_WAYS)))
 
-    def _run_one(self, setup: object, steps: list[Step], first: int, way: int) -> None:
+    def _run_one(self, setup: Setup, steps: list[Step], first: int, way: int) -> None:
         error, count = _WAYS[way]
         name = f"{self.seed}:e{first}.{way}"
         fault = Fault(first, error, count)
@@ -92,10 +92,11 @@ class FailingCalls:
         disk.watcher = fault
         ledger = Ledger()
         story = [f"{setup}", f"from call {first}: {errno.errorcode[error]}, {count} calls"]
-        session = new_session(setup, disk, ledger, name, self.mutation)  # type: ignore[arg-type]
+        session = new_session(setup, disk, ledger, name, self.mutation)
         try:
             self._work(session, steps, story)
             self._check_again(setup, disk.image(), ledger, name, "the process starts again", way=-1)
+            self._go_on(setup, disk.image(), ledger, name)
             chance = random.Random(zlib.crc32(name.encode()))
             for variant in (0, 1, FIRST_DRAWN):
                 settled = disk.image().settled(variant, chance)
@@ -127,10 +128,26 @@ class FailingCalls:
         if session.shard.failure is None:
             session.ledger.acknowledge()
 
-    def _check_again(self, setup: object, image: Image, ledger: Ledger, name: str, how: str, *, way: int) -> None:
+    def _go_on(self, setup: Setup, image: Image, ledger: Ledger, name: str) -> None:
+        """The process starts again, the machine does not: pages whose sync failed are shown as if they were durable."""
+        disk = SimulatedDisk(image, faults=self.mutation.faults.copy())
+        again = new_session(setup, disk, ledger.fork(ledger.count, ledger.acknowledged), f"{name} on", self.mutation)
+        again.open(create=True)
+        again.settle()
+        for step in (Write("index", zlib.crc32(name.encode()), 2, is_plain=False), "sync"):
+            again.perform(step)  # type: ignore[arg-type]
+        again_image = disk.image()
+        if setup.has_text_index:
+            again.shard.close()
+        for variant in (0, FIRST_DRAWN):
+            settled = again_image.settled(variant, random.Random(zlib.crc32(name.encode())))
+            how = f"a row written after a start, power cut, way {variant}"
+            self._check_again(setup, settled, again.ledger, f"{name} on", how, way=variant)
+
+    def _check_again(self, setup: Setup, image: Image, ledger: Ledger, name: str, how: str, *, way: int) -> None:
         self.histories += 1
         again = new_session(
-            setup,  # type: ignore[arg-type]
+            setup,
             SimulatedDisk(image, faults=self.mutation.faults.copy()),
             ledger.fork(ledger.count, ledger.acknowledged),
             f"{name} {way}",

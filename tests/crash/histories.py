@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cratepy.clock import FakeClock
-from tests.crash.disk import FIRST_DRAWN, Faults, Image, SimulatedDisk
+from tests.crash.disk import FIRST_DRAWN, KILLED, Faults, Image, SimulatedDisk
 from tests.crash.ledger import Ledger
 from tests.crash.session import Session, Setup, Step, draw_setup, draw_steps
 
@@ -144,7 +144,7 @@ class Explorer:
     def _cut_all(self, recorder: Recorder, name: str, story: list[str]) -> None:
         """Every call of the workload, in every plain way and some drawn ones."""
         seen: set[tuple[int, int, int]] = set()
-        variants = range(FIRST_DRAWN + self.drawn_variants)
+        variants = (*range(FIRST_DRAWN + self.drawn_variants), KILLED)
         places = [(index, variant) for index in _worth_cutting(recorder.moments) for variant in variants]
         if self._setup.has_text_index:
             # Each opening builds an index, which costs as much as fifty others: some places of more workloads.
@@ -170,7 +170,7 @@ class Explorer:
         seen: set[tuple[int, int, int]] = set()
         for _ in range(3 if depth == 2 else 2):
             index = chance.randrange(len(recorder.moments))
-            variant = chance.randrange(FIRST_DRAWN + 12)
+            variant = chance.choice((*range(FIRST_DRAWN + 12), KILLED))
             self._cut(recorder, index, variant, f"{name}/{kind}", story, depth=depth, seen=seen)
 
     def _cut(
@@ -189,17 +189,18 @@ class Explorer:
             return
         moment = recorder.moments[index]
         image = moment.image.settled(variant, random.Random(zlib.crc32(name.encode())))
-        key = (image.fingerprint(), moment.count, moment.acknowledged)
-        if key in seen:
-            return  # The same disk as a cut before: nothing new to learn.
-        seen.add(key)
+        if variant != KILLED:
+            key = (image.fingerprint(), moment.count, moment.acknowledged)
+            if key in seen:
+                return  # The same disk as a cut before: nothing new to learn.
+            seen.add(key)
         self.cuts += 1
         ledger = recorder.ledger.fork(moment.count, moment.acknowledged)
         around = recorder.moments[max(index - 6, 0) : index]
         told = [
             *story,
             *(f"  call {index - len(around) + i}: {m.call} {m.path}" for i, m in enumerate(around)),
-            f"power cut before call {index} ({moment.call} {moment.path}), way {variant}: "
+            f"{'kill' if variant == KILLED else 'power cut'} before call {index} ({moment.call} {moment.path}), way {variant}: "
             f"{moment.acknowledged} of {moment.count} operations acknowledged",
         ]
         self._start(image, ledger, name, told, depth=depth)
@@ -209,7 +210,9 @@ class Explorer:
         self.histories += 1
         chance = random.Random(zlib.crc32(name.encode()) ^ 0x5EED)
         draw = chance.random()
-        is_followed = draw < 0.12 if not self.only else len(self.only) > depth
+        # A killed process alone loses nothing; what matters is what the next one believes to be durable.
+        share = 0.7 if name.endswith(f".{KILLED}") else 0.12
+        is_followed = draw < share if not self.only else len(self.only) > depth
         disk = SimulatedDisk(image, faults=self.mutation.faults.copy())
         recorder = None
         if is_followed:
