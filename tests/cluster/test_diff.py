@@ -9,9 +9,11 @@ from cratepy.cluster.commands import apply
 from cratepy.cluster.diff import BaseMismatch, StateDiff, diff, patch
 from cratepy.model.commands import (
     AddColumns,
+    CreateAnalyzer,
     CreateSchema,
     CreateTable,
     CreateView,
+    DropAnalyzer,
     DropTable,
     DropView,
     RenameTable,
@@ -19,11 +21,12 @@ from cratepy.model.commands import (
 )
 from cratepy.model.names import RelationName
 from cratepy.model.schema import ColumnDefinition, ViewDefinition
+from cratepy.model.search import AnalyzerDefinition
 from cratepy.model.state import ClusterState
 from cratepy.model.types import TEXT
 from tests.cluster.states import THREE, created, definition, next_version, node, started, started_command, with_nodes
 
-WITH_T = started(created(THREE))
+WITH_T = apply(started(created(THREE)), CreateAnalyzer(AnalyzerDefinition(name="mine")))
 VIEW = RelationName("doc", "v")
 
 
@@ -43,6 +46,9 @@ def _over_the_wire(change: StateDiff) -> StateDiff:
         apply(WITH_T, AddColumns(table_uuid="uuid-t", columns=(ColumnDefinition(oid=0, name="c", type=TEXT),))),
         apply(WITH_T, CreateView(view=ViewDefinition(VIEW, 0, "SELECT 1", "crate"))),
         apply(WITH_T, CreateSchema(name="s")),
+        apply(WITH_T, CreateAnalyzer(AnalyzerDefinition(name="other", tokenizer="whitespace"))),
+        apply(WITH_T, CreateAnalyzer(AnalyzerDefinition(name="mine", tokenizer="whitespace"))),
+        apply(WITH_T, DropAnalyzer("mine")),
         apply(WITH_T, SetClusterSettings(settings={"x": 1})),
         ClusterState(),
     ],
