@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: crash-sim crash-kill bit-flips sim help demo demo-check test chaos check lint types layers bench bench-storage clean setup
+.PHONY: netns crash-sim crash-kill bit-flips sim help demo demo-check test chaos check lint types layers bench bench-storage clean setup
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ crash-kill: $(STAMP)  ## real processes killed at system calls (needs Debian's s
 
 bit-flips: $(STAMP)  ## every byte of every file of a small shard changed, and blocks and lengths: refused by name or harmless
 	@$(BIN)/python -m tests.crash.flips $(ARGS)
+
+netns: $(STAMP)  ## real nodes in network namespaces, cut and paused (root; apt-get install -y iproute2 iptables)
+	@$(BIN)/python -m tests.netns $(ARGS)
 
 check: lint types layers  ## ruff, mypy, import-linter
 

@@ -54,6 +54,9 @@ class Node:
     transport_port: int
     settings: tuple[str, ...]
     process: subprocess.Popen[bytes] | None = None
+    host: str = "127.0.0.1"
+    #: Put before the command, to run it somewhere else: ``ip netns exec …``.
+    prefix: tuple[str, ...] = ()
 
     @property
     def log(self) -> Path:
@@ -61,12 +64,12 @@ class Node:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"http://{self.host}:{self.http_port}"
 
     def start(self) -> None:
         """Start the process; does not wait."""
         self.data.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "cratepy", "start", "--data", str(self.data)]
+        command = [*self.prefix, sys.executable, "-m", "cratepy", "start", "--data", str(self.data)]
         for setting in self.settings:
             command += ["-C", setting]
         with self.log.open("ab") as log:

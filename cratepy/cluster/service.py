@@ -57,6 +57,8 @@ SUBMIT_ACTION = "cluster/submit"
 STEP_DOWN_ACTION = "cluster/step_down"
 #: Between two attempts to reach a master that refused or could not be reached.
 _RETRY_S = 0.02
+#: How long a master that was replaced while it was asked may take to answer.
+_REPLACED_PATIENCE_S = 0.1
 Applier = Callable[[ClusterState, ClusterState], None]
 
 
@@ -378,7 +380,9 @@ class ClusterService:
             leader_id = self._leader_id
             try:
                 if leader_id is not None:
-                    reply = await self._ask(leader_id, command, max(scope.deadline - trio.current_time(), 0.001))
+                    reply = await self._ask_while_leading(
+                        leader_id, command, max(scope.deadline - trio.current_time(), 0.001)
+                    )
                     if reply.version is not None:
                         return reply.version
                     if reply.is_lost and not is_repeatable(command):
@@ -402,6 +406,28 @@ class ClusterService:
                 raise NoMaster("Master is not discovered")
             with trio.move_on_after(min(remaining_s, _RETRY_S if self._leader_id is not None else remaining_s)):
                 await self._leader_changed.wait()
+
+    async def _ask_while_leading(self, leader_id: str, command: Command, timeout_s: float) -> SubmitReply:
+        """The master's answer, or that it is lost: a master that is replaced while it is asked may never answer."""
+        reply, failure = SubmitReply(is_lost=True), None
+        async with trio.open_nursery() as nursery:
+
+            async def give_up_when_replaced() -> None:
+                while self._leader_id in (None, leader_id):
+                    await self._leader_changed.wait()
+                # It may know the outcome all the same, if it can be reached.
+                await trio.sleep(_REPLACED_PATIENCE_S)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(give_up_when_replaced)
+            try:
+                reply = await self._ask(leader_id, command, timeout_s)
+            except (CrateError, Condition) as error:
+                failure = error  # raised outside of the nursery, which would wrap it
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return reply
 
     async def _ask(self, leader_id: str, command: Command, timeout_s: float) -> SubmitReply:
         if leader_id == self.node_id:

@@ -113,6 +113,8 @@ class LocalView:
     data_path: str = "/"
     #: Job id → progress, for statements that tell.
     progress: Callable[[str], JobProgress | None] = no_progress
+    #: No other node is asked by this statement.
+    speaks_for_all: bool = False
 
     @property
     def node(self) -> NodeInfo | None:

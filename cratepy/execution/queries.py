@@ -255,6 +255,9 @@ class QueryRunner:
             if not run.is_drained:
                 for node_id in others:
                     self._cancel_on(node_id, run.id)
+        if isinstance(run.error, NodeUnavailable) and not stream.rows:
+            # Nobody has seen a row yet: the statement can begin anew with the nodes that are there.
+            raise Unroutable(run.error)
         if run.error is not None:
             raise run.error
 
@@ -278,12 +281,8 @@ class QueryRunner:
                 started: Started = await self._transport.request(
                     node_id, messages.START, request, reply_type=Started, timeout_s=limits.REQUEST_TIMEOUT_S
                 )
-            except PeerUnavailable as gone:
-                if gone.sent:
-                    run.fail(client_error(gone, job_id=run.job_id, name_of=self._parts.name_of))
-                else:
-                    name = self._parts.name_of(node_id)
-                    stale[node_id] = Unroutable(NodeUnavailable(f"node [{name}] is not connected"))
+            except PeerUnavailable:
+                stale[node_id] = Unroutable(NodeUnavailable(f"node [{self._parts.name_of(node_id)}] is not connected"))
             except RequestTimeout:
                 run.fail(NodeUnavailable(f"node [{self._parts.name_of(node_id)}] did not answer in time"))
             except CrateError as error:

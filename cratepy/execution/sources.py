@@ -8,7 +8,7 @@ scans. Columns are named ``c<id>``; a column that a shard does not have is NULL.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -72,7 +72,8 @@ def read_leaf(leaf: Scan | SystemScan, phase: Phase, context: StatementContext, 
     """The rows of a local leaf. Raises ShardFailed, and whatever a system table fails with."""
     columns = output_columns(leaf)
     if isinstance(leaf, SystemScan):
-        batch = sources.system_tables.batch(leaf.table, leaf.columns, context, sources.view())
+        view = replace(sources.view(), speaks_for_all=len(phase.nodes) == 1)
+        batch = sources.system_tables.batch(leaf.table, leaf.columns, context, view)
         return FragmentInput(columns, [[batch]])
     return FragmentInput(columns, [_scan(leaf, phase, context, sources)])
 

@@ -89,8 +89,8 @@ class Compiler:
         self._row_counts = row_counts
         self._entries_max = entries_max
         self._cache: OrderedDict[tuple[Any, ...], CompiledStatement] = OrderedDict()
-        #: (cluster state, row counts)
-        self._cache_version = (-1, -1)
+        #: (cluster state, its master, row counts)
+        self._cache_version: tuple[int, str | None, int] = (-1, None, -1)
 
     async def compile(
         self,
@@ -114,7 +114,8 @@ class Compiler:
                 "Try replacing inline values with parameter placeholders (`?`)"
             )
         state = self._cluster.state
-        version = (state.version, 0 if self._row_counts is None else self._row_counts.version)
+        # Without a master a plan reads from fewer nodes; the version of the state is the same.
+        version = (state.version, state.master_id, 0 if self._row_counts is None else self._row_counts.version)
         if version != self._cache_version:
             self._cache.clear()
             self._cache_version = version

@@ -18,7 +18,7 @@ import psutil
 from cratepy import CRATEDB_VERSION, __version__, limits
 from cratepy.execution.local_view import JobLogEntry, LocalView
 from cratepy.execution.system.view import Provider, Row, SystemView
-from cratepy.model.state import ShardCopy
+from cratepy.model.state import NodeInfo, ShardCopy
 from cratepy.storage.shard import Shard
 
 #: Percentiles of sys.jobs_metrics.
@@ -35,20 +35,16 @@ def _nodes(view: SystemView) -> Iterator[Row]:
     node = local.node
     if node is None:
         return
+    if local.speaks_for_all and view.state.master_id is None:
+        # Nobody knows who is still there: the others as they were known last.
+        yield from (_known_node(view, other) for other in view.state.nodes.values() if other.id != node.id)
     memory = psutil.virtual_memory()
     process = psutil.Process()
     load = os.getloadavg()
-    roles = [role for role, has in (("data", node.is_data), ("master_eligible", node.is_master_eligible)) if has]
     yield {
-        "id": node.id,
-        "name": node.name,
+        **_known_node(view, node),
         "hostname": socket.gethostname(),
-        "rest_url": f"{node.host}:{node.http_port}",
-        "roles": roles,
-        "is_master": view.state.master_id == node.id,
-        "attributes": dict(node.attributes),
         "cluster_state_version": view.state.version,
-        "port": {"http": node.http_port, "psql": node.psql_port, "transport": node.transport_port},
         "load": {"1": load[0], "5": load[1], "15": load[2], "probe_timestamp": now},
         "mem": {
             "free": memory.available,
@@ -97,6 +93,21 @@ def _nodes(view: SystemView) -> Iterator[Row]:
         "fs": _file_systems(local),
         "connections": _connections(local),
         "thread_pools": [],
+    }
+
+
+def _known_node(view: SystemView, node: NodeInfo) -> Row:
+    """What the cluster state says of a node."""
+    roles = [role for role, has in (("data", node.is_data), ("master_eligible", node.is_master_eligible)) if has]
+    return {
+        "id": node.id,
+        "name": node.name,
+        "hostname": node.host,
+        "rest_url": f"{node.host}:{node.http_port}",
+        "roles": roles,
+        "is_master": view.state.master_id == node.id,
+        "attributes": dict(node.attributes),
+        "port": {"http": node.http_port, "psql": node.psql_port, "transport": node.transport_port},
     }
 
 

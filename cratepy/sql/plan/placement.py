@@ -31,7 +31,10 @@ def shard_sources(state: ClusterState, table_uuid: str, table: RelationName) -> 
 
 
 def system_nodes(state: ClusterState, table: RelationName, handler_id: str) -> tuple[str, ...]:
-    """The nodes a system table is read on, sorted: all of them if its rows are what each node knows of itself."""
-    if table in PER_NODE_TABLES:
+    """The nodes a system table is read on, sorted: all of them if its rows are what each node knows of itself.
+
+    Without a master nobody knows who is still there, so only this node is asked.
+    """
+    if table in PER_NODE_TABLES and state.master_id is not None:
         return tuple(sorted(state.nodes)) or (handler_id,)
     return (handler_id,)
