@@ -33,11 +33,22 @@ if TYPE_CHECKING:
 
 
 def subscript_node(a: ExpressionAnalyzer, node: tree.Subscript) -> Expression:
+    column = _column_of_document(a, node)
+    if column is not None:
+        return column
     base = a.analyze(node.base)
     if isinstance(node.base, tree.StringWord | tree.NumberWord | tree.BooleanWord | tree.NullWord):
         kind = type(node.base).__name__.replace("Word", "Literal").replace("Number", "Integer")
         raise UnsupportedFeature(f"An expression of type {kind} cannot have an index accessor ([])")
     return _part_of(a, base, a.analyze(node.index), node)
+
+
+def _column_of_document(a: ExpressionAnalyzer, node: tree.Subscript) -> Expression | None:
+    """``_doc['a']`` is column ``a``, if the table has it: no row is put together to take it apart again."""
+    base, index = node.base, node.index
+    if not isinstance(base, tree.Name) or base.parts[-1] != "_doc" or not isinstance(index, tree.StringWord):
+        return None
+    return a.scope.column_of_document(base.parts[:-1], index.value)
 
 
 def field_node(a: ExpressionAnalyzer, node: tree.FieldOf) -> Expression:

@@ -221,6 +221,17 @@ class Scope:
             raise AmbiguousColumn(f'Column "{name}" is ambiguous')
         return found[0] if found else None
 
+    def column_of_document(self, qualifier: tuple[str, ...], name: str) -> Expression | None:
+        """The column that ``_doc['name']`` means; None if that is not clear here."""
+        candidates = [source for source in self.sources if not qualifier or is_called(source, qualifier)]
+        if len(candidates) != 1 or candidates[0].find("_doc"):
+            return None
+        source = candidates[0]
+        if not isinstance(source, TableSource) or not isinstance(source.definition, TableDefinition):
+            return None
+        found = source.find(name)
+        return found[0] if len(found) == 1 else None
+
     def qualified(self, parts: tuple[str, ...]) -> str:
         """A column's name as error messages show it: with its relation, and that with its schema unless it is an alias."""
         scope: Scope | None = self
