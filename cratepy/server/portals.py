@@ -7,7 +7,7 @@ its parameters and the encoders of its rows, so that a repeated Bind/Execute cho
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,11 +20,9 @@ from cratepy.model.types import DataType, type_oid
 from cratepy.protocols.postgres.encoder import column_formats
 from cratepy.protocols.postgres.messages import Bind
 from cratepy.protocols.postgres.oids import UNSPECIFIED_OIDS, parameter_type
-from cratepy.protocols.postgres.parameters import Decoder, column_decoder, parameter_decoder
+from cratepy.protocols.postgres.parameters import ColumnDecoder, Decoder, column_decoder, parameter_decoder
 from cratepy.protocols.postgres.rows import RowEncoder
 from cratepy.server.session import Session
-
-ColumnDecoder = Callable[[Sequence[bytes | None]], list[Any]]
 
 
 class PreparedStatement:

@@ -9,6 +9,7 @@ first error is reported in its place and the rest is skipped until Sync.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cratepy import limits
@@ -18,6 +19,7 @@ from cratepy.model.plan import CompiledStatement
 from cratepy.protocols.postgres import encoder
 from cratepy.protocols.postgres.decoder import FrontendDecoder
 from cratepy.protocols.postgres.messages import Bind
+from cratepy.protocols.postgres.repeats import RepeatedColumn, Repeats
 from cratepy.server.portals import PreparedStatement
 from cratepy.server.session import BULK_PLANS, Session, command_tag
 from cratepy.server.sockets import ClientSocket
@@ -35,7 +37,9 @@ class ExecuteBatch:
         self.statement = statement
         self.compiled = compiled
         self.bind = bind
-        self.rows: list[list[bytes | None]] = [bind.parameters]
+        #: Items that came as messages, and runs of items taken from the buffer, in their order.
+        self._parts: list[list[list[bytes | None]] | Repeats] = [[bind.parameters]]
+        self.count = 1
         self._bytes = len(bind.head)
         #: The last Bind has no Execute yet.
         self.is_open = True
@@ -48,14 +52,19 @@ class ExecuteBatch:
         return not self.is_open and bind.head == self.bind.head and bind.tail == self.bind.tail
 
     def add(self, bind: Bind) -> None:
-        self.rows.append(bind.parameters)
+        last = self._parts[-1]
+        if isinstance(last, Repeats):
+            self._parts.append([bind.parameters])
+        else:
+            last.append(bind.parameters)
+        self.count += 1
         self.is_open = True
         self.is_item_described = False
 
     def describe(self) -> None:
         """The portal of the open item is to be described."""
         self.is_item_described = True
-        if len(self.rows) == 1:
+        if self.count == 1:
             self.is_described = True
 
     @property
@@ -65,7 +74,7 @@ class ExecuteBatch:
 
     @property
     def is_full(self) -> bool:
-        return len(self.rows) >= limits.PG_BATCH_EXECUTES_MAX or self._bytes >= limits.PG_BATCH_BYTES_MAX
+        return self.count >= limits.PG_BATCH_EXECUTES_MAX or self._bytes >= limits.PG_BATCH_BYTES_MAX
 
     def execute(self, decoder: FrontendDecoder) -> None:
         """The open item was executed; take the ones like it that stand next in the buffer."""
@@ -75,13 +84,16 @@ class ExecuteBatch:
         if self.is_described:
             after = b"D" + struct.pack(">i", len(portal) + 5) + b"P" + portal + after
         before = decoder.buffered_bytes
-        self.rows += decoder.take_repeats(
+        taken = decoder.take_repeats(
             head=self.bind.head,
             tail=self.bind.tail,
             after=after,
             parameter_count=len(self.bind.parameters),
-            rows_max=limits.PG_BATCH_EXECUTES_MAX - len(self.rows),
+            rows_max=limits.PG_BATCH_EXECUTES_MAX - self.count,
         )
+        if taken is not None:
+            self._parts.append(taken)
+            self.count += taken.count
         self._bytes += before - decoder.buffered_bytes
 
     def close_item(self) -> Bind | None:
@@ -89,11 +101,14 @@ class ExecuteBatch:
         if not self.is_open:
             return None
         self.is_open = False
+        last = self._parts[-1]
+        assert not isinstance(last, Repeats), "an open item came as a message"
+        self.count -= 1
         return Bind(
             self.bind.portal,
             self.bind.statement,
             self.bind.parameter_formats,
-            self.rows.pop(),
+            last.pop(),
             self.bind.result_formats,
             self.bind.head,
             self.bind.tail,
@@ -102,7 +117,7 @@ class ExecuteBatch:
     async def run(self, session: Session, client: ClientSocket) -> None:
         """Run all items and write their replies; raises the error of the first that failed, after the replies before it."""
         assert not self.is_open
-        if not self.rows:
+        if not self.count:
             return
         failure: CrateError | None = None
         try:
@@ -124,18 +139,29 @@ class ExecuteBatch:
 
     def _decode(self) -> list[Any]:
         if not self.bind.parameters:
-            return [()] * len(self.rows)
-        if len(self.rows) == 1:
+            return [()] * self.count
+        if self.count == 1:
             decoders = self.statement.decoders(self.bind.parameter_formats)
-            return [[None if v is None else d(v) for d, v in zip(decoders, self.rows[0], strict=True)]]
-        decode = self.statement.column_decoders(self.bind.parameter_formats)
-        columns = zip(*self.rows, strict=True)
-        return list(zip(*(d(column) for d, column in zip(decode, columns, strict=True)), strict=True))
+            (row,) = self._rows()
+            return [[None if v is None else d(v) for d, v in zip(decoders, row, strict=True)]]
+        decoders_of_columns = self.statement.column_decoders(self.bind.parameter_formats)
+        values: list[Any] = []
+        for part in self._parts:
+            columns: Sequence[Sequence[bytes | None] | RepeatedColumn]
+            columns = part.columns if isinstance(part, Repeats) else tuple(zip(*part, strict=True))
+            if columns:
+                decoded = (decode(column) for decode, column in zip(decoders_of_columns, columns, strict=True))
+                values += zip(*decoded, strict=True)
+        return values
+
+    def _rows(self) -> Iterator[list[bytes | None]]:
+        for part in self._parts:
+            yield from part.rows() if isinstance(part, Repeats) else part
 
     def _decode_until_error(self) -> tuple[list[Any], CrateError]:
         decoders = self.statement.decoders(self.bind.parameter_formats)
         values: list[Any] = []
-        for row in self.rows:
+        for row in self._rows():
             try:
                 values.append([None if v is None else d(v) for d, v in zip(decoders, row, strict=True)])
             except CrateError as error:

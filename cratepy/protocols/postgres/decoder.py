@@ -35,6 +35,7 @@ from cratepy.protocols.postgres.messages import (
     Sync,
     Terminate,
 )
+from cratepy.protocols.postgres.repeats import Repeats, parameters_of
 
 _INT4 = struct.Struct(">i").unpack_from
 _INT2 = struct.Struct(">h").unpack_from
@@ -170,8 +171,8 @@ class FrontendDecoder:
 
     def take_repeats(
         self, *, head: bytes, tail: bytes, after: bytes, parameter_count: int, rows_max: int
-    ) -> list[list[bytes | None]]:
-        """Parameter values of the Binds that stand next in the buffer, each complete and followed by ``after``.
+    ) -> Repeats | None:
+        """Parameters of the Binds that stand next in the buffer, each complete and followed by ``after``; None: no such.
 
         ``after`` are the frames between one Bind and the next (``[Describe] Execute``). The first frame that differs
         in anything but values ends the run and is left for :meth:`next_message`.
@@ -179,32 +180,22 @@ class FrontendDecoder:
         buffer = self._buffer
         position = self._position
         available = len(buffer)
-        rows: list[list[bytes | None]] = []
-        while len(rows) < rows_max and position + 5 <= available and buffer[position] == 66:
+        starts: list[int] = []
+        ends: list[int] = []
+        while len(starts) < rows_max and position + 5 <= available and buffer[position] == 66:
             end = position + 1 + _INT4(buffer, position + 1)[0]
             if end > available or not buffer.startswith(head, position + 5) or not buffer.startswith(after, end):
                 break
-            at = position + 5 + len(head)
-            row: list[bytes | None] = []
-            last = end - len(tail) - 4
-            for _ in range(parameter_count):
-                if at > last:
-                    break
-                size = _INT4(buffer, at)[0]
-                at += 4
-                if size >= 0:
-                    row.append(buffer[at : at + size])
-                    at += size
-                elif size == -1:
-                    row.append(None)
-                else:
-                    break
-            if len(row) != parameter_count or at + len(tail) != end or not buffer.startswith(tail, at):
-                break
-            rows.append(row)
+            starts.append(position)
+            ends.append(end)
             position = end + len(after)
-        self._position = position
-        return rows
+        if not starts:
+            return None
+        taken = parameters_of(buffer, starts, ends, skipped=5 + len(head), tail=tail, parameter_count=parameter_count)
+        if not taken.count:
+            return None
+        self._position = ends[taken.count - 1] + len(after)
+        return taken
 
 
 def _decode_startup(payload: bytes) -> StartupPhaseMessage:

@@ -16,14 +16,17 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+import numpy as np
 
 from cratepy.errors import ConversionError, CrateError, ProtocolViolation, UnsupportedFeature
 from cratepy.model.types import DataType, type_oid
 from cratepy.protocols.postgres.binary import NUMERIC_NAN, POSTGRES_EPOCH_MS
 from cratepy.protocols.postgres.literals import date_ms, interval_value, timestamp_ms, timetz_value
 from cratepy.protocols.postgres.oids import BYTEA_OID, JSONB_OID, PARAMETER_TYPES
+from cratepy.protocols.postgres.repeats import RepeatedColumn
 
 Decoder = Callable[[bytes], Any]
+ColumnDecoder = Callable[[Sequence[bytes | None] | RepeatedColumn], list[Any]]
 
 _DAY_MS: Final = 86_400_000
 #: PostgreSQL's bound on the dimensions of an array.
@@ -61,10 +64,33 @@ def parameter_decoder(data_type: DataType, declared_oid: int, *, is_binary: bool
     return checked
 
 
-def column_decoder(
+def column_decoder(data_type: DataType, declared_oid: int, *, is_binary: bool) -> ColumnDecoder:
+    """The decoder of a column of parameters; fixed-width binary columns without NULL are unpacked in one call."""
+    decode = _items_decoder(data_type, declared_oid, is_binary=is_binary)
+    kind = data_type.kind
+    dtype = _COLUMN_DTYPES.get(kind) if is_binary else None
+
+    def decode_column(column: Sequence[bytes | None] | RepeatedColumn) -> list[Any]:
+        if not isinstance(column, RepeatedColumn):
+            return decode(column)
+        numbers = None if dtype is None else column.numbers(dtype)
+        if numbers is None:
+            return decode(column.items())
+        if kind == "boolean":
+            numbers = numbers != 0
+        elif data_type.is_timestamp:
+            if bool(np.isin(numbers, _INFINITIES).any()):
+                return decode(column.items())
+            numbers = numbers // 1_000 + POSTGRES_EPOCH_MS
+        values: list[Any] = numbers.tolist()
+        return values
+
+    return decode_column
+
+
+def _items_decoder(
     data_type: DataType, declared_oid: int, *, is_binary: bool
 ) -> Callable[[Sequence[bytes | None]], list[Any]]:
-    """The decoder of a column of parameters; fixed-width binary columns without NULL are unpacked in one call."""
     one = parameter_decoder(data_type, declared_oid, is_binary=is_binary)
     code = _COLUMN_CODES.get(data_type.kind) if is_binary else None
     if code is None:
@@ -84,6 +110,13 @@ def column_decoder(
 
 
 _COLUMN_CODES: Final = {"smallint": "h", "integer": "i", "bigint": "q", "real": "f", "double precision": "d"}
+_COLUMN_DTYPES: Final = {
+    **{kind: f">{code}" for kind, code in _COLUMN_CODES.items()},
+    "boolean": ">u1",
+    "timestamp with time zone": ">i8",
+    "timestamp without time zone": ">i8",
+}
+_INFINITIES: Final = (2**63 - 1, -(2**63))
 
 
 def _text_column(column: Sequence[bytes | None], one: Decoder) -> list[Any]:

@@ -6,6 +6,7 @@ import math
 import struct
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ from cratepy.model.types import (
 from cratepy.protocols.postgres.binary import binary_encoder
 from cratepy.protocols.postgres.oids import parameter_type
 from cratepy.protocols.postgres.parameters import column_decoder, parameter_decoder
+from cratepy.protocols.postgres.repeats import RepeatedColumn
 from cratepy.protocols.postgres.text import text_encoder
 from cratepy.protocols.values import double_text, real_text
 
@@ -242,3 +244,33 @@ def test_columns_decode_as_their_values_do() -> None:
     with pytest.raises(ConversionError):
         column_decoder(TEXT, 25, is_binary=False)([b"a", b"\xff"])
     assert column_decoder(BYTE, 0, is_binary=False)([b"1"]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("data_type", "code", "values"),
+    [
+        (BIGINT, "q", [1, -(2**63), 2**63 - 1]),
+        (SMALLINT, "h", [1, -(2**15), 7]),
+        (DOUBLE, "d", [1.5, float("inf"), -0.0]),
+        (REAL, "f", [0.1, -1.5, 3.25]),
+        (BOOLEAN, "B", [0, 1, 2]),
+        (TIMESTAMPTZ, "q", [0, -1, -1001, 999_999_999_999_999]),
+    ],
+)
+def test_a_column_where_it_lies_decodes_as_value_by_value(data_type: DataType, code: str, values: list[Any]) -> None:
+    items = [struct.pack(f">{code}", value) for value in values]
+    buffer = b"abc" + b"".join(items)
+    sizes = np.array([len(item) for item in items])
+    column = RepeatedColumn(buffer, 3 + np.cumsum(sizes) - sizes, sizes)
+    one = parameter_decoder(data_type, 0, is_binary=True)
+    decode = column_decoder(data_type, 0, is_binary=True)
+    assert decode(column) == [one(item) for item in items]
+    assert list(map(type, decode(column))) == [type(one(item)) for item in items]
+    with_null = RepeatedColumn(buffer, column.starts, np.array([-1, *sizes[1:]]))
+    assert decode(with_null) == [None, *(one(item) for item in items[1:])]
+
+
+def test_an_infinite_time_in_a_column_is_refused_as_alone() -> None:
+    column = RepeatedColumn(struct.pack(">qq", 5, 2**63 - 1), np.array([0, 8]), np.array([8, 8]))
+    with pytest.raises(ConversionError):
+        column_decoder(TIMESTAMPTZ, 0, is_binary=True)(column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 
 import pytest
@@ -187,7 +188,8 @@ def test_repeats_are_taken_up_to_the_first_difference() -> None:
     assert isinstance(first, Bind)
     assert isinstance(decoder.next_message(), Execute)
     rows = decoder.take_repeats(head=first.head, tail=first.tail, after=EXECUTE, parameter_count=2, rows_max=100)
-    assert rows == [[b"%04d" % i, None if i % 2 else b"x"] for i in range(1, 5)]
+    assert rows is not None
+    assert rows.rows() == [[b"%04d" % i, None if i % 2 else b"x"] for i in range(1, 5)]
     other = decoder.next_message()
     assert isinstance(other, Bind)
     assert other.statement == "t"
@@ -201,9 +203,11 @@ def test_repeats_stop_at_the_limit_and_at_an_incomplete_pair() -> None:
     assert isinstance(first, Bind)
     decoder.next_message()
     taken = decoder.take_repeats(head=first.head, tail=first.tail, after=EXECUTE, parameter_count=1, rows_max=2)
-    assert len(taken) == 2
+    assert taken is not None
+    assert taken.count == 2
     taken = decoder.take_repeats(head=first.head, tail=first.tail, after=EXECUTE, parameter_count=1, rows_max=9)
-    assert len(taken) == 1
+    assert taken is not None
+    assert taken.count == 1
     decoder.feed(pair[-1:])
     assert isinstance(decoder.next_message(), Bind)
 
@@ -217,6 +221,32 @@ def test_a_repeat_with_a_lying_length_is_left_for_the_careful_decoder() -> None:
     first = decoder.next_message()
     assert isinstance(first, Bind)
     decoder.next_message()
-    assert decoder.take_repeats(head=first.head, tail=first.tail, after=EXECUTE, parameter_count=1, rows_max=9) == []
+    assert decoder.take_repeats(head=first.head, tail=first.tail, after=EXECUTE, parameter_count=1, rows_max=9) is None
     with pytest.raises(ProtocolViolation):
         decoder.next_message()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_bytes_are_damaged_repeats_are_what_single_messages_are_or_left(seed: int) -> None:
+    chance = random.Random(seed)
+    pairs = [
+        bind([chance.choice([None, b"", chance.randbytes(chance.randrange(9))]) for _ in range(3)]) + EXECUTE
+        for _ in range(12)
+    ]
+    stream = bytearray(b"".join(pairs))
+    for _ in range(chance.randrange(3)):
+        stream[chance.randrange(len(pairs[0]) + 5, len(stream))] = chance.randrange(256)
+    fast, careful = FrontendDecoder(), FrontendDecoder()
+    for decoder in (fast, careful):
+        decoder.feed(bytes(stream))
+    first = fast.next_message()
+    assert isinstance(first, Bind)
+    fast.next_message()
+    taken = fast.take_repeats(head=first.head, tail=first.tail, after=EXECUTE, parameter_count=3, rows_max=100)
+    careful.next_message()
+    careful.next_message()
+    for row in [] if taken is None else taken.rows():
+        message = careful.next_message()
+        assert isinstance(message, Bind)
+        assert message.parameters == row
+        assert isinstance(careful.next_message(), Execute)
