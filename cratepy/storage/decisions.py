@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from cratepy.storage.lookup import Holder, Place, Places, row_head, versions_of
+from cratepy.storage.lookup import Holder, Place, Places, row_head, seq_nos_of, versions_of
 from cratepy.storage.operations import Refusal, WriteBatch
+
+_DUPLICATE, _CONFLICT, _MISSING = 1, 2, 3
+_REFUSALS: Final[tuple[Refusal, ...]] = ("duplicate", "duplicate", "conflict", "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +52,53 @@ def decide_all_new(count: int) -> Decision:
 
 
 def decide_apart(batch: WriteBatch, places: Places) -> Decision:
-    """The decision when no id repeats and nothing is expected: each row for itself, so all together."""
-    assert batch.expected is None
+    """The decision when no id repeats: each row for itself, so all together."""
     exists = places.holder_of >= 0
-    refused: np.ndarray = np.zeros(len(exists), dtype=bool)
-    why: Refusal = "duplicate"
+    #: Ordinals in ``_REFUSALS``, 0 for none.
+    refused: np.ndarray = np.zeros(len(exists), dtype=np.int8)
+    expected = None if batch.expected is None else _Expected.of(batch.expected)
     if batch.kind == "insert":
-        refused = exists
-    elif batch.kind == "delete":
-        refused, why = ~exists, "missing"
+        refused[exists] = _DUPLICATE
+    if batch.kind == "delete":
+        refused[~exists] = _MISSING
+    elif expected is not None:
+        refused[~exists & expected.is_given] = _MISSING
     versions: np.ndarray = np.ones(len(exists), dtype=np.int64)
     replaced: list[tuple[Holder, Sequence[int]]] = []
     for number, holder in enumerate(places.holders):
         positions, rows = places.of(number)
-        if not refused[positions].all():
-            # Either all that exist are refused, or none.
+        if expected is not None and len(rows):
+            is_met = expected.are_met(positions, *seq_nos_of(holder, rows))
+            refused[positions[~is_met]] = _CONFLICT
+        is_written = refused[positions] == 0
+        if is_written.any():
+            positions, rows = positions[is_written], rows[is_written]
             versions[positions] = versions_of(holder, rows) + 1
             replaced.append((holder, rows.tolist()))
-    versions[refused] = 0
-    failures: list[tuple[int, Refusal]] = [(row, why) for row in np.flatnonzero(refused).tolist()]
-    accepted = np.flatnonzero(~refused).tolist() if failures else None
+    versions[refused > 0] = 0
+    failures = [(row, _REFUSALS[refused[row]]) for row in np.flatnonzero(refused).tolist()]
+    accepted = np.flatnonzero(refused == 0).tolist() if failures else None
     return Decision(accepted, failures, versions.tolist(), replaced, ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What rows must have, per row of a batch."""
+
+    is_given: np.ndarray
+    seq_nos: np.ndarray
+    primary_terms: np.ndarray
+
+    @staticmethod
+    def of(expected: Sequence[tuple[int, int] | None]) -> _Expected:
+        pairs = np.array([(-1, -1) if pair is None else pair for pair in expected], dtype=np.int64).reshape(-1, 2)
+        # Sequence numbers begin at 0.
+        return _Expected(pairs[:, 0] >= 0, pairs[:, 0], pairs[:, 1])
+
+    def are_met(self, positions: np.ndarray, seq_nos: np.ndarray, primary_terms: np.ndarray) -> np.ndarray:
+        is_same = (self.seq_nos[positions] == seq_nos) & (self.primary_terms[positions] == primary_terms)
+        is_met: np.ndarray = ~self.is_given[positions] | is_same
+        return is_met
 
 
 def decide(batch: WriteBatch, places: Mapping[str, Place], first_seq_no: int) -> Decision:

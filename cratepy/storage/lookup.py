@@ -28,6 +28,8 @@ from cratepy.storage.stored import StoredBlock
 
 #: Up to this many ids are looked up one by one; more together.
 _SINGLE_LOOKUPS_MAX: Final = 32
+#: From so many rows of a block on a system column is decoded as a whole.
+_WHOLE_BLOCK_MIN: Final = 256
 
 #: Sources with an underscore that are columns of a segment.
 _STORED: Final = frozenset(SYSTEM_TYPES)
@@ -129,19 +131,38 @@ def find_rows(state: ShardState, ids: IdArray) -> Places:
 
 
 def versions_of(holder: Holder, rows: np.ndarray) -> np.ndarray:
-    """The versions of rows (int64)."""
+    """The versions of rows (int64); ``rows`` ascend."""
     if isinstance(holder, WriteBuffer):
-        return holder.versions_of(rows)
-    segment = holder.segment
-    statistics = segment.statistics(VERSION)
+        return np.array([holder.head(row)[2] for row in rows.tolist()], dtype=np.int64)
+    return _numbers(holder.segment, VERSION, rows)
+
+
+def seq_nos_of(holder: Holder, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sequence numbers and primary terms of rows (int64); ``rows`` ascend."""
+    if isinstance(holder, WriteBuffer):
+        heads = np.array([holder.head(row)[:2] for row in rows.tolist()], dtype=np.int64).reshape(-1, 2)
+        return heads[:, 0], heads[:, 1]
+    return _numbers(holder.segment, SEQ_NO, rows), _numbers(holder.segment, PRIMARY_TERM, rows)
+
+
+def _numbers(segment: Segment, source: str, rows: np.ndarray) -> np.ndarray:
+    """Values of a system column that is never NULL (int64). Blocks with one value for all of their rows are not read."""
+    statistics = segment.statistics(source)
     assert statistics is not None
-    blocks = np.searchsorted(np.array(segment.starts), rows, side="right") - 1
-    # Nearly all blocks have one version for all of their rows.
-    versions = np.array([0 if s.minimum != s.maximum else s.minimum for s in statistics], dtype=np.int64)[blocks]
-    for at in np.flatnonzero(versions == 0).tolist():
-        block, place = segment.locate(int(rows[at]))
-        versions[at] = block.reader(VERSION, SYSTEM_TYPES[VERSION])(place)
-    return versions
+    numbers: np.ndarray = np.empty(len(rows), dtype=np.int64)
+    for index, start, end in segment.ranges(rows.tolist()):
+        known, block = statistics[index], segment.blocks[index]
+        at: np.ndarray = rows[start:end] - segment.starts[index]
+        if known.minimum == known.maximum:
+            numbers[start:end] = known.minimum
+        elif end - start >= _WHOLE_BLOCK_MIN:
+            column = block.column(source)
+            assert column is not None
+            numbers[start:end] = column.to_numpy(zero_copy_only=False)[at]
+        else:
+            read = block.reader(source, SYSTEM_TYPES[source])
+            numbers[start:end] = [read(row) for row in at.tolist()]
+    return numbers
 
 
 def row_head(place: Place) -> tuple[int, int, int]:

@@ -79,8 +79,8 @@ class ShardWriter:
 
     def _decide_many(self, batch: WriteBatch, ids: IdArray, first_seq_no: int) -> Decision:
         places = find_rows(self._core.state, ids)
-        if batch.expected is None and not ids.has_repeats:
-            if places.is_nowhere and batch.kind != "delete":
+        if not ids.has_repeats:
+            if places.is_nowhere and batch.kind != "delete" and batch.expected is None:
                 return decide_all_new(len(ids))
             return decide_apart(batch, places)
         known = ((row_id, places.at(position)) for position, row_id in enumerate(ids.texts))
