@@ -206,10 +206,14 @@ class Segment:
         buckets = sorted_hashes >> np.uint32(self._filter_shift)
         bits = np.frombuffer(self._filter, np.uint8)[buckets >> 3] >> (buckets & 7).astype(np.uint8) & 1
         maybe = np.flatnonzero(bits)
+        if not len(maybe):
+            return [], []
         wanted = sorted_hashes[maybe]
         hashes = np.frombuffer(self.hashes, dtype=np.uint32)
         first = hashes.searchsorted(wanted)
         counts = hashes.searchsorted(wanted, "right") - first
+        if not counts.any():
+            return [], []
         # Where hashes are equal each row is a candidate.
         candidates: np.ndarray = np.repeat(np.arange(len(wanted)), counts)
         within = np.arange(len(candidates)) - np.repeat(np.cumsum(counts) - counts, counts)

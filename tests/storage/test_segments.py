@@ -186,6 +186,26 @@ def test_a_table_of_two_thousand_columns(tmp_path: Path) -> None:
     assert found["k2"][1998:] == (None, -1999)
 
 
+@pytest.mark.usefixtures("small_blocks")
+def test_documents_of_a_scan_are_those_of_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cratepy.storage.scanning._DOCUMENTS_AT_ONCE", 7)
+    drawn = [[values[row % len(values)] for row in range(60)] for _, values in VALUES.values()]
+    drawn[0][40:] = range(20)
+    shard = open_shard(tmp_path / "s", definition=table((*COLUMNS, ('odd\n"name', TEXT))))
+    arrays = [column(v, t) for v, (t, _) in zip(drawn, VALUES.values(), strict=True)]
+    ids = write(shard, 0, [*arrays, pa.array([None, "line\nline\r\n"] * 30)])
+    shard.write(WriteBatch(kind="delete", ids=ids[5:25], rows=None, primary_term=1))
+    shard.refresh()
+    live = ids[:5] + ids[25:]
+    scanned = [tuple(row.values()) for batch in shard.scan(["_doc", "_raw"]) for row in batch.to_pylist()]
+    assert [raw for _, raw in scanned] == [row[0] for row in shard.get(live, ["_raw"]) if row is not None]
+    assert all(doc == raw for doc, raw in scanned)
+    empty = open_shard(tmp_path / "e", definition=table((("n", BIGINT),)))
+    write(empty, 0, [pa.array([None, 1, None])])
+    empty.refresh()
+    assert [batch.column(0).to_pylist() for batch in empty.scan(["_raw"])] == [["{}", '{"n":1}', "{}"]]
+
+
 # --- ranges ----------------------------------------------------------------------------------------------------------
 
 RANGED: dict[str, tuple[DataType, list[Scalar]]] = {
