@@ -156,6 +156,8 @@ SMALL_FRAGMENT_ROWS_MAX: Final = 131_072
 
 #: ORDER BY _score LIMIT k takes the best k from the text index up to this k (rows a shard); above, all that match are sorted.
 BEST_ROWS_MAX: Final = 10_000
+#: With a filter beside MATCH: so many of the best rows are tested, one by one, before all that match are read.
+BEST_FILTERED_ROWS: Final = 320
 #: A filter is looked up in an exact index only in shards of so many rows; smaller ones are scanned in less time.
 INDEXED_SCAN_ROWS_MIN: Final = 4_096
 #: Values of an IN list that an exact index is asked for.

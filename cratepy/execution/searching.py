@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from cratepy import limits
 from cratepy.errors import BadRequest, CrateError
 from cratepy.execution.engine.constants import constant_values
-from cratepy.functions.evaluate import has_columns
+from cratepy.functions.evaluate import has_columns, subexpressions, value_of
+from cratepy.model.arrow import arrow_type, from_arrow
 from cratepy.model.expressions import Call, Column, Expression, InList
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import MATCH_SOURCE_PREFIX, Scan
@@ -93,8 +94,9 @@ def _matching(scan: Scan, context: StatementContext, ranges: tuple[ColumnRange, 
         return _any_of(scan, queries, wanted, ranges)
     required = tuple(match.source for match in scan.matches if match.is_required)
     request, sources = _request(scan, queries, required, ranges)
-    search = _search(scan, request, wanted)
-    return ScanReader(search, sources)
+    if scan.best is not None and scan.best.tests_filter:
+        return ScanReader(_passing(scan, request, sources, wanted, context), sources)
+    return ScanReader(_search(scan, request, wanted), sources)
 
 
 def _request(
@@ -124,6 +126,46 @@ def _search(scan: Scan, request: SearchRequest, wanted: int | None) -> Read:
     if not scan.best.with_ties:
         return lambda shard: shard.search(best)
     return lambda shard: _with_ties(shard, best, wanted)
+
+
+def _passing(
+    scan: Scan, request: SearchRequest, sources: Sequence[str | None], wanted: int | None, context: StatementContext
+) -> Read:
+    """How to ask for the best rows that pass the filter: some more of the best than wanted, and if too few of these pass, all.
+
+    Only where many rows match: the filter is tested row by row here.
+    """
+    attempt = limits.BEST_FILTERED_ROWS if wanted is None else max(wanted * 16, _TIES_EXPECTED)
+    condition = scan.filter
+    if wanted is None or condition is None or not 0 < wanted <= attempt <= limits.BEST_FILTERED_ROWS:
+        return lambda shard: shard.search(request)
+    best = replace(request, limit=attempt, ranges=())
+    named = {part.id for part in subexpressions(condition) if isinstance(part, Column)}
+    columns = [(c, source) for c, source in zip(scan.columns, sources, strict=True) if c.id in named]
+
+    def passes(batch: pa.RecordBatch) -> int:
+        values = []
+        for column, source in columns:
+            array, kind = pa.repeat(True, batch.num_rows) if source is None else batch.column(source), column.type
+            wanted_type = arrow_type(kind)
+            values.append(from_arrow(array if array.type == wanted_type else array.cast(wanted_type), kind))
+        ids = [column.id for column, _ in columns]
+        rows = (dict(zip(ids, row, strict=True)) for row in zip(*values, strict=True))
+        return sum(value_of(condition, row, context) is True for row in rows)
+
+    def read(shard: Shard) -> list[pa.RecordBatch]:
+        if min(shard.estimate_hits(query) for query in request.queries[: request.required]) < attempt * _SELECTIVE:
+            return shard.search(request)
+        batches = shard.search(best)
+        if sum(batch.num_rows for batch in batches) < attempt:
+            return batches
+        try:
+            is_enough = sum(map(passes, batches)) >= wanted
+        except CrateError:
+            is_enough = False  # Whoever filters the rows meets the error again, or never needs that row.
+        return batches if is_enough else shard.search(request)
+
+    return read
 
 
 def _any_of(

@@ -66,11 +66,13 @@ class TextMatch(msgspec.Struct, frozen=True, kw_only=True):
 class BestRows(msgspec.Struct, frozen=True, kw_only=True):
     """A shard need give only its ``count`` rows of the highest score, and with ``with_ties`` those that score like the last.
 
-    ``count`` is an expression without columns; NULL is all rows. A shard may always give more.
+    ``count`` is an expression without columns; NULL is all rows. A shard may always give more. With ``tests_filter`` rows that
+    the scan's filter drops do not count.
     """
 
     count: Expression
     with_ties: bool = False
+    tests_filter: bool = False
 
 
 class Scan(msgspec.Struct, frozen=True, tag_field="$", tag="scan", kw_only=True):

@@ -192,6 +192,44 @@ def test_the_best_of_several_matches_are_among_the_best_of_each() -> None:
     assert {4, 6} <= set(kept(query, BruteShard(*SHARD, "a b b")))
 
 
+MANY = [f"a{' a' * (i % 7)} {'x' if i % 3 == 0 else 'y'}" for i in range(6_000)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "asks_twice"),
+    [
+        (Call("op_like", (TITLE_COLUMN, Literal("%x", TEXT)), BOOLEAN), False),
+        (Call("op_=", (Column(1, "id", BIGINT), Literal(0, BIGINT)), BOOLEAN), True),
+        # What fails for some row is for whoever reads all rows.
+        (
+            Call("op_>", (Call("op_/", (Literal(1, BIGINT), Literal(0, BIGINT)), BIGINT), Literal(0, BIGINT)), BOOLEAN),
+            True,
+        ),
+    ],
+)
+def test_the_best_rows_that_pass_a_filter_are_looked_for_among_the_best(
+    condition: Expression, asks_twice: bool
+) -> None:
+    query = scan(
+        ID,
+        TITLE,
+        SCORE,
+        matches=(word(0, "a", is_required=True),),
+        filter=condition,
+        best=BestRows(count=Literal(10, BIGINT), tests_filter=True),
+    )
+    shard = BruteShard(*MANY)
+    found = rows(query, shard)
+    assert [request.limit for request in shard.requests if request] == ([160, None] if asks_twice else [160])
+    if not asks_twice:
+        best = sorted((-float(text.split().count("a")), i) for i, text in enumerate(MANY) if text.endswith("x"))[:10]
+        assert {i for _, i in best} <= {row[0] for row in found}
+    # Where few rows match, all of them are read at once.
+    shard = BruteShard(*SHARD)
+    assert len(rows(query, shard)) == 3
+    assert [request.limit for request in shard.requests if request] == [None]
+
+
 # --- filters that an exact index answers -----------------------------------------------------------------------------
 
 LARGE = [f"t{i % 3}" for i in range(limits.INDEXED_SCAN_ROWS_MIN)] + ["rare", "rarest", "quite_rare"]

@@ -98,6 +98,12 @@ def test_the_order_of_equal_scores_needs_all_of_them() -> None:
     assert scan.best.with_ties
 
 
+def test_a_filter_beside_the_match_is_tested_on_the_best() -> None:
+    scan = scan_of("select id from ta where match(title, 'x') and n = 1 order by _score desc limit 10")
+    assert scan.best is not None
+    assert scan.best.tests_filter
+
+
 def test_a_parameter_as_the_limit_is_known_when_the_statement_runs() -> None:
     scan = scan_of("select id from ta where match(title, $1) order by _score desc limit $2")
     assert scan.best is not None
@@ -109,7 +115,7 @@ def test_a_parameter_as_the_limit_is_known_when_the_statement_runs() -> None:
     [
         "select id from ta where match(title, 'x') order by _score limit 10",
         "select id from ta where match(title, 'x') order by _score desc",
-        "select id from ta where match(title, 'x') and n = 1 order by _score desc limit 10",
+        "select id from ta where match(title, 'x') and n = 1 order by _score desc, id limit 10",
         "select id from ta where match(title, 'x') or n = 1 order by _score desc limit 10",
         "select id from ta order by _score desc limit 10",
         "select id from ta where match(title, 'x') order by id, _score desc limit 10",

@@ -65,9 +65,15 @@ def _best(relation: Relation) -> Relation:
     match relation:
         case Limit(child=Sort(child=Scan(best=None, limit=None) as scan, keys=(first, *others)) as sort):
             wanted = rows_wanted(relation)
-            if wanted is None or not _is_by_score(scan, first) or not _is_answered_by_index(scan):
+            if wanted is None or not _is_by_score(scan, first):
                 return relation
-            scan = msgspec.structs.replace(scan, best=BestRows(count=wanted, with_ties=bool(others)))
+            if _is_answered_by_index(scan):
+                best = BestRows(count=wanted, with_ties=bool(others))
+            elif not others and any(match.is_required for match in scan.matches):
+                best = BestRows(count=wanted, tests_filter=True)
+            else:
+                return relation
+            scan = msgspec.structs.replace(scan, best=best)
             return msgspec.structs.replace(relation, child=msgspec.structs.replace(sort, child=scan))
         case _:
             return relation
