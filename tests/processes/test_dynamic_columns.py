@@ -232,3 +232,51 @@ def test_a_lone_surrogate_is_no_text(objects: Node) -> None:
     for statement in ("INSERT INTO objs (id, t) VALUES (60, ?)", "INSERT INTO objs (id, d) VALUES (60, {k = ?})"):
         assert error_of(objects, statement, "\ud800")[0] == 4000
     assert rows(objects, "SELECT count(*) FROM objs WHERE id = 60") == [[0]]
+
+
+# --- keys in objects -------------------------------------------------------------------------------------------------
+
+
+def test_a_part_of_an_object_is_a_primary_key(cluster: Cluster, node: Node) -> None:
+    node.sql(
+        "CREATE TABLE keyed (o OBJECT AS (id INTEGER, k TEXT), v INTEGER, PRIMARY KEY (o['id'])) CLUSTERED INTO 3 SHARDS"
+    )
+    for i in range(10):
+        cluster.nodes[i % 3].sql("INSERT INTO keyed (o, v) VALUES ({id = ?, k = 'a'}, ?)", [i, i])
+    # By key, before any refresh, from any node.
+    assert [rows(cluster.nodes[i % 3], "SELECT v, _id FROM keyed WHERE o['id'] = ?", i) for i in range(10)] == [
+        [[i, str(i)]] for i in range(10)
+    ]
+    assert error_of(node, "INSERT INTO keyed (o) VALUES ({id = 3})")[0] == 4091
+    for value in ("{k = 'x'}", "NULL"):
+        assert "primary key value must not be NULL" in error_of(node, f"INSERT INTO keyed (o) VALUES ({value})")[1]
+    for target in ("o['id'] = 99", "o = {id = 99}"):
+        assert error_of(node, f"UPDATE keyed SET {target} WHERE o['id'] = 1")[0] == 4003
+    node.sql(
+        "INSERT INTO keyed (o, v) VALUES ({id = 1}, 5) ON CONFLICT (o['id']) DO UPDATE SET v = excluded.v, o['k'] = 'b'"
+    )
+    node.sql("DELETE FROM keyed WHERE o['id'] = 2")
+    assert rows(node, "SELECT v, o['k'] FROM keyed WHERE o['id'] = 1") == [[5, "b"]]
+    assert rows(node, "SELECT v FROM keyed WHERE o['id'] = 2") == []
+    assert "PRIMARY KEY (\"o\"['id'])" in rows(node, "SHOW CREATE TABLE keyed")[0][0]
+
+
+def test_rows_are_routed_by_a_part_of_an_object(cluster: Cluster, node: Node) -> None:
+    node.sql("CREATE TABLE routed (a INTEGER, o OBJECT AS (k TEXT)) CLUSTERED BY (o['k']) INTO 5 SHARDS")
+    bulk = [[i, {"k": f"k{i % 4}"}] for i in range(40)] + [[40, None]]
+    node.sql("INSERT INTO routed (a, o) VALUES (?, ?)", bulk_args=bulk)
+    node.sql("REFRESH TABLE routed")
+    assert cluster.nodes[1].sql("UPDATE routed SET a = a + 100 WHERE o['k'] = 'k1'")["rowcount"] == 10
+    node.sql("REFRESH TABLE routed")
+    assert cluster.nodes[2].sql("UPDATE routed SET a = a + 1000 WHERE a IN (0, 40)")["rowcount"] == 2
+    assert node.sql("DELETE FROM routed WHERE o['k'] = 'k2'")["rowcount"] == 10
+    node.sql("REFRESH TABLE routed")
+    assert rows(node, "SELECT count(*), sum(a) FROM routed") == [[31, sum(range(41)) - sum(range(2, 40, 4)) + 3000]]
+
+
+def test_the_document_of_a_row_is_taken_apart_into_its_columns(objects: Node) -> None:
+    objects.sql("INSERT INTO objs (id, t, d) VALUES (70, 'doc', {x = {y = 7}})")
+    objects.sql("REFRESH TABLE objs")
+    assert rows(
+        objects, "SELECT _doc['t'], _doc['d']['x']['y'], _doc, _raw FROM objs WHERE _doc['d']['x']['y'] = 7"
+    ) == [["doc", 7, {"id": 70, "t": "doc", "d": {"x": {"y": 7}}}, '{"id":70,"d":{"x":{"y":7}},"t":"doc"}']]
