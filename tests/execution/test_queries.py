@@ -21,6 +21,7 @@ from cratepy.errors import (
     StaleRouting,
     StatementTimeout,
 )
+from cratepy.execution.runs import Unroutable
 from cratepy.model.expressions import Column, Literal, SortKey
 from cratepy.model.plan import Broadcast, Gather, HashPartition, Phase, QueryPlan, SubPlan
 from cratepy.model.relations import ExchangeInput, Item, Limit, Project, Sort
@@ -303,14 +304,15 @@ def test_a_short_query_in_the_callers_task_can_be_killed_too(tmp_path: Path) -> 
     run(test, tmp_path)
 
 
-def test_a_lost_node_fails_the_statement_and_is_named(tmp_path: Path) -> None:
+def test_a_lost_node_has_a_statement_without_rows_begun_anew_and_is_named(tmp_path: Path) -> None:
     async def test(made: list[Node]) -> None:
         outcome: list[BaseException] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stuck_query, made, outcome)
             await wait_until(lambda: all(node.jobs.operations() for node in made))
             made[2].scope.cancel()
-        assert isinstance(outcome[0], NodeUnavailable)
+        assert isinstance(outcome[0], Unroutable)
+        assert isinstance(outcome[0].error, NodeUnavailable)
         assert "name-n3" in str(outcome[0])
         await all_idle(made[:2])
 

@@ -35,5 +35,5 @@ def test_a_node_that_is_alone_listens_for_nodes_on_this_machine_only() -> None:
 
 
 def test_certificates_need_all_three_files() -> None:
-    with pytest.raises(StartError, match="ssl.authority_filepath"):
+    with pytest.raises(StartError, match=r"ssl\.authority_filepath"):
         _transport_security(load_config(["ssl.transport.mode=on", "ssl.certificate_filepath=a.pem"]))
