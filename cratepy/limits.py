@@ -187,6 +187,9 @@ TABLE_READERS_WAIT_S: Final = 60.0
 WRITE_BATCH_ROWS: Final = 10_000
 #: Write requests of one statement on their way at the same time.
 WRITE_BATCHES_IN_FLIGHT_MAX: Final = 8
+#: New rows an UPDATE by predicate has in memory at once, and how many rows it begins with.
+UPDATE_BYTES: Final = 16 * MIB
+UPDATE_FIRST_ROWS: Final = 1024
 #: Batches up to this many rows are written on the event loop; larger ones on a worker thread.
 WRITE_INLINE_ROWS: Final = 16
 #: And up to this many bytes.

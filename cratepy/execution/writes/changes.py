@@ -10,7 +10,7 @@ Bulk requests that address rows by key and set constants are gathered into one p
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +48,29 @@ class FoundRows:
     seen: list[tuple[int, int]] = field(default_factory=list)
     columns: dict[int, pa.Array] = field(default_factory=dict)
 
+    def part(self, start: int, rows: int) -> FoundRows:
+        """So many of the rows, from one on."""
+        columns = {key: array.slice(start, rows) for key, array in self.columns.items()}
+        return FoundRows(self.ids[start : start + rows], self.seen[start : start + rows], columns)
+
+
+class _Pace:
+    """How many rows an UPDATE has in memory at once: as many as are about ``UPDATE_BYTES``, judged by those before."""
+
+    def __init__(self) -> None:
+        self._rows = limits.UPDATE_FIRST_ROWS
+
+    def parts(self, found: FoundRows) -> Iterator[FoundRows]:
+        start = 0
+        while start < len(found.ids):
+            rows = self._rows
+            yield found if rows >= len(found.ids) and start == 0 else found.part(start, rows)
+            start += rows
+
+    def note(self, rows: int, size: int) -> None:
+        if rows:
+            self._rows = max(1, min(limits.WRITE_BATCH_ROWS, limits.UPDATE_BYTES * rows // max(size, 1)))
+
 
 class Changer:
     """Executes UpdatePlans and DeletePlans."""
@@ -80,14 +103,17 @@ class Changer:
         changes = Changes(plan.assignments, plan.generated, plan.checks)
         pieces: list[WrittenRows] = []
         changed = read = 0
-        async for found in self._find(plan, context):
-            candidates = await self._candidates(plan, found)
-            outcome = await self._updater.update(candidates, changes, context, wants_rows=bool(plan.returning))
-            changed += len(outcome.written)
-            pieces.extend(piece.moved(read) for piece in outcome.pieces)
-            read += len(found.ids)
-            if outcome.errors:
-                raise _told(outcome.errors, changed=changed)
+        pace = _Pace()
+        async for block in self._find(plan, context):
+            for found in pace.parts(block):
+                candidates = await self._candidates(plan, found)
+                outcome = await self._updater.update(candidates, changes, context, wants_rows=bool(plan.returning))
+                pace.note(len(outcome.written), outcome.written_bytes)
+                changed += len(outcome.written)
+                pieces.extend(piece.moved(read) for piece in outcome.pieces)
+                read += len(found.ids)
+                if outcome.errors:
+                    raise _told(outcome.errors, changed=changed)
         if plan.returning:
             layout = self._layout(plan)
             return returning_result(plan.returning, pieces, layout, self._engine, context)

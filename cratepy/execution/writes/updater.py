@@ -70,6 +70,8 @@ class UpdateOutcome:
     written: set[int] = field(default_factory=set)
     missing: set[int] = field(default_factory=set)
     errors: dict[int, CrateError] = field(default_factory=dict)
+    #: Of the new rows, in memory.
+    written_bytes: int = 0
     pieces: list[WrittenRows] = field(default_factory=list)
 
 
@@ -229,6 +231,7 @@ class Updater:
     ) -> list[int]:
         """Write the new rows; the positions that met another writer come back."""
         positions = found.positions
+        outcome.written_bytes += batch.nbytes
         ids = [candidates.ids[i] for i in positions]
         shards = np.asarray([candidates.shards[i] for i in positions], dtype=np.int64)
         report = await self._router.write(

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pytest
 import trio
 
+from cratepy import limits
 from cratepy.errors import CheckViolation, NotNullViolation, SQLParseError
 from cratepy.model.expressions import Column, Parameter
 from cratepy.model.plan import DeletePlan, GetPlan, Phase, QueryPlan, ShardSource, UpdatePlan
@@ -279,5 +281,25 @@ def test_rows_clustered_by_a_column_without_key_are_found(tmp_path: Path) -> Non
             found(cluster, *ids[:2])
             assert (await cluster.first.writes.delete(delete(by_search(-1)), context())).rowcount == 2
             assert {row[2] for row in cluster.rows()} == {1}
+
+    trio.run(main)
+
+
+def test_an_update_of_huge_rows_has_few_of_them_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UPDATE_FIRST_ROWS", 4)
+    monkeypatch.setattr(limits, "UPDATE_BYTES", 64 * limits.KIB)
+    definition = table(shards=1)
+
+    async def main() -> None:
+        async with open_cluster(tmp_path, definition) as cluster:
+            values = [(i, "x" * 10_000, i) for i in range(100)]
+            await cluster.first.writes.insert(values_plan(values, definition), context())
+            seen = await trio.to_thread.run_sync(cluster.rows, ("_id", "_seq_no", "_primary_term"))
+            columns = [pa.array(column) for column in zip(*seen, strict=True)]
+            cluster.first.queries.batches = [pa.RecordBatch.from_arrays(columns, names=["c901", "c902", "c903"])]
+            plan = update(by_search(-1), ("n", call("op_+", BIGINT, N, literal(1, BIGINT))))
+            assert (await cluster.first.writes.update(plan, context())).rowcount == 100
+            assert [row[2] for row in sorted(cluster.rows(("c1", "c2", "c3")))] == [i + 1 for i in range(100)]
+            assert cluster.first.engine.calls >= 100 // 7, "about six rows at a time"
 
     trio.run(main)
