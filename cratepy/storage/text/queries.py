@@ -286,7 +286,8 @@ def _all_or_some(clauses: Sequence[Any], options: MatchOptions) -> Any:
     minimum = 1
     if options.minimum_should_match is not None:
         minimum = max(1, minimum_count(options.minimum_should_match, len(clauses)))
-    return tantivy.Query.boolean_query(wanted, minimum_number_should_match=minimum)
+    # Without a number the index takes a faster way.
+    return tantivy.Query.boolean_query(wanted, minimum_number_should_match=minimum if minimum > 1 else None)
 
 
 def _best(parts: Sequence[Built], tie_breaker: float) -> Built:

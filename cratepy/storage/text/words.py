@@ -10,7 +10,7 @@ Bytes are classified at once with numpy. Texts of ASCII, Latin and Cyrillic lett
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,10 @@ _CLASSES: Final = _classes().tobytes()
 _BLANKED: Final = np.where(_classes() == _SEPARATOR, _BLANK, np.arange(256)).astype(np.uint8).tobytes()
 
 
+#: Bytes of text that are looked at together.
+_PIECE_BYTES: Final = 1 << 18
+
+
 def separated(text: str) -> str:
     """One text, in the form of :func:`separated_column`."""
     return " ".join(split_standard(text))
@@ -52,20 +56,42 @@ def separated_column(array: pa.Array) -> list[str | None]:
     rows = len(array)
     if rows == 0:
         return []
-    validity, offset_buffer, data_buffer = array.buffers()
-    offsets: np.ndarray = np.frombuffer(offset_buffer, dtype=np.int32)[array.offset : array.offset + rows + 1]
-    start, end = int(offsets[0]), int(offsets[-1])
-    if start == end:
+    offsets: np.ndarray = np.frombuffer(array.buffers()[1], dtype=np.int32)[array.offset : array.offset + rows + 1]
+    size = int(offsets[-1]) - int(offsets[0])
+    if size == 0:
         return [None if text is None else "" for text in array.to_pylist()]
-    offsets = offsets - start
-    content = memoryview(data_buffer)[start:end].tobytes()
-    data: np.ndarray = np.frombuffer(content, dtype=np.uint8)
+    # Pieces that stay in the processor's cache, which is passed over ten times.
+    step = max(1, rows * _PIECE_BYTES // size)
+    texts: list[str | None] = []
+    for first in range(0, rows, step):
+        texts.extend(_separated_piece(array.slice(first, step), offsets[first : first + step + 1]))
+    return texts
+
+
+def _separated_piece(array: pa.Array, offsets: np.ndarray) -> list[str | None]:
+    rows = len(array)
+    validity, _, data_buffer = array.buffers()
+    content = memoryview(data_buffer)[int(offsets[0]) : int(offsets[-1])].tobytes()
+    if not content:
+        return [None if text is None else "" for text in array.to_pylist()]
+    offsets = offsets - offsets[0]
     kinds: np.ndarray = np.frombuffer(content.translate(_CLASSES), dtype=np.uint8)
     words: np.ndarray = np.frombuffer(bytearray(content.translate(_BLANKED)), dtype=np.uint8)
     begins_row: np.ndarray = np.zeros(len(kinds) + 1, dtype=bool)
     begins_row[offsets] = True
-    _blank_outer_marks(kinds, words, begins_row)
-    hard = _hard_rows(data, kinds, words, offsets, begins_row)
+    special = np.flatnonzero(kinds >= _MID_LETTER)
+    hard = []
+    if len(special):
+        found = kinds[special]
+        _blank_outer_marks(special[found <= _MID_BOTH], kinds, words, begins_row)
+        hard.append(special[found == _HARD])
+        hard.append(_lonely_joiners(special[found == _JOINER], kinds, begins_row))
+    if not content.isascii():
+        data: np.ndarray = np.frombuffer(content, dtype=np.uint8)
+        hard.append(np.flatnonzero((data[:-1] == 0xC3) & ((data[1:] == 0x97) | (data[1:] == 0xB7))))
+    if int(np.diff(offsets).max()) > TOKEN_CHARS_MAX:
+        hard.append(_within_long_words(words, begins_row))
+    hard_rows = np.unique(offsets.searchsorted(np.concatenate(hard), side="right") - 1).tolist() if hard else []
     if array.null_count:
         bits = np.unpackbits(np.frombuffer(validity, dtype=np.uint8), bitorder="little")
         validity = pa.py_buffer(np.packbits(bits[array.offset : array.offset + rows], bitorder="little"))
@@ -73,22 +99,19 @@ def separated_column(array: pa.Array) -> list[str | None]:
         validity = None
     buffers = [validity, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(words)]
     texts: list[str | None]
-    if not len(hard):
+    if not hard_rows:
         texts = pa.StringArray.from_buffers(rows, buffers[1], buffers[2], validity).to_pylist()
         return texts
     # What was blanked in a hard row may be no UTF-8 any more, but it is not looked at.
     raw = pa.BinaryArray.from_buffers(pa.binary(), rows, buffers).to_pylist()
-    for row in hard.tolist():
+    for row in hard_rows:
         text = array[row].as_py()
         raw[row] = None if text is None else separated(text).encode()
     return [None if text is None else text.decode() for text in raw]
 
 
-def _blank_outer_marks(kinds: np.ndarray, words: np.ndarray, begins_row: np.ndarray) -> None:
+def _blank_outer_marks(at: np.ndarray, kinds: np.ndarray, words: np.ndarray, begins_row: np.ndarray) -> None:
     """``.``, ``'``, ``:``, ``,``, ``;`` stay between two letters or two digits of one row, as Unicode says."""
-    at = np.flatnonzero((kinds >= _MID_LETTER) & (kinds <= _MID_BOTH))
-    if not len(at):
-        return
     mark = kinds[at]
     before = kinds[np.maximum(at - 1, 0)]
     after = kinds[np.minimum(at + 1, len(kinds) - 1)]
@@ -98,27 +121,19 @@ def _blank_outer_marks(kinds: np.ndarray, words: np.ndarray, begins_row: np.ndar
     words[at[~(is_inner & (in_letters | in_digits))]] = _BLANK
 
 
-def _hard_rows(
-    data: np.ndarray, kinds: np.ndarray, words: np.ndarray, offsets: np.ndarray, begins_row: np.ndarray
-) -> np.ndarray:
-    places: list[Any] = [np.flatnonzero(kinds == _HARD)]
-    places.append(np.flatnonzero((data[:-1] == 0xC3) & ((data[1:] == 0x97) | (data[1:] == 0xB7))))
-    joiners = np.flatnonzero(kinds == _JOINER)
-    if len(joiners):
-        # Underscores belong to the word beside them; where there is none they are no word.
-        before = kinds[np.maximum(joiners - 1, 0)]
-        after = kinds[np.minimum(joiners + 1, len(kinds) - 1)]
-        has_before = ((before == _LETTER) | (before == _DIGIT)) & ~begins_row[joiners]
-        has_after = ((after == _LETTER) | (after == _DIGIT)) & ~begins_row[joiners + 1]
-        places.append(joiners[~(has_before | has_after)])
-    if int(np.diff(offsets).max()) > TOKEN_CHARS_MAX:
-        blanks = np.concatenate(([-1], np.flatnonzero(words == _BLANK), [len(words)]))
-        long = np.flatnonzero(np.diff(blanks) > TOKEN_CHARS_MAX)
-        # A run of rows without a blank looks long, too: all of them are split one by one, which only costs time.
-        for first, last in zip(blanks[long] + 1, blanks[long + 1] - 1, strict=True):
-            begin = int(offsets.searchsorted(first, side="right")) - 1
-            stop = int(offsets.searchsorted(last, side="right"))
-            places.append(offsets[begin:stop])
-    found = np.concatenate(places)
-    found = found[found < len(data)]
-    return np.unique(offsets.searchsorted(found, side="right") - 1)
+def _lonely_joiners(at: np.ndarray, kinds: np.ndarray, begins_row: np.ndarray) -> np.ndarray:
+    """Underscores belong to the word beside them; these have none, and may be no word at all."""
+    before = kinds[np.maximum(at - 1, 0)]
+    after = kinds[np.minimum(at + 1, len(kinds) - 1)]
+    has_before = ((before == _LETTER) | (before == _DIGIT)) & ~begins_row[at]
+    has_after = ((after == _LETTER) | (after == _DIGIT)) & ~begins_row[at + 1]
+    return at[~(has_before | has_after)]
+
+
+def _within_long_words(words: np.ndarray, begins_row: np.ndarray) -> np.ndarray:
+    """A byte at least of each word above the limit: it covers a whole stretch of half its length, wherever it begins."""
+    stretch = TOKEN_CHARS_MAX // 2 + 1
+    count = len(words) // stretch
+    ends = (words[: count * stretch] == _BLANK) | begins_row[: count * stretch]
+    unbroken = np.flatnonzero(~ends.reshape(count, stretch).any(axis=1))
+    return unbroken * stretch
