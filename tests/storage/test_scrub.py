@@ -54,23 +54,30 @@ def changed_byte_is_found(shard: Shard, path: Path, position: int) -> None:
 
 
 def test_a_changed_byte_in_any_durable_file_fails_the_copy_with_its_name(tmp_path: Path) -> None:
-    shard_with_everything(tmp_path / "s").close()
-    # An opening that replays a translog flushes.
-    open_shard(tmp_path / "s", create=False).close()
-    files = [path for path in (tmp_path / "s").rglob("*") if path.is_file() and not path.name.startswith("translog")]
-    assert len(files) >= 8
-    for path in files:
-        size = path.stat().st_size
-        for position in (0, size // 2, size - 1):
-            changed_byte_is_found(open_shard(tmp_path / "s", create=False), path, position)
-    open_shard(tmp_path / "s", create=False).scrub()
-
-
-def test_a_changed_byte_in_the_translog_fails_the_copy_with_its_name(tmp_path: Path) -> None:
-    for part in (0.0, 0.5, 1.0):
-        shard = shard_with_everything(tmp_path / f"s{part}")
-        path = tmp_path / f"s{part}" / f"translog-{shard.stats().translog_generation}"
-        changed_byte_is_found(shard, path, int((shard.translog_bytes - 1) * part))
+    sound = shard_with_everything(tmp_path / "sound")
+    names = [path.relative_to(tmp_path / "sound") for path in (tmp_path / "sound").rglob("*") if path.is_file()]
+    assert len(names) >= 8
+    assert sound.synced_position > 0
+    for number, name in enumerate(names):
+        for share in (0.0, 0.5, 1.0):
+            directory = tmp_path / f"{number}-{share}"
+            shard = shard_with_everything(directory)
+            path = directory / name
+            size = shard.translog_bytes if name.name.startswith("translog") else path.stat().st_size
+            position = int((size - 1) * share)
+            # In place: the copy has the file open and mapped.
+            with path.open("r+b") as file:
+                file.seek(position)
+                byte = file.read(1)[0]
+                file.seek(position)
+                file.write(bytes([byte ^ 4]))
+            with pytest.raises(ShardFailed, match=path.name):
+                shard.scrub()
+            assert path.name in str(shard.failure)
+            with pytest.raises(ShardFailed):
+                shard.get(["k0-0"], ["c1"])
+            shard.close()
+    sound.scrub()
 
 
 def test_a_missing_file_is_damage_unless_a_flush_removed_it(tmp_path: Path) -> None:
