@@ -43,7 +43,7 @@ from cratepy.model.commands import (
     ShardStarted,
 )
 from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName
-from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition, check_total_columns
+from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition, check_total_columns, column_paths
 from cratepy.model.search import IndexDefinition
 from cratepy.model.state import ClusterState, TableState
 from cratepy.model.types import DataType, Field, array_of
@@ -222,8 +222,18 @@ def _add_columns(state: ClusterState, command: AddColumns) -> ClusterState:
         indexes=(*definition.indexes, *indexes),
         analyzers=(*definition.analyzers, *(a for a in command.analyzers if a.name not in known_analyzers)),
     )
+    definition = _grown_ordinals(table.definition, definition)
     check_total_columns(definition)
     return _with_definition(state, table, definition)
+
+
+def _grown_ordinals(before: TableDefinition, after: TableDefinition) -> TableDefinition:
+    """The definition with its new columns and sub-columns after all others, if they are not written there anyway."""
+    paths = column_paths(after.columns)
+    known = before.ordinals or tuple(column_paths(before.columns))
+    seen = set(known)
+    order = (*known, *(path for path in paths if path not in seen))
+    return replace(after, ordinals=() if list(order) == paths else order)
 
 
 def _merged(name: str, known: DataType, new: DataType) -> DataType:

@@ -13,7 +13,7 @@ import msgspec
 from cratepy.errors import SQLParseError
 from cratepy.limits import TABLE_COLUMNS_MAX
 from cratepy.model.names import RelationName
-from cratepy.model.search import AnalyzerDefinition, IndexDefinition
+from cratepy.model.search import AnalyzerDefinition, IndexDefinition, part_path
 from cratepy.model.types import BIGINT, OBJECT, REAL, TEXT, DataType
 
 #: Values a table setting can have.
@@ -72,12 +72,31 @@ class TableDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     version: int = 1
     #: The oid of the next new column; 0 until the master has given oids to the first columns.
     next_column_oid: int = 0
+    #: Columns and sub-columns in the order they came, by path, if that is not the order of :func:`column_paths`: a part that
+    #: is added later comes last. It is what clients see as ordinal positions, and nothing else.
+    ordinals: tuple[str, ...] = ()
 
     def column(self, name: str) -> ColumnDefinition | None:
         for column in self.columns:
             if column.name == name:
                 return column
         return None
+
+
+def column_paths(columns: tuple[ColumnDefinition, ...]) -> list[str]:
+    """The paths of all columns and sub-columns (``o['a']['b']``), each column followed by its parts."""
+    found: list[str] = []
+
+    def note(path: str, data_type: DataType) -> None:
+        found.append(path)
+        while data_type.element is not None:
+            data_type = data_type.element
+        for part in data_type.fields:
+            note(part_path(path, part.name), part.type)
+
+    for column in columns:
+        note(column.name, column.type)
+    return found
 
 
 def total_columns(columns: tuple[ColumnDefinition, ...]) -> int:

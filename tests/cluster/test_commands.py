@@ -35,9 +35,9 @@ from cratepy.model.commands import (
     SetClusterSettings,
 )
 from cratepy.model.names import RelationName
-from cratepy.model.schema import ColumnDefinition, ViewDefinition
+from cratepy.model.schema import ColumnDefinition, ViewDefinition, column_paths
 from cratepy.model.search import AnalyzerDefinition, IndexDefinition
-from cratepy.model.types import BIGINT, INTEGER, TEXT, DataType, Field, object_of
+from cratepy.model.types import BIGINT, INTEGER, TEXT, UNDEFINED, DataType, Field, array_of, object_of
 from tests.cluster.states import THREE, created, definition
 
 T = RelationName("doc", "t")
@@ -229,3 +229,24 @@ def test_an_analyzer_made_again_replaces_the_old_one_and_tables_keep_theirs() ->
     assert apply(state, DropAnalyzer("mine")).analyzers == {}
     with pytest.raises(AnalyzerUnknown, match="Analyzer 'other' unknown"):
         apply(state, DropAnalyzer("other"))
+
+
+def test_sub_columns_that_come_later_stand_last_in_the_ordinals() -> None:
+    state = apply(WITH_T, _columns(_column("o", object_of((Field("x", BIGINT),))), _column("n", TEXT)))
+    first = column_paths(state.tables["uuid-t"].definition.columns)
+    assert state.tables["uuid-t"].definition.ordinals == ()
+    grown = object_of((Field("b", object_of((Field("c", TEXT),))),))
+    command = AddColumns(table_uuid="uuid-t", columns=(_column("z", TEXT),), object_fields=(_column("o", grown),))
+    assert apply(state, command).tables["uuid-t"].definition.ordinals == (*first, "o['b']", "o['b']['c']", "z")
+
+
+def test_what_no_value_has_told_yet_is_told_by_the_next() -> None:
+    unknown, told = array_of(UNDEFINED), array_of(INTEGER)
+    state = apply(WITH_T, _columns(_column("x", unknown)))
+    state = apply(state, _columns(_column("x", told)))
+    column = state.tables["uuid-t"].definition.column("x")
+    assert column is not None
+    assert column.type == told
+    assert apply(state, _columns(_column("x", unknown))) is state
+    with pytest.raises(ColumnValidation):
+        apply(state, _columns(_column("x", TEXT)))

@@ -18,6 +18,7 @@ from cratepy.functions.analysis.catalog import (
 )
 from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA, RelationName
 from cratepy.model.schema import ColumnDefinition, TableDefinition, primary_key_name
+from cratepy.model.search import part_path
 from cratepy.model.state import ClusterState
 from cratepy.model.system_tables import system_tables
 from cratepy.model.types import DataType
@@ -39,18 +40,22 @@ def schema_names(state: ClusterState) -> list[str]:
     return sorted(names)
 
 
-def flat_columns(columns: Iterable[tuple[str, DataType]]) -> Iterator[tuple[str, tuple[str, ...], DataType]]:
-    """Columns with the parts of objects after them: (printed name, path, type)."""
+def flat_columns(
+    columns: Iterable[tuple[str, DataType]], *, wraps: bool = True
+) -> Iterator[tuple[str, tuple[str, ...], DataType]]:
+    """Columns with the parts of objects after them: (printed name, path, type).
+
+    A part in an array of objects is an array (``wraps``), as its subscript is; of user tables CrateDB tells its own type.
+    """
 
     def parts(name: str, path: tuple[str, ...], data_type: DataType) -> Iterator[tuple[str, tuple[str, ...], DataType]]:
         yield name, path, data_type
-        inner, wrap = data_type, False
-        if data_type.kind == "array" and data_type.element is not None:
-            inner, wrap = data_type.element, True
+        inner = data_type if data_type.element is None else data_type.element
         if inner.kind == "object":
             for field in inner.fields:
-                part = DataType("array", element=field.type) if wrap else field.type
-                yield from parts(f"{name}['{field.name}']", (*path, field.name), part)
+                is_array = wraps and data_type.element is not None
+                part = DataType("array", element=field.type) if is_array else field.type
+                yield from parts(part_path(name, field.name), (*path, field.name), part)
 
     for name, data_type in columns:
         yield from parts(name, (name,), data_type)
@@ -133,9 +138,11 @@ def table_settings(definition: TableDefinition) -> dict[str, Any]:
 def _columns(view: SystemView) -> Iterator[Row]:
     for definition in user_tables(view.state):
         by_name = {column.name: column for column in definition.columns}
-        flat = flat_columns((column.name, column.type) for column in definition.columns)
-        for ordinal, (printed, path, data_type) in enumerate(flat, start=1):
+        flat = flat_columns(((column.name, column.type) for column in definition.columns), wraps=False)
+        places = {path: place for place, path in enumerate(definition.ordinals, start=1)}
+        for natural, (printed, path, data_type) in enumerate(flat, start=1):
             column = by_name[path[0]] if len(path) == 1 else None
+            ordinal = places.get(printed, natural)
             yield _column_row(definition.name, printed, path, data_type, ordinal, column, definition)
     for name, columns in sorted(view.describe_views(view.state).items()):
         for ordinal, (printed, path, data_type) in enumerate(flat_columns(columns), start=1):
@@ -154,7 +161,7 @@ def _column_row(
     column: ColumnDefinition | None,
     definition: TableDefinition | None,
 ) -> Row:
-    is_nullable = column is None or (column.is_nullable and not (definition and column.name in definition.primary_key))
+    is_nullable = (column is None or column.is_nullable) and not (definition and printed in definition.primary_key)
     is_generated = column is not None and column.generated_sql is not None
     digits = data_type.precision if data_type.kind == "numeric" else _NUMERIC_PRECISION.get(data_type.kind)
     return {
