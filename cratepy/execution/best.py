@@ -29,6 +29,8 @@ class BestOf:
     #: Places of the output's columns, and of the score, among the scan's.
     columns: tuple[int, ...]
     score: int
+    #: Places of the columns of which one must be true; none if every row counts.
+    any_of: tuple[int, ...]
     count: Expression
     offset: Expression | None
 
@@ -43,14 +45,19 @@ def best_of(relation: Relation) -> BestOf | None:
         wanted = [item.id for item in items if isinstance(item, Column)]
         relation = relation.child
     match relation:
-        case Limit(child=Sort(child=Scan(filter=None) as scan, keys=(key,)), count=count, offset=offset) if (
+        case Limit(child=Sort(child=Scan() as scan, keys=(key,)), count=count, offset=offset) if (
             scan.best is not None
             and not scan.best.with_ties
+            and not scan.best.tests_filter
             and count is not None
             and isinstance(key.expression, Column)
         ):
             places = {column.id: i for i, column in enumerate(scan.columns)}
-            return BestOf(scan, tuple(places[i] for i in wanted), places[key.expression.id], count, offset)
+            sources = {column.source: i for i, column in enumerate(scan.columns)}
+            # Whose best rows an index knows has no filter but that one of these matches.
+            any_of = () if scan.filter is None else tuple(sources[source] for source in scan.any_of)
+            columns = tuple(places[i] for i in wanted)
+            return BestOf(scan, columns, places[key.expression.id], any_of, count, offset)
         case _:
             return None
 
@@ -75,6 +82,8 @@ def read_best(
                 array, kind = batch.column(source), arrow_type(column.type)
                 columns.append(from_arrow(array if array.type == kind else array.cast(kind), column.type))
             rows = list(zip(*columns, strict=True))
+            if plan.any_of:
+                rows = [row for row in rows if any(row[place] for place in plan.any_of)]
             found.extend((-row[plan.score], len(found) + i, row) for i, row in enumerate(rows))
     # No two have the same number, so values that cannot be compared never are.
     found.sort()

@@ -15,7 +15,7 @@ from cratepy.model.names import RelationName
 from cratepy.model.plan import Phase, ShardSource, StatementContext
 from cratepy.model.relations import BestRows, Item, Limit, Project, Relation, Scan, ScanColumn, Sort, TextMatch
 from cratepy.model.search import IndexedSource
-from cratepy.model.types import BIGINT, REAL, TEXT
+from cratepy.model.types import BIGINT, BOOLEAN, REAL, TEXT
 from cratepy.storage.operations import SearchRequest
 
 TITLE, SCORE = Column(1, "title", TEXT), Column(2, "_score", REAL)
@@ -35,6 +35,7 @@ class Shard:
         arrays = {
             "c1": pa.array([title for title, _ in rows], arrow_type(TEXT)),
             "_score": pa.array([score for _, score in rows], pa.float32()),
+            "_match_1": pa.array([True for _ in rows]),
         }
         return [pa.record_batch({source: arrays[source] for source in request.sources})]
 
@@ -119,6 +120,26 @@ def test_a_projection_picks_columns() -> None:
 )
 def test_what_computes_or_orders_more_is_for_the_engine(relation: Relation) -> None:
     assert best_of(relation) is None
+
+
+def test_a_row_that_several_matches_find_is_given_once() -> None:
+    flags = (ScanColumn(5, "m0", BOOLEAN, "_match_0"), ScanColumn(6, "m1", BOOLEAN, "_match_1"))
+    condition = Call("op_or", (Column(5, "m0", BOOLEAN), Column(6, "m1", BOOLEAN)), BOOLEAN)
+    plain = scan()
+    source = Scan(
+        table_uuid="u",
+        table=plain.table,
+        columns=(*plain.columns, *flags),
+        filter=condition,
+        any_of=("_match_0", "_match_1"),
+        best=plain.best,
+        matches=tuple(
+            TextMatch(source=f"_match_{i}", name="", columns=(), text=Literal("x", TEXT), kind="best_fields")
+            for i in range(2)
+        ),
+    )
+    relation = Project(query(source=source), (Item(1, "title", TITLE),))
+    assert titles(relation, *SHARDS) == ["a", "c", "b", "d"]
 
 
 @pytest.mark.parametrize("count", [-1, None, 300])
