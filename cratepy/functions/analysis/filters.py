@@ -62,11 +62,21 @@ def char_filter(name: str, settings: Settings) -> CharFilter:
     return make(settings)
 
 
-def _each(change: Callable[[str], str]) -> TokenFilter:
-    def apply(tokens: list[Token]) -> list[Token]:
+@dataclass(frozen=True, slots=True)
+class EachWord:
+    """A filter that changes each word for itself; one that becomes empty is dropped."""
+
+    change: Callable[[str], str]
+    #: It never makes a word empty or puts a blank into it.
+    keeps_words: bool = False
+
+    def __call__(self, tokens: list[Token]) -> list[Token]:
+        change = self.change
         return [Token(text, token.position) for token in tokens if (text := change(token.text))]
 
-    return apply
+
+def _each(change: Callable[[str], str]) -> TokenFilter:
+    return EachWord(change)
 
 
 # --- filters of the index --------------------------------------------------------------------------------------------
@@ -230,9 +240,9 @@ def elide(articles: Sequence[str]) -> TokenFilter:
 
     def change(text: str) -> str:
         at = min((place for mark in "'\u2019" if (place := text.find(mark)) >= 0), default=-1)
-        return text[at + 1 :] if at > 0 and text[:at].lower() in known else text
+        return text[at + 1 :] if 0 < at < len(text) - 1 and text[:at].lower() in known else text
 
-    return _each(change)
+    return EachWord(change, keeps_words=True)
 
 
 def _apostrophe(text: str) -> str:

@@ -21,7 +21,8 @@ KINDS: Final = ("best_fields", "most_fields", "cross_fields", "phrase", "phrase_
 _EXPANSIONS_DEFAULT: Final = 50
 _EXPANSIONS_MAX: Final = 1_024
 _SLOP_MAX: Final = 1_000_000
-_BOOST_MAX: Final = 1e9
+#: Scores are 32-bit floats; products of two boosts stay far from their end.
+BOOST_MAX: Final = 1e9
 _WORDS: Final = ("best_fields", "most_fields", "cross_fields")
 _PHRASES: Final = ("phrase", "phrase_prefix")
 #: Option → kinds it may be used with.
@@ -101,7 +102,7 @@ def _match_options(kind: str | None, options: tuple[tuple[str, str], ...]) -> Ma
     return MatchOptions(
         kind=kind,
         analyzer=given.get("analyzer"),
-        boost=_number(given, "boost", 1.0, low=0.0, high=_BOOST_MAX),
+        boost=_number(given, "boost", 1.0, low=0.0, high=BOOST_MAX),
         is_and=_choice(given, "operator", ("or", "and")) == "and",
         minimum_should_match=_minimum(given),
         fuzziness=fuzziness,

@@ -21,7 +21,14 @@ import pyarrow as pa
 import tantivy
 
 from cratepy.functions.analysis.catalog import tokenizer, tokenizer_kind
-from cratepy.functions.analysis.filters import CharFilter, NativeFilter, TokenFilter, char_filter, token_filter
+from cratepy.functions.analysis.filters import (
+    CharFilter,
+    EachWord,
+    NativeFilter,
+    TokenFilter,
+    char_filter,
+    token_filter,
+)
 from cratepy.functions.analysis.tokenizers import Token
 from cratepy.model.search import AnalyzerDefinition
 from cratepy.storage.text.words import separated_column
@@ -63,6 +70,11 @@ class Analyzer:
         self._char_filters: list[CharFilter] = [char_filter(n, dict(s)) for n, s in definition.char_filters]
         filters = [token_filter(name, dict(settings)) for name, settings in definition.token_filters]
         kind = tokenizer_kind(definition)
+        #: Elision, where it comes before the filters of the index.
+        self._changes: list[Callable[[str], str]] = []
+        if kind in _WORD_TOKENIZERS and filters and isinstance(filters[0], EachWord) and filters[0].keeps_words:
+            self._changes.append(filters[0].change)
+            del filters[0]
         native = [one for one in filters if isinstance(one, NativeFilter)]
         self.mode: Mode = "tokens"
         if len(native) == len(filters):
@@ -71,6 +83,7 @@ class Analyzer:
             self.mode == "words"
             and kind in ("standard", "classic", "thai")
             and not self._char_filters
+            and not self._changes
             and "max_token_length" not in dict(definition.tokenizer_settings)
         )
         base = tantivy.Tokenizer.whitespace() if self.mode == "words" else tantivy.Tokenizer.raw()
@@ -119,7 +132,10 @@ class Analyzer:
         return tokens
 
     def _words(self, text: str) -> list[str]:
-        return self._split(self._filtered(text))
+        words = self._split(self._filtered(text))
+        for change in self._changes:
+            words = [change(word) for word in words]
+        return words
 
     def _filtered(self, text: str) -> str:
         for change in self._char_filters:

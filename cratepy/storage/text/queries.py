@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import enum
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, assert_never
@@ -25,7 +24,7 @@ import tantivy
 from cratepy import limits
 from cratepy.errors import BadRequest, StaleRouting
 from cratepy.functions.analysis.catalog import find_analyzer
-from cratepy.functions.analysis.match_options import MatchOptions, match_options, minimum_count
+from cratepy.functions.analysis.match_options import BOOST_MAX, MatchOptions, match_options, minimum_count
 from cratepy.functions.analysis.tokenizers import TOKEN_CHARS_MAX, Token
 from cratepy.model.search import AnalyzerDefinition, IndexedSource, MatchQuery, PrefixQuery, TermsQuery, TextQuery
 from cratepy.storage.text.analyzers import TERM_BYTES_MAX, Analyzer, analyzer
@@ -139,8 +138,8 @@ class QueryMaker:
     def _match(self, query: MatchQuery) -> Built:
         options = match_options(query.kind, query.options)
         for one in query.sources:
-            if not math.isfinite(one.boost) or one.boost < 0:
-                raise BadRequest(f"a boost must be a number of at least 0, not {one.boost}")
+            if not 0 <= one.boost <= BOOST_MAX:
+                raise BadRequest(f"a boost must be a number from 0 to {BOOST_MAX:g}, not {one.boost}")
         if options.kind == "cross_fields":
             built = self._cross_fields(query, options)
         else:

@@ -231,10 +231,12 @@ class _Search:
 
     def _score_query(self, part: _Group) -> tuple[Built, float]:
         """The required queries and the optional ones with a score, so that a row's score is the sum of the scored."""
+        count = self._request.required
+        if count == 1 and len(part.built) == 1 and self._scored and not isinstance(part.built[0], Always):
+            return part.built[0], 0.0
         required, constant = self._required(part)
         if required is NOTHING:
             return NOTHING, constant
-        count = self._request.required
         clauses = []
         for ordinal, built in enumerate(part.built):
             if isinstance(built, Always):
