@@ -168,16 +168,25 @@ SEARCHES = [condition for condition, _ in QUESTIONS if "MATCH(" in condition]
 @pytest.mark.parametrize("condition", SEARCHES)
 def test_the_best_rows_are_the_first_of_all_rows_by_score(searched: Cluster, table: str, condition: str) -> None:
     node = searched.nodes[2]
-    everything = node.sql(f"SELECT id, _score FROM {table} WHERE {condition}")["rows"]
-    scores = dict(everything)
+    everything = f"SELECT id, _score FROM {table} WHERE {condition}"
+    # A merge in the background forgets deleted rows, and with them their part in the scores: then all is asked again.
+    scores: dict[int, float] = {}
+    answers: list[tuple[int, int, list[list[Any]], list[list[Any]]]] = []
+    for _ in range(5):
+        scores = dict(node.sql(everything)["rows"])
+        answers = []
+        for count, offset in ((7, 0), (5, 3), (1, 0), (1_000, 0), (3, len(scores))):
+            cut = f"LIMIT {count} OFFSET {offset}"
+            by_id = node.sql(f"{everything} ORDER BY _score DESC, id {cut}")["rows"]
+            answers.append((count, offset, by_id, node.sql(f"{everything} ORDER BY _score DESC {cut}")["rows"]))
+        if dict(node.sql(everything)["rows"]) == scores:
+            break
     ordered = sorted(scores, key=lambda number: (-scores[number], number))
-    for count, offset in ((7, 0), (5, 3), (1, 0), (1_000, 0), (3, len(ordered))):
-        text = f"SELECT id, _score FROM {table} WHERE {condition} ORDER BY _score DESC"
-        best = node.sql(f"{text}, id LIMIT {count} OFFSET {offset}")["rows"]
-        assert [number for number, _ in best] == ordered[offset : offset + count]
-        best = node.sql(f"{text} LIMIT {count} OFFSET {offset}")["rows"]
-        assert [score for _, score in best] == [scores[number] for number in ordered[offset : offset + count]]
-        assert all(scores[number] == score for number, score in best)
+    for count, offset, by_id, by_score in answers:
+        expected = ordered[offset : offset + count]
+        assert [number for number, _ in by_id] == expected
+        assert [score for _, score in by_score] == [scores[number] for number in expected]
+        assert all(scores[number] == score for number, score in by_score)
 
 
 def test_scores_are_one_without_a_match_and_grow_with_boosts(searched: Cluster) -> None:
