@@ -90,15 +90,17 @@ def answer_key_read(
     statement.mark_used()
     try:
         rows = session.get_nowait(compiled, parameters)
+        encoded = None if rows is None else reads.rows.encode(rows)
     except CrateError:
         client.write(head)
         raise
-    if rows is None:
+    if rows is None or encoded is None:
         return False
+    # Only now: an error leaves the client waiting for what follows its Sync.
     decoder.skip(len(_DESCRIBE_EXECUTE_SYNC) if is_described else len(_EXECUTE_SYNC))
     count = len(rows)
     end = _ENDS.get((count, status))
     if end is None:
         end = encoder.command_complete(f"SELECT {count}") + encoder.READY_FOR_QUERY[status]
-    client.write(head + reads.rows.encode(rows) + end)
+    client.write(head + encoded + end)
     return True

@@ -19,7 +19,13 @@ import pyarrow.compute as pc
 
 from cratepy.model.arrow import MS_PER_DAY, UNCONSTRAINED_DIGITS, from_arrow
 from cratepy.model.types import DataType
-from cratepy.protocols.postgres.binary import POSTGRES_EPOCH_MS, binary_encoder
+from cratepy.protocols.postgres.binary import (
+    POSTGRES_EPOCH_MS,
+    TIMESTAMP_MS_MAX,
+    TIMESTAMP_MS_MIN,
+    binary_encoder,
+    out_of_range,
+)
 from cratepy.protocols.postgres.rows import RowEncoder
 from cratepy.protocols.postgres.text import text_encoder
 from cratepy.protocols.values import YEAR_1_MS, YEAR_10000_MS
@@ -102,6 +108,10 @@ def _fixed_values(array: pa.Array, data_type: DataType) -> Any:
         return pc.fill_null(array, False).to_numpy(zero_copy_only=False)
     if data_type.is_timestamp:
         ms = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        if len(ms):
+            for bound in (int(ms.min()), int(ms.max())):
+                if not TIMESTAMP_MS_MIN <= bound <= TIMESTAMP_MS_MAX:
+                    raise out_of_range(bound)
         return (ms - POSTGRES_EPOCH_MS) * 1000
     if data_type.kind == "date":
         days = pc.fill_null(array.cast(pa.int32()), 0).to_numpy(zero_copy_only=False)

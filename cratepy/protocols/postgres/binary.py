@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
 
+from cratepy.errors import ConversionError
 from cratepy.model.types import TEXT, DataType, type_oid
 from cratepy.protocols.postgres.oids import OID_OID
 from cratepy.protocols.postgres.text import json_bytes
@@ -34,7 +35,19 @@ _NULL: Final = b"\xff\xff\xff\xff"
 NUMERIC_NAN: Final = 0xC000
 
 
+#: Milliseconds that are microseconds of 64 bits since PostgreSQL's epoch.
+TIMESTAMP_MS_MIN: Final = -(2**63 // 1000) + POSTGRES_EPOCH_MS
+TIMESTAMP_MS_MAX: Final = 2**63 // 1000 + POSTGRES_EPOCH_MS
+
+
+def out_of_range(value_ms: int) -> ConversionError:
+    """The error for a timestamp that the binary format does not have; its text format has all."""
+    return ConversionError(f"Cannot send timestamp `{value_ms}` in binary format, it is out of range")
+
+
 def _timestamp(value_ms: int) -> bytes:
+    if not TIMESTAMP_MS_MIN <= value_ms <= TIMESTAMP_MS_MAX:
+        raise out_of_range(value_ms)
     return _INT8((value_ms - POSTGRES_EPOCH_MS) * 1000)
 
 
