@@ -86,6 +86,8 @@ def _scan(scan: Scan, phase: Phase, context: StatementContext, sources: LocalSou
     limit = scan.limit if scan.filter is None else None
     for shard in local_shards(scan, phase, sources):
         for batch in reader.read(shard):
+            if limit is not None:
+                batch = batch.slice(0, limit - rows)
             batches.append(as_scanned(batch, scan.columns, reader.sources))
             rows += batch.num_rows
             if limit is not None and rows >= limit:
