@@ -265,7 +265,7 @@ class WriteBuffer:
             if any(_size_class(block) != size_class or not block.schema.equals(schema) for block in last):
                 return
             self.buffered_bytes -= (_JOINED_CHUNKS - 1) * (_BATCH_BYTES + len(schema) * _COLUMN_BYTES)
-            ids: list[str] = [text for some in chunks.ids[-_JOINED_CHUNKS:] for text in some]
+            ids = _joined_ids(chunks.ids[-_JOINED_CHUNKS:])
             joined = Block(pa.concat_batches([block.batch for block in last]))
             # New lists: a reader that holds the old ones goes on with them.
             chunks = self._chunks = _Chunks(
@@ -335,6 +335,15 @@ class WriteBuffer:
             if not any(block.schema.equals(schema) for schema in found[-1:]):
                 found.append(block.schema)
         return found
+
+
+def _joined_ids(parts: Sequence[list[str] | IdArray]) -> list[str] | IdArray:
+    arrays = [part for part in parts if isinstance(part, IdArray)]
+    if len(arrays) < len(parts):
+        return [text for part in parts for text in part]
+    return IdArray(
+        pa.concat_arrays([part.array for part in arrays]), hashes=np.concatenate([part.hashes for part in arrays])
+    )
 
 
 def _size_class(block: Block | PlainBlock) -> int:

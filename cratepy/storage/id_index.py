@@ -28,6 +28,8 @@ _FIRST_ROWS: Final = 16_384
 _GROWTH: Final = 4
 #: Slots per row at the least, when the table is full.
 _SLOTS_PER_ROW: Final = 2
+#: The last few of many are looked at one by one: a round of numpy costs as much as a dozen slots.
+_FEW: Final = 12
 #: Memory of a row on average: its hash, the row before and its slots, half of the table being free for rows to come.
 ROW_BYTES: Final = (8 + 4 + 4 * _SLOTS_PER_ROW) * _GROWTH // 2
 
@@ -112,7 +114,7 @@ class IdIndex:
         slots = (hashes >> np.uint64(table.shift)).astype(np.int64)
         places: np.ndarray = np.arange(len(hashes))
         found_places, found_rows = [nothing], [nothing]
-        while len(places):
+        while len(places) > _FEW:
             rows = table.slots[slots]
             taken = np.flatnonzero(rows != _EMPTY)
             places, slots, rows = places[taken], slots[taken], rows[taken]
@@ -122,6 +124,10 @@ class IdIndex:
                 found_rows.append(rows[is_same].astype(np.int64))
                 places, slots = places[~is_same], slots[~is_same]
             slots = (slots + 1) & mask
+        few = [(place, next(self.find(int(hashes[place])), -1)) for place in places.tolist()]
+        if any(row >= 0 for _, row in few):
+            found_places.append(np.array([place for place, row in few if row >= 0]))
+            found_rows.append(np.array([row for _, row in few if row >= 0]))
         return np.concatenate(found_places), np.concatenate(found_rows)
 
 
