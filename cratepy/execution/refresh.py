@@ -206,7 +206,7 @@ class Refresher:
                 trio.from_thread.run(trio.sleep, ready_at - now)
 
         def merge() -> bool:
-            return shard.merge(pause=pause)
+            return shard.merge(bytes_min=limits.MERGE_SMALL_BYTES_MAX, pause=pause)
 
         if await trio.to_thread.run_sync(merge, limiter=self._big_merges):
             # The files it replaced stay until a manifest does without them.

@@ -74,19 +74,18 @@ class ShardMerger:
         value = self._core.layout.definition.settings.get("merge.scheduler.max_thread_count")
         return value if isinstance(value, int) and value > 0 else limits.MERGE_THREADS_MAX
 
-    def merge(self, *, bytes_max: int | None, pause: Pause) -> bool:
-        """Do the merge that the policy wants most; False: none. Raises ShardFailed, DiskFull."""
+    def merge(self, *, bytes_min: int, bytes_max: int, pause: Pause) -> bool:
+        """Do the merge of such a size that the policy wants most; False: none. Raises ShardFailed, DiskFull."""
         core = self._core
         with core.maintenance_lock:
             core.raise_if_unusable()
             if len(core.merging) >= self.merges_max:
                 return False
             segments = core.state.segments
-            choice = choose_merge(
-                self._sizes(segments), bytes_max=limits.MERGE_BYTES_MAX if bytes_max is None else bytes_max
-            )
+            sizes = self._sizes(segments)
+            choice = choose_merge(sizes, bytes_min=bytes_min, bytes_max=bytes_max)
             if choice is None:
-                if bytes_max is None and not core.merging:
+                if not core.merging and choose_merge(sizes) is None:
                     self._settled = segments
                 return False
             task = self._reserve(segments[slice(*choice)])
@@ -98,7 +97,7 @@ class ShardMerger:
         core = self._core
         while len(core.state.segments) > limits.SEGMENTS_MAX and not core.is_put_off:
             try:
-                if not self.merge(bytes_max=limits.MERGE_SMALL_BYTES_MAX, pause=no_pause):
+                if not self.merge(bytes_min=0, bytes_max=limits.MERGE_SMALL_BYTES_MAX, pause=no_pause):
                     return
             except (DiskFull, TextIndexFailed):
                 assert core.is_put_off, "it was noted, and is tried again later"
@@ -106,7 +105,7 @@ class ShardMerger:
     def optimize(self, *, segments_max: int | None, only_expunge_deletes: bool) -> None:
         """Every merge the policy wants; or all that it takes to have at most so many segments, or few dead rows."""
         if segments_max is None and not only_expunge_deletes:
-            while self.merge(bytes_max=None, pause=no_pause):
+            while self.merge(bytes_min=0, bytes_max=limits.MERGE_BYTES_MAX, pause=no_pause):
                 pass
             return
         core = self._core

@@ -67,8 +67,10 @@ class SegmentSize:
         return self.size_bytes * self.live_rows // self.rows
 
 
-def choose_merge(segments: Sequence[SegmentSize], *, bytes_max: int = limits.MERGE_BYTES_MAX) -> tuple[int, int] | None:
-    """The range [first, end) to rewrite as one segment of at most ``bytes_max``, or None. In order, oldest first.
+def choose_merge(
+    segments: Sequence[SegmentSize], *, bytes_min: int = 0, bytes_max: int = limits.MERGE_BYTES_MAX
+) -> tuple[int, int] | None:
+    """The range [first, end) to rewrite as one segment of ``bytes_min`` to ``bytes_max``, or None. In order, oldest first.
 
     Dead segments first (they cost nothing), then those that are mostly dead, alone. Then lowest levels first: at least
     ``MERGE_SEGMENTS`` neighbours of at most that level, the biggest of them no more than half of the result. So a row's
@@ -76,11 +78,11 @@ def choose_merge(segments: Sequence[SegmentSize], *, bytes_max: int = limits.MER
     """
     idle = [index for index, segment in enumerate(segments) if not segment.is_busy]
     for index in idle:
-        if segments[index].live_rows == 0:
+        if segments[index].live_rows == bytes_min == 0:
             return index, index + 1
     for index in idle:
         segment = segments[index]
-        is_worth = segment.size_bytes > limits.MERGE_FLOOR_BYTES and segment.live_bytes <= bytes_max
+        is_worth = segment.size_bytes > limits.MERGE_FLOOR_BYTES and bytes_min <= segment.live_bytes <= bytes_max
         if is_worth and segment.deleted > segment.rows * _DEAD_FRACTION_MAX:
             return index, index + 1
     levels = [_level(segment.live_bytes) for segment in segments]
@@ -90,7 +92,7 @@ def choose_merge(segments: Sequence[SegmentSize], *, bytes_max: int = limits.MER
             end = _joinable(segments, levels, first, level, bytes_max)
             sizes = [segment.live_bytes for segment in segments[first:end]]
             is_worth = level == 0 or sum(sizes) >= 2 * max(sizes, default=0)
-            if end - first >= limits.MERGE_SEGMENTS and is_worth:
+            if end - first >= limits.MERGE_SEGMENTS and is_worth and sum(sizes) >= bytes_min:
                 return first, end
             first = max(end, first + 1)
     return None

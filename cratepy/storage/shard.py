@@ -327,13 +327,13 @@ class Shard:
         """Refresh, make the segments durable and drop the translog. Raises DiskFull. For a worker thread."""
         self._maintainer.flush()
 
-    def merge(self, *, bytes_max: int | None = None, pause: Pause = no_pause) -> bool:
-        """Join neighbouring segments once, into at most ``bytes_max``, if the policy wants to; False: it does not.
+    def merge(self, *, bytes_min: int = 0, bytes_max: int = limits.MERGE_BYTES_MAX, pause: Pause = no_pause) -> bool:
+        """Join neighbouring segments once, into one of such a size, if the policy wants to; False: it does not.
 
         ``pause`` is called with the bytes of each block written. Other merges may run at the same time. Raises DiskFull.
         For a worker thread.
         """
-        return self._merger.merge(bytes_max=bytes_max, pause=pause)
+        return self._merger.merge(bytes_min=bytes_min, bytes_max=bytes_max, pause=pause)
 
     def optimize(
         self, max_num_segments: int | None = None, only_expunge_deletes: bool = False, flush: bool = True

@@ -119,6 +119,8 @@ def test_a_smaller_limit_finds_the_small_merges() -> None:
     )
     assert choose_merge(segments[: limits.MERGE_SEGMENTS], bytes_max=limits.MERGE_FLOOR_BYTES) is None
     assert choose_merge(segments[: limits.MERGE_SEGMENTS]) == (0, limits.MERGE_SEGMENTS)
+    assert choose_merge(segments, bytes_min=limits.MERGE_FLOOR_BYTES) == (0, 2 * limits.MERGE_SEGMENTS)
+    assert choose_merge(segments[limits.MERGE_SEGMENTS :], bytes_min=limits.MERGE_FLOOR_BYTES) is None
 
 
 def test_optimize_leaves_so_many_segments_and_joins_the_smallest() -> None:
