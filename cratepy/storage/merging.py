@@ -21,6 +21,7 @@ from cratepy.storage.blocks import Layout, conformed
 from cratepy.storage.columns import live_rows
 from cratepy.storage.leaves import with_leaves
 from cratepy.storage.segment import Segment
+from cratepy.storage.stored import KeptBlock
 
 #: A segment that is dead by more than this is rewritten alone: what is written is at most twice what it frees.
 _DEAD_FRACTION_MAX: Final = 1 / 3
@@ -192,21 +193,34 @@ def merged_schema(plan: MergePlan, layout: Layout) -> pa.Schema:
     return layout.stored_schema([source.segment.schema for source in plan.sources])
 
 
-def merged_batches(plan: MergePlan, schema: pa.Schema, layout: Layout) -> Iterator[pa.RecordBatch]:
-    """The live rows as full blocks; a block and a bit is in memory at a time. Leaves are carried, or made if they lack."""
+def merged_batches(plan: MergePlan, schema: pa.Schema, layout: Layout) -> Iterator[pa.RecordBatch | KeptBlock]:
+    """The live rows as blocks; two of them are in memory at a time. Leaves are carried, or made if they lack.
+
+    A block that is all alive, at least half full and of the new segment's columns and codec stays as it is: its bytes
+    are copied. So no block but the last becomes smaller than half, and a merge of big segments costs what copying costs.
+    """
     leaves = [layout.leaves[name] for name in schema.names if name in layout.leaves]
     waiting: list[pa.RecordBatch] = []
     count = size = 0
     for source in plan.sources:
+        is_alike = source.segment.codec == layout.codec and source.segment.schema.equals(schema)
         for index, block in enumerate(source.segment.blocks):
             live = None if source.deletes is None else live_rows(source.segment, index, source.deletes)
+            is_keepable = is_alike and live is None and _is_big(block.row_count, block.raw_bytes)
+            if is_keepable and (not count or _is_big(count, size)):
+                if count:
+                    yield from blocks_of(pa.Table.from_batches(waiting, schema))
+                    waiting, count, size = [], 0, 0
+                yield block.kept()
+                continue
             batch = block.batch if live is None else block.batch.take(pa.array(live))
             if batch.num_rows == 0:
                 continue
             waiting.append(conformed(with_leaves(batch, leaves) if leaves else batch, schema))
             count += batch.num_rows
             size += batch.nbytes
-            if count >= limits.SEGMENT_BLOCK_ROWS or size >= limits.SEGMENT_BLOCK_BYTES:
+            if count >= limits.SEGMENT_BLOCK_ROWS or size >= limits.SEGMENT_BLOCK_BYTES or is_keepable:
+                # Blocks of one size, so that each is big enough to be kept by the next merge.
                 *full, rest = blocks_of(pa.Table.from_batches(waiting, schema))
                 yield from full
                 waiting, count, size = [rest], rest.num_rows, rest.nbytes
@@ -214,9 +228,16 @@ def merged_batches(plan: MergePlan, schema: pa.Schema, layout: Layout) -> Iterat
         yield from blocks_of(pa.Table.from_batches(waiting, schema))
 
 
+def _is_big(rows: int, size_bytes: int) -> bool:
+    """Whether so many rows are worth a block."""
+    return rows >= limits.SEGMENT_BLOCK_ROWS // 2 or size_bytes >= limits.SEGMENT_BLOCK_BYTES // 2
+
+
 def blocks_of(table: pa.Table) -> Iterator[pa.RecordBatch]:
-    """A table as batches of at most a block of rows, each contiguous; of fewer if rows are big."""
+    """A table as batches of one size, at most a block of rows, each contiguous; of fewer rows if they are big."""
     bytes_a_row = table.nbytes // max(table.num_rows, 1) + 1
     rows_max = min(limits.SEGMENT_BLOCK_ROWS, max(limits.SEGMENT_BLOCK_BYTES // bytes_a_row, 1))
-    for first in range(0, table.num_rows, rows_max):
-        yield from table.slice(first, rows_max).combine_chunks().to_batches()
+    blocks = -(-table.num_rows // rows_max)
+    rows = -(-table.num_rows // max(blocks, 1))
+    for first in range(0, table.num_rows, max(rows, 1)):
+        yield from table.slice(first, rows).combine_chunks().to_batches()

@@ -39,7 +39,7 @@ from cratepy.storage.ids import IdArray
 from cratepy.storage.manifest import FileEntry, SegmentEntry
 from cratepy.storage.operations import ColumnRange
 from cratepy.storage.statistics import BlockStatistics, may_match, value_bounds
-from cratepy.storage.stored import ZSTD, StoredBlock, StoredColumns
+from cratepy.storage.stored import ZSTD, KeptBlock, StoredBlock, StoredColumns
 
 #: In the manifest's entry and in the head of ``columns`` and ``meta``.
 FORMAT: Final = 2
@@ -72,6 +72,7 @@ class _Meta(msgspec.Struct, frozen=True, array_like=True):
     #: Arrow IPC schema message: names and types at rest.
     schema: bytes
     blocks: list[_BlockMeta]
+    codec: str
 
 
 #: Made at import: see the decoder of the manifest.
@@ -96,6 +97,7 @@ class Segment:
         "_row_of_hash",
         "_spread",
         "blocks",
+        "codec",
         "entry",
         "hashes",
         "key",
@@ -110,6 +112,8 @@ class Segment:
         self.entry = entry
         self.number = entry.number
         self.rows = entry.rows
+        #: What it was written with.
+        self.codec = meta.codec
         self._spread = 4 * math.isqrt(entry.rows) + 8
         #: Identity for caches: a number may be used again after a crash, an object never.
         self.key = object()
@@ -310,7 +314,7 @@ def write_segment(
     *,
     number: int,
     schema: pa.Schema,
-    batches: Iterable[pa.RecordBatch],
+    batches: Iterable[pa.RecordBatch | KeptBlock],
     hashes: np.ndarray,
     layout: Layout,
 ) -> SegmentEntry:
@@ -325,13 +329,15 @@ def write_segment(
         column_file.write(_HEADER.pack(_COLUMNS_MAGIC, FORMAT, 0))
         for batch in batches:
             assert 0 < batch.num_rows <= limits.SEGMENT_BLOCK_ROWS
-            blocks.append(_BlockMeta(batch.num_rows, _write_block(column_file, batch, layout)))
+            is_kept = isinstance(batch, KeptBlock)
+            pieces = _copy_block(column_file, batch) if is_kept else _write_block(column_file, batch, layout)
+            blocks.append(_BlockMeta(batch.num_rows, pieces))
             rows += batch.num_rows
         column_file.flush()
     finally:
         column_file.close()
     assert rows == len(hashes) > 0
-    meta = msgspec.msgpack.encode(_Meta(schema.serialize().to_pybytes(), blocks))
+    meta = msgspec.msgpack.encode(_Meta(schema.serialize().to_pybytes(), blocks, layout.codec))
     sorted_hashes, order = _sorted_with_rows(hashes)
     entries = (
         column_file.entry(COLUMNS),
@@ -364,14 +370,22 @@ def _write_block(file: _ChecksummedFile, batch: pa.RecordBatch, layout: Layout) 
             compressed = ZSTD.compress(data, asbytes=True)
             if len(compressed) <= len(data) * _COMPRESSED_WORTH:
                 raw_size, data = len(data), compressed
-        if data:
-            file.write(bytes(-file.size % _PIECE_ALIGNMENT))
-        piece = msgspec.structs.replace(
-            piece, offset=file.size, size=len(data), checksum=checksum_of(pa.py_buffer(data)), raw_size=raw_size
-        )
-        pieces.append(piece)
-        file.write(data)
+        checksum = checksum_of(pa.py_buffer(data))
+        piece = msgspec.structs.replace(piece, size=len(data), checksum=checksum, raw_size=raw_size)
+        pieces.append(_placed(file, piece, data))
     return pieces
+
+
+def _copy_block(file: _ChecksummedFile, block: KeptBlock) -> list[Piece]:
+    return [_placed(file, piece, data.to_pybytes()) for piece, data in block.pieces]
+
+
+def _placed(file: _ChecksummedFile, piece: Piece, data: bytes) -> Piece:
+    if data:
+        file.write(bytes(-file.size % _PIECE_ALIGNMENT))
+    offset = file.size
+    file.write(data)
+    return msgspec.structs.replace(piece, offset=offset)
 
 
 def _write_whole(files: FileSystem, directory: Path, name: str, parts: Iterable[bytes]) -> FileEntry:

@@ -8,6 +8,7 @@ and never an answer. What is decompressed is kept in the node's bounded cache; w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -57,6 +58,18 @@ class StoredColumns:
         self.places: Mapping[str, int] = {name: place for place, name in enumerate(schema.names)}
 
 
+@dataclass(frozen=True, slots=True)
+class KeptBlock:
+    """A block for a new segment that need not be encoded again: pieces and their bytes."""
+
+    num_rows: int
+    pieces: Sequence[tuple[Piece, pa.Buffer]]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(piece.size for piece, _ in self.pieces)
+
+
 def _read_null(row: int) -> None:
     return None
 
@@ -79,6 +92,11 @@ class StoredBlock:
     @property
     def schema(self) -> pa.Schema:
         return self._columns.schema
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of the encoded columns before compression."""
+        return sum(piece.raw_size or piece.size for piece in self.pieces)
 
     @property
     def batch(self) -> pa.RecordBatch:
@@ -150,6 +168,13 @@ class StoredBlock:
         if piece.raw_size:
             return ZSTD.decompress(data, decompressed_size=piece.raw_size)
         return data
+
+    def kept(self) -> KeptBlock:
+        """The block as it is on disk, checked; for another segment of the same schema and codec."""
+        pieces = [self._piece(place) for place in range(len(self.pieces))]
+        return KeptBlock(
+            self.row_count, [(piece, self._columns.data.slice(piece.offset, piece.size)) for piece in pieces]
+        )
 
     # --- cells -------------------------------------------------------------------------------------------------------
 

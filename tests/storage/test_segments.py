@@ -112,6 +112,51 @@ def test_values_at_every_edge_come_back_from_refresh_merge_and_reopening(tmp_pat
     assert {row_id: repr(row) for row_id, row in read(again, COLUMNS).items()} == text
 
 
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.usefixtures("small_blocks")
+def test_blocks_that_a_merge_keeps_and_blocks_that_it_joins_are_the_same_rows(tmp_path: Path, seed: int) -> None:
+    """Segments of any size, some rows dead, merged twice; blocks stay at least half full, but for the last."""
+    chance = random.Random(seed)
+    codec = chance.choice(CODECS)
+    definition = table((("n", BIGINT), ("t", TEXT)), settings={"codec": codec})
+    shard = open_shard(tmp_path / "s", definition=definition)
+    expected: dict[str, tuple[Any, ...]] = {}
+    for turn in range(2):
+        for segment in range(4):
+            rows, first = chance.choice((1, 7, 8, 9, 16, 17, 33, 100)), (turn * 4 + segment) * 1000
+            numbers, texts = pa.array(range(first, first + rows)), long_texts(rows, f"{segment}")
+            ids = write(shard, first, [numbers, texts])
+            expected.update(zip(ids, zip(numbers.to_pylist(), texts.to_pylist(), strict=True), strict=True))
+            shard.refresh()
+        dead = chance.sample(sorted(expected), min(chance.choice((0, 0, 3, 30)), len(expected) - 1))
+        if dead:
+            shard.write(WriteBatch(kind="delete", ids=dead, rows=None, primary_term=1))
+        for row_id in dead:
+            del expected[row_id]
+        shard.refresh()
+        shard.optimize(max_num_segments=1)
+        assert read(shard, (("n", BIGINT), ("t", TEXT))) == expected
+        (live,) = shard._core.state.segments
+        sizes = [block.row_count for block in live.segment.blocks]
+        assert all(8 <= size <= 16 for size in sizes[:-1])
+        assert [value for batch in shard.scan(["c1"]) for value in batch.column(0).to_pylist()] == sorted(
+            number for number, _ in expected.values()
+        ), "rows stay in order"
+    shard.flush()
+    shard.verify()
+
+
+def test_a_merge_copies_full_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEGMENT_BLOCK_ROWS", 50)
+    shard = open_shard(tmp_path / "s", definition=table((("t", TEXT),)))
+    for first in (0, 100):
+        write(shard, first, [long_texts(100, "x")])
+        shard.refresh()
+    monkeypatch.setattr("cratepy.storage.segment.encode", None)
+    shard.optimize(max_num_segments=1)
+    assert len(read(shard, (("t", TEXT),))) == 200
+
+
 def long_texts(rows: int, salt: str) -> pa.Array:
     return pa.array(
         [f"{salt} a text that repeats itself, {row % 7} and again: {row * 7919 % 1000}" for row in range(rows)]
