@@ -12,7 +12,6 @@ once. Source: CrateDB's ``Coordinator``, ``PreVoteCollector``, ``JoinHelper``, `
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from typing import assert_never
 
@@ -54,13 +53,9 @@ from cratepy.cluster.coordination.messages import (
 )
 from cratepy.cluster.coordination.outbox import Outbox
 from cratepy.cluster.coordination.settings import CoordinationSettings
+from cratepy.cluster.coordination.transitions import Mode as Mode
+from cratepy.cluster.coordination.transitions import is_allowed
 from cratepy.model.state import ClusterState, NodeInfo
-
-
-class Mode(enum.Enum):
-    CANDIDATE = "candidate"
-    LEADER = "leader"
-    FOLLOWER = "follower"
 
 
 class Coordinator:
@@ -252,7 +247,8 @@ class Coordinator:
             self._leadership = None
         if self.mode is not Mode.CANDIDATE:
             self._outbox.add(Report(f"no master: {reason}"))
-        self.mode, self.leader_id, self._pre_votes, self._attempt = Mode.CANDIDATE, None, None, 0
+        self._enter(Mode.CANDIDATE)
+        self.leader_id, self._pre_votes, self._attempt = None, None, 0
         self._step_down = None
         self._outbox.cancel_all_timers()
         self._outbox.add(ModeChanged(self.kernel.term, None))
@@ -264,14 +260,16 @@ class Coordinator:
         if self._leadership is not None:
             self._leadership.abandon()
             self._leadership = None
-        self.mode, self.leader_id, self._pre_votes, self._lost_leader = Mode.FOLLOWER, leader_id, None, None
+        self._enter(Mode.FOLLOWER)
+        self.leader_id, self._pre_votes, self._lost_leader = leader_id, None, None
         self._check_failures = 0
         self._outbox.cancel_all_timers()
         self._outbox.add(ModeChanged(self.kernel.term, leader_id))
         self._outbox.set_timer("leader_check", self._settings.leader_check_interval_s)
 
     def _become_leader(self) -> None:
-        self.mode, self.leader_id, self._pre_votes = Mode.LEADER, self.me.id, None
+        self._enter(Mode.LEADER)
+        self.leader_id, self._pre_votes = self.me.id, None
         self._outbox.cancel_all_timers()
         self._outbox.add(ModeChanged(self.kernel.term, self.me.id))
         self._leadership = Leadership(
@@ -286,6 +284,10 @@ class Coordinator:
         voters = tuple(self._voters[node_id] for node_id in sorted(self._voters))
         self._leadership.enqueue(BecomeLeader(reachable, voters))
         self._lost_leader = None
+
+    def _enter(self, mode: Mode) -> None:
+        assert mode is self.mode or is_allowed(self.mode, mode), f"no way from {self.mode} to {mode}"
+        self.mode = mode
 
     def _see_term(self, term: int) -> None:
         self._max_term = max(self._max_term, term)
