@@ -33,6 +33,7 @@ from cratepy.execution.writes.copy_files import (
     find_files,
     read_blocks,
 )
+from cratepy.execution.writes.copy_parquet import parse_parquet
 from cratepy.execution.writes.copy_parse import (
     CsvMemory,
     JsonMemory,
@@ -41,7 +42,6 @@ from cratepy.execution.writes.copy_parse import (
     json_memory,
     parse_csv,
     parse_json,
-    parse_parquet,
 )
 from cratepy.execution.writes.copy_progress import CopyProgress, FileSummary
 from cratepy.execution.writes.growth import definition_of

@@ -1,4 +1,4 @@
-"""Blocks of CSV, JSON and Parquet files to columns of a table.
+"""Blocks of CSV and JSON files to columns of a table; of Parquet files: ``copy_parquet``.
 
 In: a block of whole records. Out: :class:`ParsedBlock`: target columns (arrays where the fast parser succeeded, raw values
 where not), the rows that are no records or name unknown columns, and line numbers. Its own room because it runs on worker
@@ -22,12 +22,11 @@ import pyarrow.json as pajson
 from cratepy.errors import BadRequest, ColumnUnknown, CrateError, InvalidColumnName
 from cratepy.execution.writes.copy_files import CopyOptions, text_of
 from cratepy.execution.writes.layout import TableLayout
-from cratepy.execution.writes.objects import holds_objects
-from cratepy.execution.writes.values import at_rest, is_json, text_column
-from cratepy.model.arrow import from_arrow, stored_type
+from cratepy.execution.writes.values import text_column
+from cratepy.model.arrow import stored_type
 from cratepy.model.names import check_column_name
-from cratepy.model.schema import SYSTEM_COLUMNS, ColumnDefinition
-from cratepy.model.types import TEXT, UNDEFINED, DataType, is_open
+from cratepy.model.schema import SYSTEM_COLUMNS
+from cratepy.model.types import TEXT, DataType
 
 _TRUE: Final = ["true", "t", "TRUE", "True"]
 _FALSE: Final = ["false", "f", "FALSE", "False"]
@@ -340,7 +339,7 @@ def _parse_any_json(
         if not record.keys() <= known:
             unknown = [name for name in record if name not in known]
             try:
-                _check_new_columns(unknown, adds=adds)
+                check_new_columns(unknown, adds=adds)
             except CrateError as error:
                 errors.setdefault(row, error)
             else:
@@ -359,7 +358,7 @@ def _parse_any_json(
     return ParsedBlock(len(rows), wanted, columns, lines.__getitem__, errors, absent)
 
 
-def _check_new_columns(names: Sequence[str], *, adds: bool) -> None:
+def check_new_columns(names: Sequence[str], *, adds: bool) -> None:
     """Whether a row may add these columns. Raises ColumnUnknown, InvalidColumnName."""
     for name in names:
         if not adds:
@@ -390,48 +389,3 @@ def _json_by_line(
             record = {}
         rows.append(record)
     return rows, lines
-
-
-# --- Parquet ---------------------------------------------------------------------------------------------------------
-
-
-def parse_parquet(
-    batch: pa.RecordBatch, wanted: Sequence[str], layout: TableLayout, first_row: int, *, adds: bool
-) -> ParsedBlock:
-    """A batch of a Parquet file; columns are found by name, with ``adds`` unknown ones are new columns."""
-    names = batch.schema.names
-    unknown = [name for name in names if name not in layout.position_by_name and name not in wanted]
-    errors: dict[int, CrateError] = {}
-    try:
-        _check_new_columns(unknown, adds=adds)
-        wanted = (*wanted, *unknown)
-    except CrateError as error:
-        errors = dict.fromkeys(range(batch.num_rows), error)
-    targets = tuple(name for name in names if name in wanted)
-    columns = [_of_parquet(batch.column(names.index(name)), layout.find(name)) for name in targets]
-    return ParsedBlock(batch.num_rows, targets, columns, lambda row: first_row + row, errors)
-
-
-def _of_parquet(array: pa.Array, column: ColumnDefinition | None) -> list[Any] | pa.Array:
-    data_type = UNDEFINED if column is None else column.type
-    try:
-        if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        if pa.types.is_timestamp(array.type):
-            array = array.cast(pa.timestamp("ms", tz=array.type.tz), safe=False).cast(pa.timestamp("ms"))
-            if not data_type.is_timestamp:
-                return [None if value is None else value // 1 for value in array.cast(pa.int64()).to_pylist()]
-        if pa.types.is_date(array.type):
-            array = array.cast(pa.timestamp("ms"))
-        same = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
-        if not is_open(data_type) and not is_json(data_type) and (not same or data_type.kind == "text"):
-            return at_rest(array, data_type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        pass
-    if holds_objects(data_type) or pa.types.is_nested(array.type):
-        values: list[Any] = array.to_pylist()
-        return values
-    if array.type == stored_type(data_type):
-        return from_arrow(array, data_type)
-    values = array.to_pylist()
-    return [str(value) if not isinstance(value, int | float | str | bool | None) else value for value in values]
