@@ -74,6 +74,8 @@ class _Seen:
     synced_at: float
     written_at: float
     position: int
+    #: Nothing is left to do before the next write.
+    is_settled: bool = False
 
 
 class Schedule:
@@ -92,7 +94,15 @@ class Schedule:
                 continue
             seen = known.get(id(shard)) or _Seen(now, now, now, shard.position)
             self._seen[id(shard)] = seen
+            if seen.is_settled and shard.position == seen.position:
+                continue  # so a thousand shards that nobody writes to cost a millisecond a second
             wait_s = min(wait_s, self._look_at(shard, seen, now, due))
+            seen.is_settled = (
+                shard.buffered_bytes == 0
+                and shard.synced_position >= shard.position
+                and not shard.wants_merge
+                and not shard.is_unflushed
+            )
         return due, max(wait_s, _TICK_S_MIN)
 
     def _look_at(self, shard: Shard, seen: _Seen, now: float, due: Due) -> float:

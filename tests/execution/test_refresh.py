@@ -108,6 +108,19 @@ def test_nothing_but_syncing_is_done_while_the_disk_is_full() -> None:
     assert [rounds(what, full, times) for what in ("refresh", "flush", "merge", "sync")] == [[], [], [], [5.0]]
 
 
+def test_a_shard_with_nothing_left_to_do_is_passed_over_until_the_next_write() -> None:
+    shard = Shard(buffered_bytes=0, is_unflushed=False)
+    schedule = Schedule()
+    shards: list[Any] = [shard]
+    schedule.look(shards, 0.0)
+    shard.buffered_bytes, shard.is_unflushed = 1, True
+    assert not schedule.look(shards, 5.0)[0].refresh, "nobody looks"
+    shard.position = shard.synced_position = 11
+    assert schedule.look(shards, 6.0)[0].refresh
+    shard.position = 12
+    assert schedule.look(shards, 12.0)[0].sync
+
+
 def test_failed_and_closed_shards_are_left_alone() -> None:
     assert rounds("refresh", Shard(failure="broken"), [0.0, 2.0]) == []
     assert rounds("refresh", Shard(is_closed=True), [0.0, 2.0]) == []
