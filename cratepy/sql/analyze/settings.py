@@ -214,7 +214,7 @@ def _integer(name: str, value: Any) -> int:
 def _active_shards(value: Any) -> str:
     """``all``, or a number of copies."""
     text = _text(value)
-    if text != "all" and not (text.isascii() and text.isdigit()):
+    if text.lower() != "all" and not (text.isascii() and text.isdigit()):
         raise SQLParseError(f"cannot parse ActiveShardCount[{text}]")
     return text
 
