@@ -8,6 +8,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -339,5 +340,46 @@ def test_many_blocks_overlap_and_nothing_is_lost(tmp_path: Path, monkeypatch: py
             assert (await copy(cluster, path)).rowcount == 3_000
             assert len(cluster.rows(("c1",))) == 3_000
             assert cluster.first.writes.copy_progress("job-1") is None
+
+    trio.run(main)
+
+
+def test_names_a_dynamic_table_does_not_know_become_columns_and_bad_ones_fail_their_rows(tmp_path: Path) -> None:
+    lines = [
+        {"id": 1, "new": 5},
+        {"id": 2, "new": "7", "o": {"k": [1]}},
+        {"id": 3, "bad.name": 1},
+        {"id": 4, "_id": "x"},
+    ]
+
+    async def main() -> None:
+        async with open_cluster(tmp_path, msgspec.structs.replace(table(), column_policy="dynamic")) as cluster:
+            file = write(tmp_path, "rows.json", "".join(json.dumps(line) + "\n" for line in lines))
+            result = await copy(cluster, file)
+            assert result.rowcount == 2
+            assert [(c.name, c.type.name) for c in cluster.definition.columns[3:]] == [
+                ("new", "bigint"),
+                ("o", "object"),
+            ]
+            assert cluster.rows(("c1", "c4")) == [(1, 5), (2, 7)]
+            csv = write(tmp_path, "rows.csv", "id,word,n\n5,x,1\n6,,2\n")
+            assert (await copy(cluster, csv)).rowcount == 2
+            assert cluster.rows(("c1", "c6"))[-2:] == [(5, "x"), (6, "")]
+
+    trio.run(main)
+
+
+def test_parquet_columns_a_dynamic_table_does_not_know_are_added(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_cluster(tmp_path, msgspec.structs.replace(table(), column_policy="dynamic")) as cluster:
+            file = tmp_path / "rows.parquet"
+            pq.write_table(pa.table({"id": [1, 2], "v": [1.5, None], "l": [["a"], []], "s": [{"k": 1}, None]}), file)
+            assert (await copy(cluster, str(file))).rowcount == 2
+            assert [(c.name, c.type.name) for c in cluster.definition.columns[3:]] == [
+                ("v", "double precision"),
+                ("l", "text_array"),
+                ("s", "object"),
+            ]
+            assert cluster.rows(("c1", "c4", "c5", "c6['k']")) == [(1, 1.5, ["a"], 1), (2, None, [], None)]
 
     trio.run(main)
