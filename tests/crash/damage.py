@@ -129,11 +129,12 @@ def examine(specimen: Specimen, damage: Damage | None, root: Path) -> Verdict:
         session.open(create=False)
         session.settle()
         session.check_more()
-        session.shard.close()
-        session.store.close()
     except ShardFailed as failed:
         assert damage is not None, failed
         named = damage.file.partition("/a/")[2]
         assert named in failed.message, f"the reason does not name {named}: {failed.message}"
         return "refused"
+    finally:
+        # Text indexes have threads and files of their own.
+        session.store.close()
     return "right" if known.count == specimen.ledger.count else "shorter"
