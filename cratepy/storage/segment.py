@@ -361,7 +361,8 @@ def _write_block(file: _ChecksummedFile, batch: pa.RecordBatch, layout: Layout) 
     key = names.index(layout.key_source) if layout.key_source in names else None
     pieces = []
     for name, array in zip(names, batch.columns, strict=True):
-        minimum, maximum = value_bounds(array)
+        # Ids are found by hash; their bounds, a seventh of a merge's time, would leave hardly a block out.
+        minimum, maximum = (None, None) if name == ID else value_bounds(array)
         of_key = (names[key], batch.column(key)) if name == ID and key is not None else None
         piece, data = encode(array, minimum, maximum, is_id=name == ID, key=of_key)
         raw_size = 0
