@@ -167,7 +167,8 @@ SEARCHES = [condition for condition, _ in QUESTIONS if "MATCH(" in condition]
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("condition", SEARCHES)
 def test_the_best_rows_are_the_first_of_all_rows_by_score(searched: Cluster, table: str, condition: str) -> None:
-    node = searched.nodes[2]
+    # Some handlers have all shards of a table and some have none.
+    node = searched.nodes[len(condition) % 3]
     everything = f"SELECT id, _score FROM {table} WHERE {condition}"
     # A merge in the background forgets deleted rows, and with them their part in the scores: then all is asked again.
     scores: dict[int, float] = {}
