@@ -36,6 +36,7 @@ from cratepy.model.commands import (
     DropView,
     RenameTable,
     RetireNodes,
+    RetryFailedShards,
     SetClusterSettings,
     ShardFailed,
     ShardStarted,
@@ -84,7 +85,15 @@ def affected(command: Command, before: ClusterState, after: ClusterState) -> int
             return sum(1 for name in command.names if str(name) in before.views)
         case CreateView() | CreateSchema() | DropSchema() | CreateAnalyzer() | DropAnalyzer() | SetClusterSettings():
             return 1
-        case AddColumns() | AlterTableSettings() | RenameTable() | RetireNodes() | ShardStarted() | ShardFailed():
+        case (
+            AddColumns()
+            | AlterTableSettings()
+            | RenameTable()
+            | RetireNodes()
+            | RetryFailedShards()
+            | ShardStarted()
+            | ShardFailed()
+        ):
             return UNKNOWN_ROWS
         case _:
             assert_never(command)
