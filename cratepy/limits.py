@@ -253,6 +253,8 @@ SHARD_INACTIVE_S: Final = 300.0
 SEGMENT_BLOCK_ROWS: Final = 65_536
 #: Bytes of the rows of a block, about: blocks of big rows have fewer of them, so that merges and scans stay bounded.
 SEGMENT_BLOCK_BYTES: Final = 256 * MIB
+#: Columns of a block that a get has read and whose readers (1 to 2 kB) stay; those of more columns live in the column cache.
+BLOCK_READERS_MAX: Final = 128
 #: Bytes of a shard's manifest; a bigger file is refused before it is read.
 MANIFEST_BYTES_MAX: Final = 64 * MIB
 #: Bytes of rows a shard may keep in its buffer, however few shards there are; above it a write refreshes first.

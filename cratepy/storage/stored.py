@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from cratepy import limits
 from cratepy.errors import ShardFailed
 from cratepy.model.arrow import arrow_type
 from cratepy.model.types import BIGINT, BYTE, INTEGER, SMALLINT, TEXT, TIMESTAMPTZ, DataType
@@ -28,6 +29,7 @@ from cratepy.storage.hashing import checksum_of
 ZSTD: Final = pa.Codec("zstd", compression_level=3)
 #: What an entry of the cache costs beside its buffers.
 _ENTRY_BYTES: Final = 512
+_READER_BYTES: Final = 2_048
 #: SQL types to read the key column as that ``_id`` is the text of.
 _KEY_TYPES: Final[dict[pa.DataType, DataType]] = {
     pa.int8(): BYTE,
@@ -84,7 +86,7 @@ class StoredBlock:
         self.index = index
         self.row_count = rows
         self.pieces = pieces
-        #: Readers that hold no memory of their own, by source.
+        #: Readers that hold no bytes of their own, by source; more than ``BLOCK_READERS_MAX`` are the cache's.
         self.readers: dict[str, CellReader] = {}
         #: 1: the piece's checksum was right.
         self._checked = bytearray(len(pieces))
@@ -190,7 +192,7 @@ class StoredBlock:
         if piece.encoding is Encoding.SAME:
             reader = self.readers[source] = self._key_reader(piece)
             return reader
-        if not piece.raw_size:
+        if not piece.raw_size and len(self.readers) < limits.BLOCK_READERS_MAX:
             in_place = piece_reader(piece, self._bytes(piece), self.row_count, at_rest, data_type)
             if in_place is not None:
                 self.readers[source] = in_place
@@ -200,7 +202,7 @@ class StoredBlock:
             data = self._bytes(piece)
             made = piece_reader(piece, data, self.row_count, at_rest, data_type)
             if made is not None:
-                return made, data.size + _ENTRY_BYTES
+                return made, _READER_BYTES + piece.raw_size
             array = decode(piece, data, self.row_count, at_rest)
             return cell_reader(array, data_type), array.get_total_buffer_size() + _ENTRY_BYTES
 

@@ -217,6 +217,18 @@ def test_blocks_of_big_rows_have_fewer_of_them(tmp_path: Path, monkeypatch: pyte
     assert len(read(shard, (("t", TEXT),))) == 200
 
 
+def test_readers_of_many_columns_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BLOCK_READERS_MAX", 3)
+    shard = open_shard(tmp_path / "s", definition=table(COLUMNS))
+    write(shard, 0, [column(values[:2], data_type) for data_type, values in VALUES.values()])
+    shard.refresh()
+    before = shard._core.cache.cached_bytes
+    assert len(read(shard, COLUMNS)) == 2
+    (live,) = shard._core.state.segments
+    assert len(live.segment.blocks[0].readers) == 3
+    assert shard._core.cache.cached_bytes > before + 2_000 * (len(COLUMNS) - 3)
+
+
 def test_a_table_of_two_thousand_columns(tmp_path: Path) -> None:
     columns = tuple((f"n{i}", INTEGER if i % 2 else TEXT) for i in range(2000))
     definition = table(columns)
