@@ -83,7 +83,7 @@ class ViewMaker:
         #: Segment number → its meta, checked against the manifest entry.
         self._checked: dict[int, TextMeta] = {}
         self._room: _Room | None = None
-        #: Why views are not used any more in this process, if so.
+        #: Why the last state has no view, or None.
         self.view_failure: str | None = None
 
     def make(self, segments: tuple[LiveSegment, ...]) -> TextView:
@@ -96,14 +96,15 @@ class ViewMaker:
         if not metas:
             self.close()
             return TextView(segments, (), without)
-        if self.view_failure is None and _are_compatible(list(metas.values())):
+        if _are_compatible(list(metas.values())):
             try:
                 group = self._one_group(segments, metas)
+                self.view_failure = None
+                return TextView(segments, (group,), without)
             except TextIndexFailed as error:
                 self.view_failure = str(error)
-                self.close()
-            else:
-                return TextView(segments, (group,), without)
+        else:
+            self.view_failure = "its segments number their fields differently"
         groups = tuple(self._group_of_one(segments[ordinal], ordinal, meta) for ordinal, meta in metas.items())
         return TextView(segments, groups, without)
 
@@ -139,7 +140,12 @@ class ViewMaker:
             self.close()
         if self._room is None:
             self._room = _Room(self._files, self._directory, widest)
-        searcher = self._room.show([segments[ordinal] for ordinal in metas])
+        try:
+            searcher = self._room.show([segments[ordinal] for ordinal in metas])
+        except BaseException:
+            # Half a change: the next view starts from nothing.
+            self.close()
+            raise
         return _group(searcher, self._room.schema, widest, segments, metas, honours_deletes=True)
 
     def _group_of_one(self, live: LiveSegment, ordinal: int, meta: TextMeta) -> SearchableGroup:
@@ -207,24 +213,17 @@ class _Room:
         self._shown: dict[int, tuple[int, int]] = {}
 
     def show(self, segments: Sequence[LiveSegment]) -> Any:
-        """A searcher of these segments and no others."""
+        """A searcher of these segments and no others. After an error the caller closes the room."""
         before = self._shown
-        try:
-            listed = self._put_files(segments)
-            data = view_meta(listed, self._widest, opstamp=self._opstamp)
-            temporary = self._path / f"{_META_JSON}.tmp"
-            temporary.write_bytes(data)
-            os.replace(temporary, self._path / _META_JSON)
-            with contained(f"the view of {self._directory} cannot be opened"):
-                searcher = self._searcher()
-                found = (searcher.num_segments, searcher.num_docs)
-        except BaseException:
-            # What is on disk is not what ``_shown`` says any more.
-            self.close()
-            raise
+        listed = self._put_files(segments)
+        temporary = self._path / f"{_META_JSON}.tmp"
+        temporary.write_bytes(view_meta(listed, self._widest, opstamp=self._opstamp))
+        os.replace(temporary, self._path / _META_JSON)
+        with contained(f"the view of {self._directory} cannot be opened"):
+            searcher = self._searcher()
+            found = (searcher.num_segments, searcher.num_docs)
         wanted = (len(listed), sum(one.rows - one.deleted for one in listed))
         if found != wanted:
-            self.close()
             raise TextIndexFailed(f"the view of {self._directory} shows {found} segments and rows, not {wanted}")
         self._remove_gone(before)
         return searcher

@@ -16,6 +16,7 @@ from cratepy.storage.shard import Shard
 from cratepy.storage.text import building, formats, scratch, view
 from cratepy.storage.text.failures import TextIndexFailed, contained
 from cratepy.storage.text.formats import EXTENSIONS
+from cratepy.storage.text.shard_text import ShardText
 from tests.storage.shards import delete, insert, open_shard, scanned
 from tests.storage.simulated_disk import SimulatedDisk
 from tests.storage.text.texts import bm25, found, fulltext, match
@@ -189,6 +190,34 @@ def test_segments_whose_fields_do_not_fit_are_searched_alone(tmp_path: Path, mon
     monkeypatch.setattr(view, "_are_compatible", lambda metas: False)
     assert len(found(shard, match("x"))) == 27
     assert found(shard, match("z")) == ["i25"]
+    assert shard.text_view_failure == "its segments number their fields differently"
+
+
+def test_a_segment_merged_away_while_a_view_is_made_is_looked_for_in_the_next_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The view is half changed then: a search after it must not go on with the half."""
+    shard = several_segments(tmp_path)
+    assert len(found(shard, match("x"))) == 27
+    real = scratch.expose
+    merged: list[bool] = []
+
+    def expose(files: Any, source: Path, target: Path) -> None:
+        if not merged and source.name == "text.term":
+            merged.append(True)
+            shard.optimize(max_num_segments=1)
+        real(files, source, target)
+
+    shard.write(insert({"new": (1, "fresh")}))
+    shard.refresh()
+    monkeypatch.setattr(view, "expose", expose)
+    # A merge drops the shard's view itself, which waits for the maker: here it is the maker, so that is left out.
+    monkeypatch.setattr(ShardText, "forget", lambda text, numbers: None)
+    assert found(shard, match("fresh")) == ["new"]
+    assert len(found(shard, match("x"))) == 27
+    assert merged
+    assert shard.failure is None
+    assert shard.text_view_failure is None
 
 
 def test_numbers_that_two_segments_share_are_not_used(tmp_path: Path) -> None:
