@@ -313,6 +313,10 @@ COORDINATION_HELD_MAX: Final = 64
 NO_MASTER_PATIENCE_S: Final = 1.0
 #: How long a node that stops tries to tell the master.
 LEAVE_TIMEOUT_S: Final = 1.0
+#: How long a decommissioned node goes on, so that its answer reaches who asked.
+DECOMMISSION_ANSWER_S: Final = 0.2
+#: How long a decommissioned node may take to leave the cluster.
+NODE_STOP_TIMEOUT_S: Final = 60.0
 #: How long a master that is asked to step down may take until another one is there.
 STEP_DOWN_TIMEOUT_S: Final = 5.0
 #: The state log is written anew when its changes have outgrown its first record by this.

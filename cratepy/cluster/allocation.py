@@ -156,6 +156,22 @@ def _assigned(
     return replace(routing, primary_term=term, copies=(copy,))
 
 
+def retry_failed(state: ClusterState) -> ClusterState:
+    """Try again to assign the copies that have failed too often."""
+    tables = {}
+    for uuid, table in state.tables.items():
+        routing = [_forgiven(shard) for shard in table.routing]
+        tables[uuid] = replace(table, routing=tuple(routing)) if _differs(routing, table.routing) else table
+    return reroute(replace(state, tables=tables))
+
+
+def _forgiven(routing: ShardRouting) -> ShardRouting:
+    if not any(copy.node_id is None and copy.failed_attempts for copy in routing.copies):
+        return routing
+    copies = [replace(copy, failed_attempts=0) if copy.node_id is None else copy for copy in routing.copies]
+    return replace(routing, copies=tuple(copies))
+
+
 def start_shard(state: ClusterState, *, table_uuid: str, shard: int, allocation_id: str, term: int) -> ClusterState:
     """The copy is open. News about a copy that is not (any more) initializing under this term changes nothing."""
     found = _find(state, table_uuid, shard, allocation_id)

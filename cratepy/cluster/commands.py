@@ -38,6 +38,7 @@ from cratepy.model.commands import (
     DropView,
     RenameTable,
     RetireNodes,
+    RetryFailedShards,
     SetClusterSettings,
     ShardFailed,
     ShardStarted,
@@ -90,6 +91,8 @@ def apply(state: ClusterState, command: Command) -> ClusterState:
             )
         case RetireNodes(node_ids):
             return _retire_nodes(state, node_ids)
+        case RetryFailedShards():
+            return allocation.retry_failed(state)
         case ShardFailed():
             return allocation.fail_shard(
                 state,
@@ -121,6 +124,7 @@ def is_repeatable(command: Command) -> bool:
             | SetClusterSettings()
             | ShardStarted()
             | RetireNodes()
+            | RetryFailedShards()
             | ShardFailed()
         ):
             return True

@@ -33,10 +33,13 @@ from cratepy.execution.runs import RunTable, unroutable_error
 from cratepy.execution.scrubbing import Scrubber
 from cratepy.execution.shards import ShardKeeper
 from cratepy.execution.statements import Killer, explain, run_command
+from cratepy.execution.steering import Steering
 from cratepy.execution.system.tables import SystemTables
 from cratepy.execution.writes.service import WriteService
+from cratepy.functions.evaluate import value_of
 from cratepy.model.plan import (
     ClosePlan,
+    ClusterPlan,
     CommandPlan,
     CompiledStatement,
     CopyFromPlan,
@@ -112,6 +115,9 @@ class ExecutionService:
         self._refresher = Refresher(store=store, workers=self._workers, clock=clock, on_failed=self._keeper.on_failed)
         self._scrubber = Scrubber(store=store, clock=clock)
         self._killer = Killer(cluster=cluster, jobs=self._jobs)
+        self.steering = Steering(
+            cluster=cluster, value_of=lambda expression, context: value_of(expression, {}, context)
+        )
         self._lookups = LookupService(cluster=cluster, store=store, engine=engine)
         self._writes = WriteService(
             cluster=cluster, store=store, engine=engine, transport=cluster.transport, run_query=self.run_query
@@ -122,6 +128,7 @@ class ExecutionService:
         async with trio.open_nursery() as nursery:
             self._queries.start(nursery)
             self._killer.start()
+            self.steering.register()
             self._lookups.register()
             self._writes.register()
             nursery.start_soon(self._keeper.run)
@@ -313,6 +320,8 @@ class ExecutionService:
             case CreateTableAsPlan():
                 created = await run_command(plan.command, self._cluster)
                 return created if created.rowcount == 0 else await self._writes.insert(plan.insert, context)
+            case ClusterPlan():
+                return await self.steering.run(plan, context)
             case KillPlan():
                 return await self._killer.kill(plan, context)
             case ExplainPlan():

@@ -97,6 +97,10 @@ class RetireNodes(msgspec.Struct, frozen=True, tag_field="$", tag="retire_nodes"
     node_ids: tuple[str, ...]
 
 
+class RetryFailedShards(msgspec.Struct, frozen=True, tag_field="$", tag="retry_failed"):
+    """Forget how often copies could not be opened: they are tried again."""
+
+
 class ShardStarted(msgspec.Struct, frozen=True, tag_field="$", tag="shard_started", kw_only=True):
     """A node opened or recovered its copy."""
 
@@ -129,5 +133,6 @@ Command = (
     | SetClusterSettings
     | ShardStarted
     | RetireNodes
+    | RetryFailedShards
     | ShardFailed
 )

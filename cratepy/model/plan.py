@@ -269,6 +269,13 @@ class KillPlan(msgspec.Struct, frozen=True, tag_field="$", tag="kill", kw_only=T
     job_id: Expression | None
 
 
+class ClusterPlan(msgspec.Struct, frozen=True, tag_field="$", tag="cluster", kw_only=True):
+    """ALTER CLUSTER. ``action``: decommission, step_down, retry_failed, gc; ``node`` is a name or an id."""
+
+    action: str
+    node: Expression | None = None
+
+
 class DeallocatePlan(msgspec.Struct, frozen=True, tag_field="$", tag="deallocate", kw_only=True):
     """DEALLOCATE name; None is ALL. DISCARD ALL deallocates, closes cursors and resets settings."""
 
@@ -330,6 +337,7 @@ Plan = (
     | ShowPlan
     | TransactionPlan
     | KillPlan
+    | ClusterPlan
     | DeallocatePlan
     | DeclarePlan
     | FetchPlan

@@ -14,7 +14,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, assert_never
+from urllib.parse import parse_qsl
 
+import msgspec
 import pyarrow as pa
 import trio
 
@@ -27,6 +29,7 @@ from cratepy.protocols.http.service_info import root_body
 from cratepy.protocols.http.statements import SqlRequest, flag, parse_body
 from cratepy.server.authentication import SUPERUSER, Authenticate
 from cratepy.server.http_arguments import BulkArguments, argument_types, fitted
+from cratepy.server.readiness import LEVELS, unready_reason
 from cratepy.server.session import BULK_PLANS, Session, SessionServices
 from cratepy.server.sockets import ClientGone, ClientSocket
 
@@ -168,13 +171,23 @@ class HttpConnection:
         if path == "/health/live":
             return 200, "application/json", b'{"status":"live"}'
         if path == "/health/ready":
-            if settings.is_ready():
-                return 200, "application/json", b'{"status":"ready"}'
-            return 503, "application/json", b'{"status":"not ready"}'
+            return self._readiness(request.query)
         page = settings.pages(path) if settings.pages is not None else None
         if page is not None:
             return 200, page[0], page[1]
         return 404, None, f"Requested file [{path.lstrip('/')}] was not found".encode()
+
+    def _readiness(self, query: str) -> tuple[int, str | None, bytes]:
+        level = dict(parse_qsl(query)).get("level", LEVELS[0])
+        if level not in LEVELS:
+            return 400, None, f"level must be one of {', '.join(LEVELS)}".encode()
+        reason = unready_reason(self._services.cluster, level)
+        if reason is None and not self._settings.is_ready():
+            reason = "the node is starting"
+        if reason is None:
+            return 200, "application/json", msgspec.json.encode({"status": "ready", "level": level})
+        body = msgspec.json.encode({"status": "not ready", "level": level, "reason": reason})
+        return 503, "application/json", body
 
     # --- /_sql -------------------------------------------------------------------------------------------------------
 

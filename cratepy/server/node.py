@@ -232,6 +232,7 @@ class _Node:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_stop_on_signal, signals, nursery.cancel_scope)
+                    self._execution.steering.stop_node = lambda: nursery.start_soon(_stop_soon, nursery.cancel_scope)
                     await self._serve(nursery)
             finally:
                 with trio.CancelScope(shield=True):
@@ -318,6 +319,13 @@ async def _stop_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) 
         log.info("stopping ... (%s)", signal.Signals(number).name)
         scope.cancel()
         return
+
+
+async def _stop_soon(scope: trio.CancelScope) -> None:
+    """A moment later, so that who asked for it hears the answer."""
+    log.info("stopping ... (decommissioned)")
+    await trio.sleep(limits.DECOMMISSION_ANSWER_S)
+    scope.cancel()
 
 
 def _log_address(logger: logging.Logger, host: str, listener: socket.socket) -> None:

@@ -22,6 +22,7 @@ def _cluster(view: SystemView) -> Iterable[Row]:
         {
             "id": state.coordination.cluster_uuid,
             "name": state.cluster_name,
+            "cluster_state_version": state.version,
             "master_node": state.master_id,
             "state": None,
             "license": None,

@@ -13,6 +13,7 @@ from cratepy.model.commands import SetClusterSettings
 from cratepy.model.expressions import Expression, Literal
 from cratepy.model.plan import (
     ClosePlan,
+    ClusterPlan,
     CommandPlan,
     DeallocatePlan,
     FetchPlan,
@@ -48,6 +49,7 @@ _Node = (
     | tree.ResetStatement
     | tree.TransactionStatement
     | tree.KillStatement
+    | tree.AlterClusterStatement
     | tree.DeallocateStatement
     | tree.FetchStatement
     | tree.CloseStatement
@@ -67,6 +69,9 @@ def direct(context: Context, node: _Node) -> tuple[AnalyzedStatement, str]:
             return _plan(TransactionPlan(action=node.action, name=node.name), _TAGS[node.action])
         case tree.KillStatement():
             return _plan(_kill(context, node), "KILL")
+        case tree.AlterClusterStatement():
+            node_name = None if node.node is None else _node_name(context, node.node)
+            return _plan(ClusterPlan(action=node.action, node=node_name), "ALTER")
         case tree.DeallocateStatement():
             tag = "DISCARD" if node.discards_session else "DEALLOCATE"
             return _plan(DeallocatePlan(name=node.name, discards_session=node.discards_session), tag)
@@ -147,6 +152,10 @@ def _reset(node: tree.ResetStatement) -> tuple[AnalyzedStatement, str]:
         names = [found for name in node.names for found in settings_below(name)]
         return _plan(CommandPlan(command=SetClusterSettings(settings=dict.fromkeys(names))), "RESET")
     return _plan(ResetPlan(name=None if node.names is None else node.names[0]), "RESET")
+
+
+def _node_name(context: Context, node: tree.Node) -> Expression:
+    return cast_to(context, ExpressionAnalyzer(context, Scope(), place="ALTER CLUSTER").analyze(node), TEXT)
 
 
 def _kill(context: Context, node: tree.KillStatement) -> KillPlan:

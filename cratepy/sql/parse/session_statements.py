@@ -275,6 +275,29 @@ def parse_notification(cursor: Cursor) -> Statement:
     return tree.NoOperation(word.upper())
 
 
+def parse_alter_cluster(cursor: Cursor) -> Statement:
+    """After ALTER CLUSTER. SWAP TABLE is not known yet."""
+    if cursor.take("decommission"):
+        return tree.AlterClusterStatement("decommission", _node_name(cursor))
+    if cursor.take_words("step", "down"):
+        return tree.AlterClusterStatement("step_down", _node_name(cursor) if cursor.take("to") else None)
+    if cursor.take_words("reroute", "retry", "failed"):
+        return tree.AlterClusterStatement("retry_failed")
+    if cursor.take_words("gc", "dangling", "artifacts"):
+        return tree.AlterClusterStatement("gc")
+    if cursor.key == "swap":
+        while cursor.key != "":
+            cursor.advance()
+        return tree.CopyOtherNode("ALTER CLUSTER SWAP TABLE is not supported")
+    raise cursor.error("expecting {'DECOMMISSION', 'GC', 'REROUTE', 'STEP', 'SWAP'}")
+
+
+def _node_name(cursor: Cursor) -> tree.Node:
+    if cursor.key in (STRING, "?", "$"):
+        return parse_expression(cursor)
+    return tree.StringWord(cursor.name())
+
+
 def parse_kill(cursor: Cursor) -> Statement:
     cursor.advance()
     if cursor.take("all"):

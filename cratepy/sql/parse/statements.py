@@ -11,6 +11,7 @@ from cratepy.sql.parse.columns import parse_column, parse_setting_name, parse_se
 from cratepy.sql.parse.expressions import parse_expression, parse_list, parse_value, starts_query
 from cratepy.sql.parse.queries import parse_qualified_name, parse_query, parse_select_items
 from cratepy.sql.parse.session_statements import (
+    parse_alter_cluster,
     parse_close,
     parse_deallocate,
     parse_declare,
@@ -97,7 +98,6 @@ _UNSUPPORTED: Final = (
     ("drop", "subscription"),
     ("alter", "user"),
     ("alter", "role"),
-    ("alter", "cluster"),
     ("alter", "server"),
     ("alter", "publication"),
     ("alter", "subscription"),
@@ -179,6 +179,8 @@ def _drop(cursor: Cursor) -> Statement:
 def _alter(cursor: Cursor) -> Statement:
     start = cursor.index
     cursor.advance()
+    if cursor.take("cluster"):
+        return parse_alter_cluster(cursor)
     if not cursor.take("table"):
         return _refused(cursor, start)
     cursor.take("only")

@@ -563,6 +563,13 @@ class KillStatement(msgspec.Struct, frozen=True):
     job_id: Node | None
 
 
+class AlterClusterStatement(msgspec.Struct, frozen=True):
+    """``action``: decommission, step_down, retry_failed, gc."""
+
+    action: str
+    node: Node | None = None
+
+
 class DeallocateStatement(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     discards_session: bool = False
@@ -620,6 +627,7 @@ Statement = (
     | ShowStatement
     | TransactionStatement
     | KillStatement
+    | AlterClusterStatement
     | DeallocateStatement
     | DeclareStatement
     | FetchStatement
