@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from demo.processes import Cluster, Node, SqlError
@@ -89,3 +91,45 @@ def test_many_keys_of_an_array_are_read_in_real_time_on_all_nodes(cluster: Clust
     assert sorted(_rows(node, "SELECT id FROM many_keys WHERE id = ANY(?)", [1, 5, 100])) == [[1]]
     bulk = node.sql("DELETE FROM many_keys WHERE id = ANY(?)", bulk_args=[[[101, 102]], [[-1]], [None]])["results"]
     assert [item["rowcount"] for item in bulk] == [2, 0, 0]
+
+
+def test_updates_and_deletes_by_predicate_lose_nothing_to_each_other(cluster: Cluster) -> None:
+    """Every statement changes every row it means exactly once, however many run at a time and on whatever node."""
+    first = cluster.nodes[0]
+    first.sql("CREATE TABLE contended (id INTEGER PRIMARY KEY, n BIGINT, m BIGINT) CLUSTERED INTO 3 SHARDS")
+    first.sql("INSERT INTO contended SELECT x, 0, 0 FROM generate_series(1, 3000) t (x)")
+    first.sql("REFRESH TABLE contended")
+    counts: list[int] = []
+
+    def increment(number: int) -> None:
+        statement = "UPDATE contended SET n = n + 1 WHERE id > 0"
+        counts.extend(cluster.nodes[number].sql(statement)["rowcount"] for _ in range(4))
+
+    def single(number: int) -> None:
+        for key in range(1, 60):
+            cluster.nodes[number].sql("UPDATE contended SET m = m + 1 WHERE id = ?", [key])
+
+    workers = [threading.Thread(target=increment, args=(number,)) for number in range(3)]
+    workers += [threading.Thread(target=single, args=(number,)) for number in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    first.sql("REFRESH TABLE contended")
+    assert counts == [3000] * 12
+    assert _rows(first, "SELECT count(*), min(n), max(n), sum(m) FROM contended") == [[3000, 12, 12, 3 * 59]]
+    deleted: list[int] = []
+    removers = [
+        threading.Thread(
+            target=lambda node: deleted.append(node.sql("DELETE FROM contended WHERE id <= 2000")["rowcount"]),
+            args=(node,),
+        )
+        for node in cluster.nodes
+    ]
+    for remover in removers:
+        remover.start()
+    for remover in removers:
+        remover.join(60)
+    first.sql("REFRESH TABLE contended")
+    assert sum(deleted) == 2000, "each row is deleted by one of them"
+    assert _rows(first, "SELECT count(*), min(id) FROM contended") == [[1000, 2001]]
