@@ -3,7 +3,7 @@
 In: an object column at rest (JSON text, or lists of it) and some of its leaves. Out: one array at rest per leaf, equal to what
 the subscript gives row by row. Its own room because it is work per row at C speed: Arrow's JSON reader takes all texts of a
 block at once (0.3 µs a row and leaf, without Python's lock); a value it does not take as declared sends the block the
-other way, each text decoded once. The text stays the truth; leaves can be made again from it at any time, so a segment
+other way, each text decoded once; so do wide objects of which each row has little. The text stays the truth; leaves can be made again from it at any time, so a segment
 written before a leaf was declared needs nothing: scans decode it on demand. Decision 0012.
 """
 
@@ -44,6 +44,15 @@ _PARSED: Final[dict[str, pa.DataType]] = {
     "timestamp without time zone": pa.int64(),
 }
 _ARROW_ERRORS: Final = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pa.ArrowKeyError, ValueError)
+#: Arrow's reader takes 0.1 µs for each leaf of each row, there or not; from so many leaves on it may be slower.
+_WIDE: Final = 64
+#: Objects with fewer of their leaves than this part are decoded in Python, which works per value that is there …
+_SPARSE: Final = 0.2
+#: … as so many rows of a block show.
+_SAMPLE_ROWS: Final = 16
+#: Python types that are values of the kind as they are; whole numbers within 64 bits.
+_EXACT: Final[dict[str, type]] = {"bigint": int, "text": str, "boolean": bool, "double precision": float}
+_BIGINT_LIMIT: Final = 2**63
 #: The name of the object in what Arrow's reader parses.
 _ROOT: Final = "v"
 
@@ -126,6 +135,8 @@ def shred(objects: pa.Array, leaves: Sequence[Leaf]) -> list[pa.Array]:
         return []
     if objects.null_count == len(objects):
         return [pa.nulls(len(objects), stored_type(leaf.type)) for leaf in leaves]
+    if len(leaves) > _WIDE and pa.types.is_string(objects.type) and _is_sparse(objects, leaves):
+        return _by_presence(objects, leaves)
     if all(_is_parsed(leaf.type) for leaf in leaves):
         try:
             return _by_arrow(objects, leaves)
@@ -234,14 +245,81 @@ def _by_decoding(objects: pa.Array, leaves: Sequence[Leaf]) -> list[pa.Array]:
     return [to_arrow([_value(value, leaf) for value in values], leaf.type, at_rest=True) for leaf in leaves]
 
 
+def _is_sparse(objects: pa.Array, leaves: Sequence[Leaf]) -> bool:
+    """Whether few of the leaves are there, going by some of the rows."""
+    sample = objects.take(pa.array(np.linspace(0, len(objects) - 1, _SAMPLE_ROWS, dtype=np.int64)))
+    present = sum(len(part) - part.null_count for part in _by_presence(sample, leaves))
+    return bool(present < _SPARSE * len(sample) * len(leaves))
+
+
+def _by_presence(objects: pa.Array, leaves: Sequence[Leaf]) -> list[pa.Array]:
+    """For objects of many leaves: work per value that is there, while Arrow's reader works per row and leaf."""
+    tree: dict[str, Any] = {}
+    for place, leaf in enumerate(leaves):
+        node, depth = tree, len(leaf.path) if leaf.array_at is None else leaf.array_at
+        for key in leaf.path[: depth - 1]:
+            node = node.setdefault(key, {})
+        # A place, or the places and the rest of the paths in an array of objects.
+        below = msgspec.structs.replace(leaf, path=leaf.path[depth:])
+        node.setdefault(leaf.path[depth - 1], []).append((place, below))
+    rows: list[list[int]] = [[] for _ in leaves]
+    values: list[list[Any]] = [[] for _ in leaves]
+
+    def note(part: dict[str, Any], node: dict[str, Any], row: int) -> None:
+        for key, value in part.items():
+            wanted = node.get(key)
+            if wanted is None or value is None:
+                continue
+            if type(wanted) is dict:
+                if type(value) is dict:
+                    note(value, wanted, row)
+                continue
+            for place, below in wanted:
+                rows[place].append(row)
+                values[place].append(value if not below.path else _parts(value, below.path))
+
+    decode = msgspec.json.decode
+    for row, text in enumerate(objects.to_pylist()):
+        if text is not None:
+            note(decode(text), tree, row)
+    return [_scattered(values[i], rows[i], len(objects), leaf.type) for i, leaf in enumerate(leaves)]
+
+
+def _scattered(values: list[Any], rows: list[int], count: int, data_type: DataType) -> pa.Array:
+    """The values at these rows of a column, all else NULL."""
+    if not values:
+        return pa.nulls(count, stored_type(data_type))
+    array = to_arrow([_converted(value, data_type) for value in values], data_type, at_rest=True)
+    if len(rows) == count:
+        return array
+    places: np.ndarray = np.zeros(count, dtype=np.int32)
+    is_missing: np.ndarray = np.ones(count, dtype=bool)
+    places[rows] = np.arange(len(rows), dtype=np.int32)
+    is_missing[rows] = False
+    return array.take(pa.array(places, mask=is_missing))
+
+
 def _value(value: Any, leaf: Leaf) -> Any:
     """The leaf in a decoded object; NULL where what is there is not of its type (a subscript would be an error)."""
-    for key in leaf.path:
-        value = _part(value, key)
+    return _converted(_parts(value, leaf.path), leaf.type)
+
+
+def _converted(value: Any, data_type: DataType) -> Any:
+    if (
+        type(value) is _EXACT.get(data_type.kind)
+        and -_BIGINT_LIMIT <= (value if type(value) is int else 0) < _BIGINT_LIMIT
+    ):
+        return value
     try:
-        return json_value_as(value, leaf.type)
+        return json_value_as(value, data_type)
     except CrateError:
         return None
+
+
+def _parts(value: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        value = _part(value, key)
+    return value
 
 
 def _part(value: Any, key: str) -> Any:
@@ -254,4 +332,5 @@ def _part(value: Any, key: str) -> Any:
 WAYS: Final[dict[str, Callable[[pa.Array, Sequence[Leaf]], list[pa.Array]]]] = {
     "arrow": _by_arrow,
     "decoding": _by_decoding,
+    "presence": _by_presence,
 }
