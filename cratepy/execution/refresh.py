@@ -7,7 +7,8 @@ looks, once a second, in memory. CrateDB's rules (docs: general/refresh, sql/sta
 * ``refresh_interval`` (1,000 ms): refresh that often if something was written since; 0 and below: never. If the table
   does not set it, a shard nobody searched for ``limits.SEARCH_IDLE_S`` is left alone; the next search refreshes it first.
 * ``translog.flush_threshold_size`` (512 MB): flush above it, even where refreshing is off. A shard nobody wrote to for
-  ``limits.SHARD_INACTIVE_S`` is flushed, so that a restart has little to replay.
+  ``limits.SHARD_INACTIVE_S`` is flushed, so that a restart has little to replay; one whose write found the disk full, so
+  that the log's space is free.
 * ``translog.sync_interval`` (5 s): what was written with ``translog.durability`` ASYNC is made durable that often.
 * Merges run in two lanes of one thread each: small ones as they come, big ones one at a time and throttled to
   ``limits.MERGE_BYTES_PER_S``, unless a shard has so many segments that reads suffer.
@@ -111,7 +112,8 @@ class Schedule:
             seen.position, seen.written_at = shard.position, now
         if not shard.is_put_off:
             is_quiet = now - seen.written_at >= limits.SHARD_INACTIVE_S
-            if shard.translog_bytes > shard.flush_bytes or (is_quiet and shard.is_unflushed):
+            is_long = shard.translog_bytes > shard.flush_bytes
+            if is_long or shard.wants_space or (is_quiet and shard.is_unflushed):
                 due.flush.append(shard)
             if shard.wants_merge:
                 due.merge.append(shard)

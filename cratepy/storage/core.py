@@ -81,6 +81,7 @@ class ShardCore:
         "tally",
         "text",
         "tombstones",
+        "wants_space",
         "was_created",
         "write_lock",
     )
@@ -120,6 +121,8 @@ class ShardCore:
         self.is_closed = False
         #: Maintenance nobody asked for waits until then: the disk was full, or an index could not be built.
         self.put_off_until = float("-inf")
+        #: A write found no space in the log: a flush may free what the log takes.
+        self.wants_space = False
         #: How long opening took, and whether there was nothing to open.
         self.opening_s = 0.0
         self.was_created = False
@@ -168,8 +171,17 @@ class ShardCore:
             raise ShardFailed(f"{self} is closed")
 
     def refused(self, error: OSError) -> DiskFull:
-        """The error to raise for a full disk."""
+        """The error to raise when maintenance found the disk full."""
         self.put_off(f"{self}: {error.strerror or error} ({self.directory})")
+        return self._disk_full()
+
+    def refused_write(self, error: OSError) -> DiskFull:
+        """The same for a write; maintenance is not put off by it, because it may free space."""
+        self.wants_space = True
+        self.last_error = f"{self}: {error.strerror or error} ({self.directory})"
+        return self._disk_full()
+
+    def _disk_full(self) -> DiskFull:
         return DiskFull(
             f"blocked by: [FORBIDDEN/12/disk full, writes are refused until there is space again]; {self.last_error}"
         )

@@ -144,6 +144,7 @@ class ShardMaintainer:
         started = core.clock.monotonic()
         with core.maintenance_lock:
             core.raise_if_unusable()
+            core.wants_space = False
             with core.guarded():
                 if self.is_unflushed:
                     self._flush()

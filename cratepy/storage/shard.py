@@ -293,6 +293,11 @@ class Shard:
         return self._core.is_put_off
 
     @property
+    def wants_space(self) -> bool:
+        """Whether a write was refused since the last flush because the disk was full: a flush may free the log's space."""
+        return self._core.wants_space
+
+    @property
     def segment_count(self) -> int:
         return len(self._core.state.segments)
 

@@ -109,7 +109,7 @@ class ShardWriter:
             size = core.log.append(ids, rows, first_seq_no=first_seq_no, primary_term=term, versions=versions)
         except OSError as error:
             if is_disk_full(error):
-                raise core.refused(error) from error
+                raise core.refused_write(error) from error
             core.fail(error)
             raise ShardFailed(str(core.failure)) from error
         self._apply(decision, ids, rows, first_seq_no, term, versions, size)

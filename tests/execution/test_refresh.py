@@ -34,6 +34,7 @@ class Shard:
     is_asleep: bool = False
     is_unflushed: bool = True
     wants_merge: bool = False
+    wants_space: bool = False
     position: int = 10
     synced_position: int = 10
 
@@ -119,6 +120,11 @@ def test_a_shard_with_nothing_left_to_do_is_passed_over_until_the_next_write() -
     assert schedule.look(shards, 6.0)[0].refresh
     shard.position = 12
     assert schedule.look(shards, 12.0)[0].sync
+
+
+def test_a_write_that_found_no_space_calls_for_a_flush() -> None:
+    assert rounds("flush", Shard(wants_space=True), [0.0]) == [0.0]
+    assert rounds("flush", Shard(wants_space=True, is_put_off=True), [0.0]) == []
 
 
 def test_failed_and_closed_shards_are_left_alone() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,9 @@ def test_a_full_disk_refuses_writes_and_recovers(small: Cluster) -> None:
     ballast = node.data / "ballast"
     ballast.write_bytes(bytes(8 << 20))
     end, error = fill(node, 0)
+    for _ in range(20):  # until flushes free nothing any more
+        time.sleep(0.5)
+        end, error = fill(node, end)
     assert (error.status, error.code) == (403, 4030)
     assert "disk full, writes are refused until there is space again" in error.message
     assert "No space left on device" in error.message

@@ -44,6 +44,8 @@ def test_a_write_without_space_is_refused_as_if_it_had_never_come() -> None:
         with pytest.raises(DiskFull, match=r"disk full.*shard 0 of doc.t.*No space"):
             shard.write(insert({"b": (2, "x" * size)}))
     assert shard.failure is None
+    assert shard.wants_space
+    assert not shard.is_put_off, "clients that try again do not keep maintenance from freeing space"
     assert shard.position == position
     assert (shard.stats().max_seq_no, shard.stats().buffered_rows) == (stats.max_seq_no, 1)
     assert shard.get(["a", "b"], ["c1"]) == [(1,), None]
@@ -53,6 +55,20 @@ def test_a_write_without_space_is_refused_as_if_it_had_never_come() -> None:
     disk.power_cut(random.Random(1))
     again = open_shard(DIRECTORY, files=disk, create=False)
     assert scanned(again) == [("a", 1, "x"), ("b", 3, "y")]
+
+
+def test_a_flush_frees_the_space_that_the_log_takes() -> None:
+    disk = SimulatedDisk()
+    shard = open_shard(DIRECTORY, files=disk)
+    for number in range(50):
+        shard.write(insert({f"k{number}": (number, "the same text " * 100)}))
+    disk.quota = disk.used() + 20_000
+    big = insert({"big": (1, "x" * 100_000)})
+    with pytest.raises(DiskFull):
+        shard.write(big)
+    shard.flush()
+    assert not shard.wants_space
+    shard.write(big)
 
 
 def test_reads_and_gets_go_on_while_a_refresh_finds_no_space() -> None:
