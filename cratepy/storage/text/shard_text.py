@@ -56,6 +56,8 @@ class ShardText:
         self._directory = directory
         self._lock = threading.Lock()
         self._maker = ViewMaker(files, directory)
+        #: Segment number → its fields, as far as they were looked at.
+        self._fields: dict[int, tuple[FieldMeta, ...]] = {}
         #: Rises with every search of any shard.
         self.searched = 0
         self._view: TextView | None = None
@@ -81,8 +83,18 @@ class ShardText:
         """The fields of the segment with the most."""
         widest: tuple[FieldMeta, ...] = ()
         for live in segments:
-            if has_text_index(live):
-                widest = max(widest, self._fields_of(live.segment), key=len)
+            if not has_text_index(live):
+                continue
+            number = live.segment.number
+            fields = self._fields.get(number)
+            if fields is None:
+                try:
+                    fields = self._fields_of(live.segment)
+                except FileNotFoundError:
+                    # Another merge has taken it away since; what took its place has its fields.
+                    continue
+                self._fields[number] = fields
+            widest = max(widest, fields, key=len)
         return widest
 
     def _fields_of(self, segment: Segment) -> tuple[FieldMeta, ...]:
@@ -133,6 +145,8 @@ class ShardText:
         """Segments were merged away: a view would keep their space on disk. The next search makes another."""
         with self._lock:
             self._maker.forget(numbers)
+            for number in numbers:
+                self._fields.pop(number, None)
             if self._view is not None and any(live.segment.number in numbers for live in self._view.segments):
                 self._view = self._made = None
                 self._maker.close()

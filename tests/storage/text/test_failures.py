@@ -220,6 +220,20 @@ def test_a_segment_merged_away_while_a_view_is_made_is_looked_for_in_the_next_st
     assert shard.text_view_failure is None
 
 
+def test_a_segment_merged_away_while_another_is_built_does_not_fail_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = several_segments(tmp_path)
+
+    def gone(text: ShardText, segment: Any) -> Any:
+        raise FileNotFoundError(2, "No such file or directory", "text.meta")
+
+    monkeypatch.setattr(ShardText, "_fields_of", gone)
+    shard.optimize(max_num_segments=1)
+    assert shard.failure is None
+    assert len(found(shard, match("x"))) == 27
+
+
 def test_numbers_that_two_segments_share_are_not_used(tmp_path: Path) -> None:
     assert view._distinct([(10, 5), (20, 5), (15, 5)]) == (10, 20, 15)
     assert view._distinct([(10, 6), (15, 5)]) == (-1, -1)
