@@ -37,7 +37,7 @@ sim: $(STAMP)  ## coordination: kernel explorer, simulated clusters, mutants, re
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
 crash-sim: $(STAMP)  ## the shard on a simulated disk: a million crash and fault histories, and mutants (HISTORIES=n, REPLAY=name)
-	@$(BIN)/python -m tests.crash.simulate --histories $(or $(HISTORIES),1000000) $(if $(REPLAY),--replay $(REPLAY))
+	@$(BIN)/python -m tests.crash.simulate --histories $(or $(HISTORIES),1000000) $(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
 
 crash-kill: $(STAMP)  ## real processes killed at system calls (needs Debian's strace) and at any time; a ledger checks (ARGS=…)
 	@$(BIN)/python -m tests.crash.kill $(ARGS)

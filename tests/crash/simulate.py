@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--mutant-histories", type=int, default=HISTORIES_MAX)
     parser.add_argument("--seed", type=int, default=0, help="of the first workload")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="end earlier, for a machine that is busy")
     parser.add_argument("--replay", default="")
     arguments = parser.parse_args()
     if arguments.replay:

@@ -15,7 +15,7 @@ from tests.crash.threads import ThreadedRun
 @pytest.mark.timeout(900)
 def test_no_history_loses_or_invents_a_row_and_every_mutant_is_caught() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.crash.simulate", "--histories", "20000", "--processes", "2"],
+        [sys.executable, "-m", "tests.crash.simulate", "--histories", "20000", "--processes", "2", "--seconds", "300"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
