@@ -10,12 +10,11 @@ Bulk requests that address rows by key and set constants are gathered into one p
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from cratepy import limits
 from cratepy.cluster.service import ClusterService
@@ -24,6 +23,7 @@ from cratepy.execution.engine.engine import Engine
 from cratepy.execution.lookups import LookupService, RowReader
 from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.writes.assignments import Changes, is_constant
+from cratepy.execution.writes.found_rows import FoundRows, Pace, piece_of_found, piece_of_newer
 from cratepy.execution.writes.growth import definition_of
 from cratepy.execution.writes.inserts import RunQuery, one_by_one, with_parameters
 from cratepy.execution.writes.layout import Layouts, TableLayout
@@ -38,38 +38,6 @@ from cratepy.model.plan import DeletePlan, GetPlan, StatementContext, UpdatePlan
 from cratepy.model.routing import key_text, shards_of
 from cratepy.model.schema import TableDefinition
 from cratepy.storage.leaves import shred
-
-
-@dataclass(slots=True)
-class FoundRows:
-    """Rows a search found: identity, the version seen, and the other columns of the search (in flight, by column id)."""
-
-    ids: list[str] = field(default_factory=list)
-    seen: list[tuple[int, int]] = field(default_factory=list)
-    columns: dict[int, pa.Array] = field(default_factory=dict)
-
-    def part(self, start: int, rows: int) -> FoundRows:
-        """So many of the rows, from one on."""
-        columns = {key: array.slice(start, rows) for key, array in self.columns.items()}
-        return FoundRows(self.ids[start : start + rows], self.seen[start : start + rows], columns)
-
-
-class _Pace:
-    """How many rows an UPDATE has in memory at once: as many as are about ``UPDATE_BYTES``, judged by those before."""
-
-    def __init__(self) -> None:
-        self._rows = limits.UPDATE_FIRST_ROWS
-
-    def parts(self, found: FoundRows) -> Iterator[FoundRows]:
-        start = 0
-        while start < len(found.ids):
-            rows = self._rows
-            yield found if rows >= len(found.ids) and start == 0 else found.part(start, rows)
-            start += rows
-
-    def note(self, rows: int, size: int) -> None:
-        if rows:
-            self._rows = max(1, min(limits.WRITE_BATCH_ROWS, limits.UPDATE_BYTES * rows // max(size, 1)))
 
 
 class Changer:
@@ -103,7 +71,7 @@ class Changer:
         changes = Changes(plan.assignments, plan.generated, plan.checks)
         pieces: list[WrittenRows] = []
         changed = read = 0
-        pace = _Pace()
+        pace = Pace()
         async for block in self._find(plan, context):
             for found in pace.parts(block):
                 candidates = await self._candidates(plan, found)
@@ -131,7 +99,7 @@ class Changer:
             deleted += len(outcome.written)
             if plan.returning and outcome.written:
                 again = {position for piece in outcome.pieces for position in piece.positions}
-                as_found = _piece(found, sorted(outcome.written - again), self._layout(plan))
+                as_found = piece_of_found(found, sorted(outcome.written - again), self._layout(plan))
                 pieces.extend(piece.moved(read) for piece in (as_found, *outcome.pieces) if piece.ids)
             read += len(found.ids)
             if outcome.errors:
@@ -174,7 +142,7 @@ class Changer:
                     case _:
                         conflicts.append(position)
             if newer is not None and done:
-                outcome.pieces.append(_piece_of_newer(newer.kept(done), candidates.ids))
+                outcome.pieces.append(piece_of_newer(newer.kept(done), candidates.ids))
             if not conflicts or candidates.is_pinned:
                 return outcome
             layout = self._layouts.of(candidates.definition)
@@ -374,34 +342,6 @@ def _with_missing(
             item = replace(item, error=DocumentMissing(f"[{', '.join(map(str, keys))}]: document missing"))
         told.append(item)
     return told
-
-
-def _piece(found: FoundRows, places: list[int], layout: TableLayout) -> WrittenRows:
-    """The deleted rows as they were seen, for RETURNING; the search has given every system column that it reads."""
-    rows = pa.array(places, type=pa.int64())
-    columns = {}
-    for key, array in found.columns.items():
-        if key in layout.by_oid:
-            array = at_rest(array, layout.by_oid[key].type)
-        # Views of text have no take kernel; only ``_raw`` and ``_doc`` are some here.
-        columns[key] = (array.cast(pa.string()) if array.type == pa.string_view() else array).take(rows)
-    return WrittenRows(
-        positions=places,
-        columns=columns,
-        ids=[found.ids[i] for i in places],
-        # ``_version`` is a column if it is read.
-        versions=[(*found.seen[i], 0) for i in places],
-    )
-
-
-def _piece_of_newer(rows: ReadRows, ids: Sequence[str]) -> WrittenRows:
-    """Deleted rows that were read again, because they had changed since the search."""
-    return WrittenRows(
-        positions=rows.positions,
-        columns=rows.columns,
-        ids=[ids[position] for position in rows.positions],
-        versions=[(*version, count) for version, count in zip(rows.versions, rows.counts, strict=True)],
-    )
 
 
 def _first_part(id: str) -> str:
