@@ -227,9 +227,7 @@ def _number_reader(piece: Piece, parts: Parts, rows: int, data_type: DataType) -
     return lambda row: (base + relative[row]) * factor
 
 
-def _dictionary_reader(
-    piece: Piece, parts: Parts, rows: int, at_rest: pa.DataType, data_type: DataType
-) -> CellReader:
+def _dictionary_reader(piece: Piece, parts: Parts, rows: int, at_rest: pa.DataType, data_type: DataType) -> CellReader:
     indices = _view(parts, rows, piece.width) if piece.width else bytes(rows)
     if at_rest == pa.string():
         offsets = parts.take(4 * (piece.count + 1))

@@ -32,14 +32,8 @@ from cratepy.storage.merging import (
     moved_rows,
 )
 from cratepy.storage.recovery import deletes_generation
-from cratepy.storage.segment import (
-    Segment,
-    open_segment,
-    segment_name,
-    sync_segment,
-    write_deletes,
-    write_segment,
-)
+from cratepy.storage.segment import Segment, open_segment, segment_name
+from cratepy.storage.segment_writing import sync_segment, write_deletes, write_segment
 from cratepy.storage.tombstones import Tombstones, write_tombstones
 
 

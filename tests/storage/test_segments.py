@@ -152,7 +152,7 @@ def test_a_merge_copies_full_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for first in (0, 100):
         write(shard, first, [long_texts(100, "x")])
         shard.refresh()
-    monkeypatch.setattr("cratepy.storage.segment.encode", None)
+    monkeypatch.setattr("cratepy.storage.segment_writing.encode", None)
     shard.optimize(max_num_segments=1)
     assert len(read(shard, (("t", TEXT),))) == 200
 
@@ -424,6 +424,7 @@ def test_a_segment_of_another_format_is_refused_as_such(tmp_path: Path, monkeypa
     shard = open_shard(tmp_path / "s", definition=table((("n", BIGINT),)))
     write(shard, 0, [pa.array([1])])
     with monkeypatch.context() as patch:
+        patch.setattr("cratepy.storage.segment_writing.FORMAT", 3)
         patch.setattr("cratepy.storage.segment.FORMAT", 3)
         shard.flush()
     shard.close()
