@@ -312,6 +312,10 @@ class NotJoined(CrateError):
     code, sqlstate, label = 5030, "57P03", "ClusterNotJoinedException"
 
 
+#: What clients are told that want something changed while there is no master.
+NO_MASTER: Final = "Master is not discovered: blocked by [SERVICE_UNAVAILABLE/2/no master], reads go on"
+
+
 class NoMaster(CrateError):
     code, sqlstate, label = 5031, "57P03", "MasterNotDiscoveredException"
 

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 PEERS_ACTION: Final = "cluster/peers"
 #: Between two questions to one address: the first; ``discovery.find_peers_interval`` is the longest.
 _ASK_FIRST_S: Final = 0.05
+#: So often a seed is asked by a node that needs nobody, if it does not answer.
+_ASKS_IN_ANY_CASE: Final = 5
 #: How long a majority of the initial master nodes waits for the others.
 BOOTSTRAP_PATIENCE_S: Final = 1.0
 PLACEHOLDER: Final = "{bootstrap-placeholder}-"
@@ -172,11 +174,14 @@ class Discovery:
 
     async def _ask_again_and_again(self, address: Address) -> None:
         wait_s = _ASK_FIRST_S
+        # A node with a cluster of its own asks, too, until it has heard once: it may be meant for another.
+        asks_in_any_case = _ASKS_IN_ANY_CASE
         while self._is_wanted(address):
-            await self._ask(address)  # once in any case, so that a node with a cluster of its own hears of others
+            is_heard = await self._ask(address)
+            asks_in_any_case = 0 if is_heard else asks_in_any_case - 1
             await trio.sleep(wait_s)
             wait_s = min(wait_s * 2, self._find_interval_s)
-            if not self._searching.is_set():
+            if not self._searching.is_set() and asks_in_any_case <= 0:
                 await self._searching.wait()
                 wait_s = _ASK_FIRST_S
         self._asked.discard(address)
@@ -186,7 +191,8 @@ class Discovery:
             address == (node.host, node.transport_port) for node in self.known.values()
         )
 
-    async def _ask(self, address: Address) -> None:
+    async def _ask(self, address: Address) -> bool:
+        """Whether there was an answer."""
         try:
             node_id = await self._transport.connect(address)
             reply = await self._transport.request(
@@ -198,12 +204,12 @@ class Discovery:
             )
         except HandshakeRefused as refused:
             self._complain(address, str(refused))
-            return
+            return True
         except (OSError, PeerUnavailable, RequestTimeout):
-            return  # Not there (yet): asked again soon.
+            return False  # Not there (yet): asked again soon.
         except CrateError as error:
             logger.warning("seed %s:%d: %s", *address, error)
-            return
+            return True
         mine = self._cluster_uuid()
         if reply.cluster_uuid:
             self.found_cluster = reply.cluster_uuid
@@ -213,9 +219,10 @@ class Discovery:
                     f"it is a node of cluster {reply.cluster_uuid}, but this node belongs to cluster {mine} and never joins "
                     "another; to move it, stop it and run `cratepy node detach-cluster`, or give it an empty data directory",
                 )
-                return
+                return True
         for node in reply.nodes:
             self.learn(node)
+        return True
 
     def _complain(self, address: Address, reason: str) -> None:
         if self._refusals.get(address) != reason:

@@ -29,6 +29,8 @@ class ClusterOptions:
     seeds: SeedOptions = field(default_factory=SeedOptions)
     #: None: plaintext.
     security: TransportSecurity | None = None
+    #: cluster.no_master_block: ``write`` or ``all``: what is refused while there is no master.
+    no_master_block: str = "write"
     #: discovery.find_peers_interval, discovery.request_peers_timeout.
     find_peers_interval_s: float = 1.0
     request_peers_timeout_s: float = 3.0

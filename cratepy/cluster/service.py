@@ -40,6 +40,7 @@ from cratepy.cluster.seeds import Seeds
 from cratepy.cluster.tools import RECOVERY_FILE, recover_from_file
 from cratepy.cluster.transport import Transport
 from cratepy.errors import (
+    NO_MASTER,
     Condition,
     CrateError,
     NoMaster,
@@ -403,7 +404,7 @@ class ClusterService:
                 without_master_since = now
             remaining_s = without_master_since + limits.NO_MASTER_PATIENCE_S - now
             if remaining_s <= 0:
-                raise NoMaster("Master is not discovered")
+                raise NoMaster(NO_MASTER)
             with trio.move_on_after(min(remaining_s, _RETRY_S if self._leader_id is not None else remaining_s)):
                 await self._leader_changed.wait()
 
@@ -460,6 +461,22 @@ class ClusterService:
             case _:
                 return SubmitReply()
 
+    async def require_master(self) -> None:
+        """Return while there is a master; else wait for one for a moment. Raises NoMaster: changes must be refused."""
+        if self._leader_id is None:
+            with trio.move_on_after(limits.NO_MASTER_PATIENCE_S):
+                while self._leader_id is None:
+                    await self._leader_changed.wait()
+            if self._leader_id is None:
+                raise NoMaster(NO_MASTER)
+
+    @property
+    def refuses_reads(self) -> bool:
+        """``cluster.no_master_block`` is ``all`` and there is no master."""
+        if self._leader_id is not None:
+            return False
+        return (self._state.setting("cluster.no_master_block") or self._options.no_master_block) == "all"
+
     # --- stepping down -----------------------------------------------------------------------------------------------
 
     async def step_down(self, heir: str | None = None) -> str:
@@ -470,7 +487,7 @@ class ClusterService:
         """
         old = self._leader_id
         if old is None:
-            raise NoMaster("Master is not discovered")
+            raise NoMaster(NO_MASTER)
         if heir == old:
             return old
         with trio.move_on_after(limits.STEP_DOWN_TIMEOUT_S):

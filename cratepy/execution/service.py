@@ -147,6 +147,7 @@ class ExecutionService:
             result = self.get_nowait(compiled, context)
             if result is not None:
                 return result
+        await self._check_master(compiled.plan)
         job = self._jobs.start(context, classification=classification(compiled.plan), timeout_s=timeout_s)
         try:
             result = await self._repeated(
@@ -170,6 +171,7 @@ class ExecutionService:
         timeout_s: float | None,
     ) -> list[BulkItem]:
         """Run a write once per row of parameters; one item per row, in order."""
+        await self._check_master(compiled.plan)
         job = self._jobs.start(context, classification=classification(compiled.plan), timeout_s=timeout_s)
 
         async def write(current: CompiledStatement) -> list[BulkItem]:
@@ -185,6 +187,20 @@ class ExecutionService:
             raise error from raised
         self._jobs.finish(job, error=None, rowcount=sum(max(item.rowcount, 0) for item in items))
         return items
+
+    async def _check_master(self, plan: Plan) -> None:
+        """Without a master nobody knows whose writes would be lost. Raises NoMaster."""
+        if self._cluster.has_master:
+            return
+        match plan:
+            case InsertPlan() | UpdatePlan() | DeletePlan() | CopyFromPlan():
+                await self._cluster.require_master()
+            case GetPlan() | CountPlan() if self._cluster.refuses_reads:
+                await self._cluster.require_master()
+            case QueryPlan() if self._cluster.refuses_reads and any(phase.shards for phase in plan.phases):
+                await self._cluster.require_master()
+            case _:
+                pass
 
     async def run_query(self, plan: QueryPlan, context: StatementContext) -> Result:
         """A query as part of a statement that runs already (INSERT … SELECT, the rows an UPDATE changes).
@@ -239,6 +255,8 @@ class ExecutionService:
         """
         plan = compiled.plan
         assert isinstance(plan, GetPlan)
+        if self._cluster.refuses_reads:
+            return None
         started = self._clock.monotonic()
         try:
             result = self._lookups.get_nowait(plan, context)

@@ -142,6 +142,7 @@ def _cluster_options(config: NodeConfig, node_name: str, ports: ClientPorts) -> 
         ),
         find_peers_interval_s=config.discovery_find_peers_interval_s,
         request_peers_timeout_s=config.discovery_request_peers_timeout_s,
+        no_master_block=config.cluster_no_master_block,
         bootstrap_expect=config.cluster_bootstrap_expect,
         initial_master_nodes=config.cluster_initial_master_nodes,
         is_single_node=config.discovery_type == "single-node",

@@ -24,9 +24,10 @@ from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import (
-    ClusterBlock,
+    NO_MASTER,
     CrateError,
     InternalError,
+    NoMaster,
     OutcomeUnknown,
     PeerUnavailable,
     RelationUnknown,
@@ -209,6 +210,7 @@ class _Attempts:
         self._op_id = clock.new_id()
         self._deadline = clock.monotonic() + limits.WRITE_RETRY_TIMEOUT_S
         self._pause_s = limits.WRITE_RETRY_FIRST_S
+        self._master_seen = clock.monotonic()
         self._encoded: bytes | None = None
         #: The process that may have executed the operation, and when it was sent first.
         self._reached: _Incarnation | None = None
@@ -298,11 +300,14 @@ class _Attempts:
 
     async def _wait_for_news(self, state: ClusterState) -> None:
         """Until there is a newer cluster state, or a pause has passed (a broken connection comes back without one)."""
-        if self._clock.monotonic() >= self._deadline:
+        now = self._clock.monotonic()
+        self._master_seen = now if self._cluster.has_master else self._master_seen
+        is_cut_off = now - self._master_seen >= limits.NO_MASTER_PATIENCE_S
+        if now >= self._deadline or is_cut_off:
             if self._reached is not None:
                 raise self._unknown()
-            if not self._cluster.has_master:
-                raise ClusterBlock("blocked by: [SERVICE_UNAVAILABLE/2/no master]")
+            if is_cut_off:
+                raise NoMaster(NO_MASTER)
             name, shard = self._part.writes.definition.name, self._part.shard
             raise ShardUnavailable(
                 f"[{name}][{shard}] primary shard is not active, waited {limits.WRITE_RETRY_TIMEOUT_S:g}s for it"

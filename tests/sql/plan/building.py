@@ -60,7 +60,7 @@ def state(nodes: int = 3, shards: int = 6, *, only_on: str | None = None) -> Clu
         f"uuid-{name}": TableState(definition(name), tuple(routing(shard) for shard in range(shards)))
         for name in TABLES
     }
-    return ClusterState(version=7, nodes=infos, tables=tables)
+    return ClusterState(version=7, master_id="n1", nodes=infos, tables=tables)
 
 
 class Builder:
