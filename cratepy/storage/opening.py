@@ -14,8 +14,8 @@ from cratepy.storage.log import ShardLog
 from cratepy.storage.lookup import ShardState
 from cratepy.storage.maintainer import ShardMaintainer
 from cratepy.storage.manifest import NAME, Manifest, read_manifest
-from cratepy.storage.tombstones import Tombstones, read_tombstones
 from cratepy.storage.text.failures import TextIndexFailed
+from cratepy.storage.tombstones import Tombstones, read_tombstones
 from cratepy.storage.writer import ShardWriter
 
 
