@@ -48,10 +48,9 @@ def main() -> int:
         now = time.monotonic()
         if now - shown > _PROGRESS_S:
             shown = now
-            print(
-                f"{cuts + errors:,} histories, {(cuts + errors) / (now - started):,.0f}/s, {failed} failed", flush=True
-            )
-        if cuts + errors >= arguments.histories or failed >= _FAILURES_MAX:
+            print(f"{total:,} histories, {total / (now - started):,.0f}/s, {failed} failed", flush=True)
+        is_enough = total >= arguments.histories or now - started > arguments.seconds
+        if is_enough or failed >= _FAILURES_MAX:
             break
     duration = time.monotonic() - started
     caught = 0
