@@ -61,8 +61,8 @@ log = logging.getLogger("cratepy.node")
 http_log = logging.getLogger("cratepy.http")
 psql_log = logging.getLogger("cratepy.psql")
 
-#: The engine's share of the machine's memory.
-ENGINE_MEMORY_SHARE: Final = 0.25
+#: The share of the machine's memory that each of the engine's two pools may take.
+ENGINE_MEMORY_SHARE: Final = 0.2
 
 
 class StartError(CrateError):

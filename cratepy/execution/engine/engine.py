@@ -265,20 +265,19 @@ class Engine:
         return _Fragment(session, sql, text, notes, arrow_schema(output_columns(relation)), release)
 
     def _environment(self, way: _Way) -> RuntimeEnvBuilder:
-        """Half of the memory is for fragments that run side by side, half for those that may spill."""
+        """One pool is for fragments that run side by side, one as large for those that may spill."""
         # Imported at the first use: a node that is only written to and read by key never needs it.
         from datafusion import RuntimeEnvBuilder
 
-        share = max(1, self._memory_bytes // 2)
         with self._lock:
             if way is _Way.PARALLEL:
                 if self._parallel_runtime is None:
                     builder = RuntimeEnvBuilder().with_disk_manager_disabled()
-                    self._parallel_runtime = builder.with_greedy_memory_pool(share)
+                    self._parallel_runtime = builder.with_greedy_memory_pool(self._memory_bytes)
                 return self._parallel_runtime
             if self._spilling_runtime is None:
                 builder = RuntimeEnvBuilder().with_disk_manager_specified(str(self._spill_path))
-                self._spilling_runtime = builder.with_fair_spill_pool(share)
+                self._spilling_runtime = builder.with_fair_spill_pool(self._memory_bytes)
             return self._spilling_runtime
 
     def _session(self, kind: _SessionKind) -> SessionContext:
