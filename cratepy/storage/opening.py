@@ -59,6 +59,8 @@ def _replay(core: ShardCore, writer: ShardWriter, maintainer: ShardMaintainer) -
             maintainer.refresh_if_possible()
     core.log = ShardLog(core.files, core.directory, replay)
     maintainer.refresh_if_possible()
+    # Nothing is left if the refresh was possible; else gets find the rows in the buffer.
+    writer.complete()
     if replay.operation_count and not core.is_put_off:
         try:
             maintainer.flush()

@@ -124,6 +124,8 @@ class ShardWriter:
         primary_term: int,
         versions: Sequence[int] | int,
         payload_bytes: int,
+        *,
+        is_looked_up: bool = True,
     ) -> None:
         """Do what was decided and logged to the buffer; ``ids``, ``rows`` and ``versions`` are the accepted ones."""
         active = self._core.state.active
@@ -142,6 +144,7 @@ class ShardWriter:
                 primary_term=primary_term,
                 versions=versions,
                 payload_bytes=payload_bytes,
+                is_looked_up=is_looked_up,
             )
         # Whoever looks at an older row and sees it dead must find the newer one.
         active.dead.update(first_row + ordinal for ordinal in decision.replaced_in_batch)
@@ -191,9 +194,18 @@ class ShardWriter:
             # First versions only: no id existed and none repeats, so there is nothing to look up.
             decision = decide_all_new(len(ids))
         else:
+            self.complete()
             again = WriteBatch(
                 kind="delete" if rows is None else "index", ids=ids, rows=rows, primary_term=header.primary_term
             )
             decision = self._decide(again, header.first_seq_no)
             assert not decision.failures, "an operation of the translog is always possible"
-        self._apply(decision, ids, rows, header.first_seq_no, header.primary_term, header.versions, payload_bytes)
+        term, versions = header.primary_term, header.versions
+        self._apply(decision, ids, rows, header.first_seq_no, term, versions, payload_bytes, is_looked_up=False)
+
+    def complete(self) -> None:
+        """Make every row that was written again known by its id: before one is looked up, and when the replay is over."""
+        state = self._core.state
+        state.active.complete()
+        if state.frozen is not None:
+            state.frozen.complete()

@@ -148,6 +148,29 @@ def test_a_shard_opens_and_answers_although_there_is_no_space_for_its_rows() -> 
     assert again.row_count() == 50
 
 
+def test_big_batches_of_the_log_are_found_by_id_although_there_is_no_space_for_their_rows() -> None:
+    disk = SimulatedDisk()
+    shard = open_shard(DIRECTORY, files=disk)
+    shard.write(insert({f"k{i}": (i, "") for i in range(1_000)}))
+    shard.write(delete("k1", "k2"))
+    shard.write(insert({f"k{i}": (-i, "") for i in (1, 3_000)}))
+    shard.write(insert({f"k{i}": (i, "") for i in range(1_000, 2_000)}))
+    shard.write(insert({"k5": (-5, "")}, kind="index"))
+    shard.write(insert({f"k{i}": (i, "") for i in range(4_000, 5_000)}))
+    shard.close()
+    disk.quota = disk.used() + 100
+    again = open_shard(DIRECTORY, files=disk, create=False)
+    wanted = {1: -1, 2: None, 3: 3, 5: -5, 1_999: 1_999, 3_000: -3_000, 4_999: 4_999}
+    for key, value in wanted.items():
+        assert again.get([f"k{key}"], ["c1"]) == [None if value is None else (value,)]
+    many = again.get([f"k{i}" for i in range(6_000)], ["c1"])
+    assert sum(row is not None for row in many) == 3_000
+    assert all(many[key] == (None if value is None else (value,)) for key, value in wanted.items())
+    disk.quota = None
+    again.refresh()
+    assert again.row_count() == 3_000
+
+
 def test_a_sync_that_finds_no_space_fails_the_copy_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.storage.simulated_disk import SimulatedFile
 
