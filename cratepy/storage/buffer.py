@@ -219,6 +219,15 @@ class WriteBuffer:
             # A writer adds the newer row before it marks the older one dead, so if there is one it is in sight now.
             seen = newest
 
+    @property
+    def has_index(self) -> bool:
+        """Whether rows are known by the hashes of their ids, too."""
+        return self._index.row_count > 0
+
+    def has_hash_of(self, hashes: np.ndarray) -> bool:
+        """Whether a row of the index has one of the hashes."""
+        return len(self._index.find_many(hashes)[0]) > 0
+
     def find_many(self, ids: IdArray) -> np.ndarray:
         """Per id its live row, TOMBSTONE or UNKNOWN (int64)."""
         found: np.ndarray = np.full(len(ids), UNKNOWN, dtype=np.int64)

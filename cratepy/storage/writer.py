@@ -22,6 +22,7 @@ from cratepy.storage.filesystem import is_disk_full
 from cratepy.storage.ids import IdArray
 from cratepy.storage.lookup import find_row, find_rows
 from cratepy.storage.merging import LiveSegment
+from cratepy.storage.new_ids import are_all_new
 from cratepy.storage.operations import WriteBatch, WriteResult
 from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.records import RecordHeader
@@ -33,6 +34,8 @@ _SPLIT_BYTES: Final = limits.TRANSLOG_RECORD_BYTES_MAX // 2
 #: in 0.3 µs each, so for inserts it takes more of them to be worth the millisecond that all of numpy's calls take.
 _ARRAY_IDS_MIN: Final = 128
 _ARRAY_INSERTS_MIN: Final = 640
+#: From so many on it is asked for all ids together whether they are new: 0.3 µs an id, instead of 0.7 and 0.5 a segment.
+_TOGETHER_IDS_MIN: Final = 24
 
 
 class ShardWriter:
@@ -72,10 +75,13 @@ class ShardWriter:
         ids, state = batch.ids, self._core.state
         if isinstance(ids, IdArray):
             return self._decide_many(batch, ids, first_seq_no)
+        can_be_plain = batch.expected is None and batch.kind != "delete"
+        if can_be_plain and len(ids) >= _TOGETHER_IDS_MIN and are_all_new(state, ids):
+            return decide_all_new(len(ids))
         found = ((row_id, find_row(state, row_id)) for row_id in ids)
         places = {row_id: place for row_id, place in found if place is not None}
         is_plain = not places and (len(ids) == 1 or len(set(ids)) == len(ids))
-        if is_plain and batch.expected is None and batch.kind != "delete":
+        if is_plain and can_be_plain:
             return decide_all_new(len(ids))
         return decide(batch, places, first_seq_no)
 
