@@ -6,8 +6,11 @@ the engine such a query would take three times as long: it plans a text and make
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import pyarrow as pa
 
 from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.searching import scan_reader
@@ -18,7 +21,9 @@ from cratepy.model.plan import Phase, StatementContext
 from cratepy.model.relations import Limit, Project, Relation, Scan, Sort, output_columns
 
 #: More rows are sorted by the engine.
-_ROWS_MAX = 256
+_ROWS_MAX: Final = 256
+#: Sources whose values a shard gives as JSON texts.
+_ARE_TEXTS: Final = frozenset({"_doc", "_raw"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +76,34 @@ def read_best(
     if count is None or count < 0 or offset < 0 or count + offset > _ROWS_MAX:
         return None
     reader = scan_reader(plan.scan, context)
+    request = reader.best
+    #: (negative score, number, row of the scan). No two have the same number, so values that cannot be compared never are.
     found: list[tuple[float, int, tuple[Any, ...]]] = []
+    if request is not None and not plan.any_of and not _ARE_TEXTS.intersection(request.sources):
+        # What is not among the answer's columns is true in every row: it stands behind the last.
+        places = [len(request.sources) if s is None else request.sources.index(s) for s in reader.sources]
+        score = places[plan.score]
+        picked = [places[i] for i in plan.columns]
+        for shard in local_shards(plan.scan, phase, sources):
+            found.extend((-row[score], len(found) + i, row) for i, row in enumerate(shard.best(request)))
+        found.sort()
+        return [tuple([(*row, True)[i] for i in picked]) for _, _, row in found[offset : offset + count]]
     for shard in local_shards(plan.scan, phase, sources):
         for batch in reader.read(shard):
-            columns = []
-            for column, source in zip(plan.scan.columns, reader.sources, strict=True):
-                if source is None:
-                    columns.append([True] * batch.num_rows)
-                    continue
-                array, kind = batch.column(source), arrow_type(column.type)
-                columns.append(from_arrow(array if array.type == kind else array.cast(kind), column.type))
-            rows = list(zip(*columns, strict=True))
+            rows = _rows(batch, plan.scan, reader.sources)
             if plan.any_of:
                 rows = [row for row in rows if any(row[place] for place in plan.any_of)]
             found.extend((-row[plan.score], len(found) + i, row) for i, row in enumerate(rows))
-    # No two have the same number, so values that cannot be compared never are.
     found.sort()
     return [tuple([row[i] for i in plan.columns]) for _, _, row in found[offset : offset + count]]
+
+
+def _rows(batch: pa.RecordBatch, scan: Scan, sources: Sequence[str | None]) -> list[tuple[Any, ...]]:
+    columns = []
+    for column, source in zip(scan.columns, sources, strict=True):
+        if source is None:
+            columns.append([True] * batch.num_rows)
+            continue
+        array, kind = batch.column(source), arrow_type(column.type)
+        columns.append(from_arrow(array if array.type == kind else array.cast(kind), column.type))
+    return list(zip(*columns, strict=True))

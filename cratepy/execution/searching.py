@@ -45,10 +45,14 @@ Read = Callable[["Shard"], list[pa.RecordBatch]]
 
 @dataclass(frozen=True, slots=True)
 class ScanReader:
-    """``read`` gives a shard's batches; column i of the scan is ``sources[i]`` of them, or true in every row if None."""
+    """``read`` gives a shard's batches; column i of the scan is ``sources[i]`` of them, or true in every row if None.
+
+    ``best``: what ``read`` asks for, if that is a number of best rows: ``Shard.best`` gives them without Arrow.
+    """
 
     read: Read
     sources: tuple[str | None, ...]
+    best: SearchRequest | None = None
 
 
 def scan_reader(scan: Scan, context: StatementContext, ranges: Sequence[ColumnRange] = ()) -> ScanReader:
@@ -96,7 +100,8 @@ def _matching(scan: Scan, context: StatementContext, ranges: tuple[ColumnRange, 
     request, sources = _request(scan, queries, required, ranges)
     if scan.best is not None and scan.best.tests_filter:
         return ScanReader(_passing(scan, request, sources, wanted, context), sources)
-    return ScanReader(_search(scan, request, wanted), sources)
+    best = None if scan.best is None or scan.best.with_ties else _best_request(scan, request, wanted)
+    return ScanReader(_search(scan, request, wanted), sources, best)
 
 
 def _request(
@@ -118,14 +123,23 @@ def _request(
 
 def _search(scan: Scan, request: SearchRequest, wanted: int | None) -> Read:
     """How to ask a shard for the rows, or for the best of them."""
-    if scan.best is None or not request.required or wanted is None or not 0 < wanted <= limits.BEST_ROWS_MAX:
-        # A count of zero or below is for the operator above, which knows what to say about it.
+    best = _best_request(scan, request, wanted)
+    if best is None or wanted is None or scan.best is None:
         return lambda shard: shard.search(request)
-    # The rows that statistics would skip do not match either, if the index alone decides.
-    best = replace(request, limit=wanted, ranges=())
     if not scan.best.with_ties:
         return lambda shard: shard.search(best)
     return lambda shard: _with_ties(shard, best, wanted)
+
+
+def _best_request(scan: Scan, request: SearchRequest, wanted: int | None) -> SearchRequest | None:
+    """The request for the best rows only, if these are what the scan wants."""
+    if scan.best is None or not request.required or wanted is None or not 0 < wanted <= limits.BEST_ROWS_MAX:
+        # A count of zero or below is for the operator above, which knows what to say about it.
+        return None
+    # The rows that statistics would skip do not match either, if the index alone decides.
+    return SearchRequest(
+        queries=request.queries, required=request.required, sources=request.sources, limit=wanted, scored=request.scored
+    )
 
 
 def _passing(

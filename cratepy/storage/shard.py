@@ -189,6 +189,11 @@ class Shard:
         self.wake()
         return self._searched(lambda core, segments: core.text.search(segments, request, core.layout))
 
+    def best(self, request: SearchRequest) -> list[tuple[Any, ...]]:
+        """What ``search`` gives for a request with a limit, as rows of SQL values (``_doc`` and ``_raw`` as JSON texts)."""
+        self.wake()
+        return self._searched(lambda core, segments: core.text.best(segments, request, core.layout))
+
     def estimate_hits(self, query: TextQuery) -> int:
         """About how many rows match, from document frequencies: at most a little too many, dead rows count. A few µs."""
         return self._searched(lambda core, segments: core.text.estimate_hits(segments, query, core.layout))

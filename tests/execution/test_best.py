@@ -39,6 +39,16 @@ class Shard:
         }
         return [pa.record_batch({source: arrays[source] for source in request.sources})]
 
+    def best(self, request: SearchRequest) -> list[tuple[Any, ...]]:
+        values = [
+            dict(zip(batch.schema.names, row, strict=True)) for batch in self.search(request) for row in _rows(batch)
+        ]
+        return [tuple(row[source] for source in request.sources) for row in values]
+
+
+def _rows(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
 
 def scan(*, with_ties: bool = False) -> Scan:
     match = TextMatch(

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import tantivy
 
-from cratepy.model.arrow import arrow_type, to_arrow
 from cratepy.model.search import MatchQuery
-from cratepy.storage.blocks import ID, Layout, raw_text
-from cratepy.storage.merging import LiveSegment
+from cratepy.storage.blocks import Layout
 from cratepy.storage.operations import SearchRequest
 from cratepy.storage.text.fields import text_fields
-from cratepy.storage.text.hits import Hits, best_rows, matching_rows, scored_rows
+from cratepy.storage.text.gathering import Gatherer
+from cratepy.storage.text.hits import BestHit, Hits, best_rows, matching_rows, scored_rows
 from cratepy.storage.text.queries import EVERYTHING, NOTHING, Always, Built, QueryMaker
 from cratepy.storage.text.view import SearchableGroup, TextView
 
 SCORE: Final = "_score"
 MATCH_PREFIX: Final = "_match_"
-#: Rows of a block up to which cells are read one by one: a block's column costs 20 to 200 µs to select from.
-_CELLWISE_ROWS_MAX: Final = 64
 _MUST: Final = tantivy.Occur.Must
 _SHOULD: Final = tantivy.Occur.Should
 
@@ -42,6 +39,12 @@ def search_segments(view: TextView, makers: Makers, request: SearchRequest, layo
         batch = search.best(request.limit)
         return [] if batch is None else [batch]
     return search.all()
+
+
+def best_values(view: TextView, makers: Makers, request: SearchRequest, layout: Layout) -> list[tuple[Any, ...]]:
+    """The best ``request.limit`` rows as tuples of SQL values: for a few rows Arrow costs more than the search."""
+    assert request.limit is not None
+    return _Search(view, makers, request, layout).best_rows(request.limit)
 
 
 def query_makers(view: TextView, layout: Layout) -> Makers:
@@ -91,12 +94,31 @@ class _Search:
             )
             for group, maker in makers
         ]
-        self._gather = _Gatherer(view.segments, layout)
+        self._gather = Gatherer(view.segments, layout)
 
     # --- the best rows -----------------------------------------------------------------------------------------------
 
     def best(self, limit: int) -> pa.RecordBatch | None:
-        hits: list[tuple[float, int, int]] = []
+        hits = self._best_hits(limit)
+        if not hits:
+            return None
+        sources = self._request.sources
+        columns = []
+        for source, values in zip(sources, self._values(hits), strict=True):
+            if source == SCORE:
+                columns.append(pa.array(values, pa.float32()))
+            elif source.startswith(MATCH_PREFIX):
+                columns.append(pa.array(values, pa.bool_()))
+            else:
+                columns.append(self._gather.as_column(source, values))
+        return _batch(columns, sources, len(hits))
+
+    def best_rows(self, limit: int) -> list[tuple[Any, ...]]:
+        hits = self._best_hits(limit)
+        return list(zip(*self._values(hits), strict=True)) if hits else []
+
+    def _best_hits(self, limit: int) -> list[BestHit]:
+        hits: list[BestHit] = []
         for part in self._groups:
             query, constant = self._score_query(part)
             if query is NOTHING:
@@ -105,32 +127,32 @@ class _Search:
                 hits.extend(self._best_of_all(part, limit))
             else:
                 found = best_rows(part.group, self._segments, query, limit)
-                hits.extend([(score - constant, ordinal, row) for score, ordinal, row in found] if constant else found)
+                hits.extend(
+                    [(_sum(score, -constant), ordinal, row) for score, ordinal, row in found] if constant else found
+                )
         if len(self._groups) > 1 or not self._request.required:
             hits.sort()
-        hits = hits[:limit]
-        if not hits:
-            return None
-        ordinals = [hit[1] for hit in hits]
-        rows = [hit[2] for hit in hits]
-        cells = self._gather.cells(ordinals, rows)
-        columns = []
-        flags: dict[str, pa.Array] = {}
+        return hits[:limit]
+
+    def _values(self, hits: Sequence[BestHit]) -> list[list[Any]]:
+        """SQL values of each source."""
+        cells = self._gather.cells([hit[1] for hit in hits], [hit[2] for hit in hits])
+        columns: list[list[Any]] = []
+        flags: dict[str, list[bool]] = {}
         for source in self._request.sources:
-            if source.startswith(MATCH_PREFIX) and source not in flags:
-                flags[source] = self._flags_of(source, ordinals, rows)
             if source == SCORE:
-                scores = [-hit[0] for hit in hits] if self._scored else [1.0] * len(hits)
-                columns.append(pa.array(scores, pa.float32()))
-            elif source in flags:
+                columns.append([-hit[0] for hit in hits] if self._scored else [1.0] * len(hits))
+            elif source.startswith(MATCH_PREFIX):
+                if source not in flags:
+                    flags[source] = self._flags_of(source, hits)
                 columns.append(flags[source])
             else:
-                columns.append(cells.column(source))
-        return _batch(columns, self._request.sources, len(hits))
+                columns.append(cells.values(source))
+        return columns
 
-    def _best_of_all(self, part: _Group, limit: int) -> list[tuple[float, int, int]]:
+    def _best_of_all(self, part: _Group, limit: int) -> list[BestHit]:
         """Where all rows may be in the answer, those with no score, too."""
-        hits: list[tuple[float, int, int]] = []
+        hits: list[BestHit] = []
         for ordinal, found in self._found(part, with_scores=True).items():
             assert found.scores is not None
             order = np.argsort(-found.scores, kind="stable")[:limit]
@@ -138,15 +160,15 @@ class _Search:
             hits.extend((score, ordinal, row) for score, row in zip(scores, rows, strict=True))
         return hits
 
-    def _flags_of(self, source: str, ordinals: Sequence[int], rows: Sequence[int]) -> pa.Array:
-        places = np.array(ordinals)
-        all_rows: np.ndarray = np.array(rows, dtype=np.int64)
-        flags: np.ndarray = np.zeros(len(rows), dtype=bool)
+    def _flags_of(self, source: str, hits: Sequence[BestHit]) -> list[bool]:
+        places = np.array([hit[1] for hit in hits])
+        all_rows: np.ndarray = np.array([hit[2] for hit in hits], dtype=np.int64)
+        flags: np.ndarray = np.zeros(len(hits), dtype=bool)
         for part in self._groups:
             for ordinal, matching in self._matching(part, self._ordinal_of(source)).items():
                 here = np.flatnonzero(places == ordinal)
                 flags[here] = True if matching is None else np.isin(all_rows[here], matching)
-        return pa.array(flags)
+        return flags.tolist()
 
     # --- all rows ----------------------------------------------------------------------------------------------------
 
@@ -279,6 +301,10 @@ class _Search:
         return ordinal
 
 
+def _sum(score: float, constant: float) -> float:
+    return float(np.float32(score + constant))
+
+
 def _raised(hits: Hits, constant: float) -> Hits:
     if not constant:
         return hits
@@ -300,67 +326,3 @@ def _batch(columns: list[pa.Array], sources: Sequence[str], count: int) -> pa.Re
         return pa.RecordBatch.from_arrays(columns, names=list(sources))
     # pyarrow keeps the length of a batch without columns when it is made by dropping them.
     return pa.RecordBatch.from_arrays([pa.nulls(count)], names=["rows"]).select([])
-
-
-class _Gatherer:
-    """Columns of chosen rows, as a scan gives them."""
-
-    def __init__(self, segments: Sequence[LiveSegment], layout: Layout) -> None:
-        self._segments = segments
-        self._layout = layout
-        self._live_before: list[int] | None = None
-
-    def column(self, source: str, ordinal: int, index: int, rows: np.ndarray) -> pa.Array:
-        """Of rows of one block, ascending."""
-        source = ID if source == "_uid" else source
-        if source in ("_doc", "_raw", "_docid") or len(rows) <= _CELLWISE_ROWS_MAX:
-            return self.cells([ordinal] * len(rows), rows.tolist()).column(source)
-        segment = self._segments[ordinal].segment
-        block = segment.blocks[index]
-        data_type = self._layout.type_of(source)
-        if not block.has(source):
-            return pa.nulls(len(rows), arrow_type(data_type))
-        places: np.ndarray = rows - segment.starts[index]
-        array, _ = block.flight(source, data_type, None if len(places) == block.row_count else places)
-        return array
-
-    def cells(self, ordinals: Sequence[int], rows: Sequence[int]) -> _Cells:
-        """Of rows anywhere, in the given order."""
-        return _Cells(self, ordinals, rows, self._segments, self._layout)
-
-    def docid(self, ordinal: int, row: int) -> int:
-        if self._live_before is None:
-            self._live_before = np.cumsum([0, *(live.live_count for live in self._segments)]).tolist()
-            assert self._live_before is not None
-        live = self._segments[ordinal]
-        # ``rank`` counts up to the row itself, which is alive.
-        dead = 0 if live.deletes is None else live.deletes.rank(row)
-        return self._live_before[ordinal] + row - dead
-
-
-class _Cells:
-    """Columns of rows anywhere, read one by one."""
-
-    def __init__(
-        self,
-        gatherer: _Gatherer,
-        ordinals: Sequence[int],
-        rows: Sequence[int],
-        segments: Sequence[LiveSegment],
-        layout: Layout,
-    ) -> None:
-        self._gatherer = gatherer
-        self._layout = layout
-        self._rows = list(zip(ordinals, rows, strict=True))
-        #: (block, row in it) each.
-        self._places = [segments[ordinal].segment.locate(row) for ordinal, row in self._rows]
-
-    def column(self, source: str) -> pa.Array:
-        source = ID if source == "_uid" else source
-        if source == "_docid":
-            return pa.array([self._gatherer.docid(ordinal, row) for ordinal, row in self._rows], pa.int32())
-        if source in ("_doc", "_raw"):
-            texts = [raw_text(block.document(place, self._layout)) for block, place in self._places]
-            return pa.array(texts, pa.string_view())
-        data_type = self._layout.type_of(source)
-        return to_arrow([block.reader(source, data_type)(place) for block, place in self._places], data_type)

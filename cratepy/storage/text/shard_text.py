@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import google_crc32c
 import msgspec
@@ -30,7 +30,7 @@ from cratepy.storage.text.failures import TextIndexFailed, contained
 from cratepy.storage.text.fields import text_fields
 from cratepy.storage.text.formats import META, FieldMeta, decode_meta
 from cratepy.storage.text.scratch import remove_left_overs
-from cratepy.storage.text.searching import Makers, query_makers, search_segments
+from cratepy.storage.text.searching import Makers, best_values, query_makers, search_segments
 from cratepy.storage.text.view import TextView, ViewMaker, has_text_index
 
 _searches: Final = itertools.count(1)
@@ -111,6 +111,12 @@ class ShardText:
         view = self._view_of(segments)
         with contained("the search failed"):
             return search_segments(view, self._makers(view, layout), request, layout)
+
+    def best(self, segments: tuple[LiveSegment, ...], request: SearchRequest, layout: Layout) -> list[tuple[Any, ...]]:
+        """Raises what ``search`` raises."""
+        view = self._view_of(segments)
+        with contained("the search failed"):
+            return best_values(view, self._makers(view, layout), request, layout)
 
     def estimate_hits(self, segments: tuple[LiveSegment, ...], query: TextQuery, layout: Layout) -> int:
         view = self._view_of(segments)

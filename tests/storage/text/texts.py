@@ -41,10 +41,12 @@ def match(text: str, *options: tuple[str, str], kind: str = "best_fields", sourc
 
 
 def found(shard: Shard, *queries: TextQuery, sources: Sequence[str] = ("_id",), **request: Any) -> list[Any]:
-    """Rows of a search, in its order; bare values if one source is asked for."""
+    """Rows of a search, in its order; bare values if one source is asked for. The best rows are asked for in both ways."""
     request.setdefault("required", len(queries))
-    batches = shard.search(SearchRequest(queries=queries, sources=tuple(sources), **request))
-    rows = [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+    wanted = SearchRequest(queries=queries, sources=tuple(sources), **request)
+    rows = [tuple(row.values()) for batch in shard.search(wanted) for row in batch.to_pylist()]
+    if wanted.limit is not None:
+        assert shard.best(wanted) == rows
     return [row[0] for row in rows] if len(sources) == 1 else rows
 
 
