@@ -109,12 +109,16 @@ class Bench:
         return self.store.open_shard(definition, 0, "a", primary_term=1, create=create)
 
     def big(self) -> Shard:
-        """``ROWS`` events, merged and flushed; the id of row i is ``str(i)``."""
+        """``ROWS`` events, merged as a node merges them and flushed; the id of row i is ``str(i)``."""
         if self._big is None or self._big.is_closed:
             shard = self.open(events("big", columns=10))
             if shard.row_count() == 0:
                 for batch in event_batches(ROWS, columns=10):
                     check(not shard.write(batch).failures, "an insert of a new id was refused")
+                shard.refresh()
+                # What the node's maintenance does beside the writes.
+                while shard.merge():
+                    pass
                 shard.flush()
             self._big = shard
         return self._big

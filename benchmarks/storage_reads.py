@@ -37,7 +37,7 @@ def get(bench: Bench) -> Iterator[Figure]:
     for key, row in zip(batches[0], shard.get(batches[0], ["_id", "c3"]), strict=True):
         check(row is not None and row[0] == key, f"key {key} gave {row}")
     check(all(row is None for row in shard.get(missing[0], ["_id"])), "a key that does not exist was found")
-    of = f"{ROWS / 1e6:g} M rows"
+    of = f"{ROWS / 1e6:g} M rows, {shard.segment_count} segments"
     yield Figure(name=f"get of 1 key, {of}", ours=one * 1e6, unit="µs", peer=sqlite_one * 1e6, peer_name="SQLite")
     yield Figure(name=f"get of 1 key, {of}", ours=one * 1e6, unit="µs", peer=duck_one * 1e6, peer_name="DuckDB")
     name = f"get of {_BATCH_KEYS:,} keys at once, {of}"

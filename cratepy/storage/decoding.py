@@ -110,24 +110,6 @@ def _numbers(piece: Piece, parts: Parts, rows: int, dtype: np.dtype[Any]) -> np.
     return _add_bases(parts.unsigned(rows, piece.width).astype(dtype), bases)
 
 
-def numbers_at(piece: Piece, data: pa.Buffer, rows: int, dtype: np.dtype[Any], at: np.ndarray) -> np.ndarray:
-    """The integers of some rows (int64), without decoding the others; no NULLs."""
-    assert piece.null_count == 0
-    parts = Parts(data)
-    if piece.encoding is Encoding.PLAIN:
-        numbers: np.ndarray = parts.array(rows, dtype)[at].astype(np.int64)
-        return numbers
-    if piece.encoding is Encoding.SEQUENCE:
-        return at.astype(np.int64) * piece.step + piece.base
-    if piece.encoding is Encoding.DICTIONARY:
-        indices = parts.unsigned(rows, piece.width)[at] if piece.width else np.zeros(len(at), dtype=np.int64)
-        return parts.array(piece.count, dtype)[indices].astype(np.int64)
-    assert piece.encoding is Encoding.FRAME
-    bases: Any = parts.array(-(-rows // GROUP_ROWS), np.int64)[at // GROUP_ROWS] if piece.step else piece.base
-    relative = parts.unsigned(rows, piece.width)[at].astype(np.int64) if piece.width else np.zeros(len(at), np.int64)
-    return relative + bases
-
-
 def _add_bases(numbers: np.ndarray, bases: np.ndarray) -> np.ndarray:
     whole = len(numbers) // GROUP_ROWS
     numbers[: whole * GROUP_ROWS].reshape(whole, GROUP_ROWS).__iadd__(bases[:whole, None])

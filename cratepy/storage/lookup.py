@@ -15,15 +15,17 @@ from typing import Any, Final
 
 import numpy as np
 
+from cratepy.model.arrow import MS_PER_DAY, stored_type
 from cratepy.storage.blocks import ID, PRIMARY_TERM, SEQ_NO, SYSTEM_TYPES, VERSION, Block, Layout, raw_text
 from cratepy.storage.buffer import UNKNOWN, WriteBuffer
 from cratepy.storage.cells import CellReader
+from cratepy.storage.gathering import Located
 from cratepy.storage.hashing import DROPPED_BITS, hash_id, stored_hashes
 from cratepy.storage.ids import IdArray
 from cratepy.storage.leaves import leaf_reader
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.plain_rows import PlainBlock
-from cratepy.storage.segment import Segment
+from cratepy.storage.segment import GATHERED_ROWS_MIN, Segment
 from cratepy.storage.stored import StoredBlock
 
 #: Up to this many ids are looked up one by one; more together.
@@ -118,12 +120,11 @@ def find_rows(state: ShardState, ids: IdArray) -> Places:
     hashes, order = hashes[order], left[order]
     for live in reversed(state.segments):
         places, numbers = live.segment.find_many(hashes, order, ids)
-        if numbers and live.deletes is not None:
+        if len(numbers) and live.deletes is not None:
             # An id lives in one segment at most: in all others its rows are dead.
-            alive = [index for index, row in enumerate(numbers) if row not in live.deletes]
-            if len(alive) < len(numbers):
-                places, numbers = [places[index] for index in alive], [numbers[index] for index in alive]
-        if numbers:
+            alive = np.fromiter((row not in live.deletes for row in numbers.tolist()), dtype=bool, count=len(numbers))
+            places, numbers = places[alive], numbers[alive]
+        if len(numbers):
             holder_of[places] = len(holders)
             rows[places] = numbers
             holders.append(live)
@@ -146,19 +147,25 @@ def seq_nos_of(holder: Holder, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _numbers(segment: Segment, source: str, rows: np.ndarray) -> np.ndarray:
-    """Values of a system column that is never NULL (int64). Blocks with one value for all of their rows are not read."""
+    """Values of a system column that is never NULL (int64)."""
+    located = segment.locate_many(rows)
+    column = segment.number_column(source, located)
+    numbers = None if column is None else column.numbers(located)
+    if numbers is not None:
+        return numbers
+    # Compressed: blocks with one value for all of their rows are not read.
     statistics = segment.statistics(source)
     assert statistics is not None
-    numbers: np.ndarray = np.empty(len(rows), dtype=np.int64)
+    numbers = np.empty(len(rows), dtype=np.int64)
     for index, start, end in segment.ranges(rows.tolist()):
         known, block = statistics[index], segment.blocks[index]
         at: np.ndarray = rows[start:end] - segment.starts[index]
         if known.minimum == known.maximum:
             numbers[start:end] = known.minimum
         elif end - start >= _WHOLE_BLOCK_MIN:
-            column = block.column(source)
-            assert column is not None
-            numbers[start:end] = column.to_numpy(zero_copy_only=False)[at]
+            whole = block.column(source)
+            assert whole is not None
+            numbers[start:end] = whole.to_numpy(zero_copy_only=False)[at]
         else:
             read = block.reader(source, SYSTEM_TYPES[source])
             numbers[start:end] = [read(row) for row in at.tolist()]
@@ -191,7 +198,7 @@ def get_rows(
     for number, holder in enumerate(places.holders):
         positions, rows = places.of(number)
         if isinstance(holder, LiveSegment) and is_stored:
-            _fill_values(result, holder.segment, positions.tolist(), rows.tolist(), sources, layout)
+            _fill_values(result, holder.segment, positions.tolist(), rows, sources, layout)
         else:
             for position, row in zip(positions.tolist(), rows.tolist(), strict=True):
                 result[position] = _row_values((holder, row), sources, layout)
@@ -202,20 +209,37 @@ def _fill_values(
     result: list[tuple[Any, ...] | None],
     segment: Segment,
     positions: list[int],
-    rows: list[int],
+    rows: np.ndarray,
     sources: Sequence[str],
     layout: Layout,
 ) -> None:
-    """The values of a segment's rows, block by block and column by column: half of the cost of row by row."""
+    """The values of a segment's rows, column by column: a quarter of the cost of row by row."""
+    located = segment.locate_many(rows) if len(rows) >= GATHERED_ROWS_MIN else None
+    columns = []
+    for source in sources:
+        values = None if located is None else _gathered(segment, source, located, layout)
+        columns.append(_cells(segment, source, rows.tolist(), layout) if values is None else values)
+    for position, row in zip(positions, zip(*columns, strict=True), strict=True):
+        result[position] = row
+
+
+def _gathered(segment: Segment, source: str, rows: Located, layout: Layout) -> list[Any] | None:
+    """The values of numbers that can be read in place; None if they are not."""
+    if source in layout.leaves:
+        return None
+    data_type = layout.type_of(source)
+    column = segment.number_column(source, rows)
+    if column is None or segment.schema.field(source).type != stored_type(data_type):
+        return None
+    return column.values(rows, factor=MS_PER_DAY if data_type.kind == "date" else 1)
+
+
+def _cells(segment: Segment, source: str, rows: list[int], layout: Layout) -> list[Any]:
+    values: list[Any] = []
     for block, start, end in segment.ranges(rows):
-        first = segment.starts[block]
-        at = [row - first for row in rows[start:end]]
-        columns = []
-        for source in sources:
-            read = _reader(segment.blocks[block], source, layout)
-            columns.append([read(row) for row in at])
-        for position, values in zip(positions[start:end], zip(*columns, strict=True), strict=True):
-            result[position] = values
+        read, first = _reader(segment.blocks[block], source, layout), segment.starts[block]
+        values += [read(row - first) for row in rows[start:end]]
+    return values
 
 
 def _row_values(place: Place | None, sources: Sequence[str], layout: Layout) -> tuple[Any, ...] | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import operator
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +32,9 @@ from cratepy.errors import ShardFailed
 from cratepy.model.types import TEXT
 from cratepy.storage.blocks import ID
 from cratepy.storage.columns import ColumnCache
-from cratepy.storage.encoding import Piece
+from cratepy.storage.encoding import Encoding, Piece, is_fixed
 from cratepy.storage.filesystem import FileSystem
+from cratepy.storage.gathering import Located, NumberColumn
 from cratepy.storage.hashing import checksum_of
 from cratepy.storage.ids import IdArray
 from cratepy.storage.manifest import FileEntry, SegmentEntry
@@ -73,8 +75,8 @@ class SegmentMeta(msgspec.Struct, frozen=True, array_like=True):
 _decode_meta: Final = msgspec.msgpack.Decoder(SegmentMeta).decode
 
 
-#: From so many ids in a block on they are compared together.
-_TOGETHER_ROWS_MIN: Final = 16
+#: From so many rows on numbers are gathered; fewer are read cell by cell.
+GATHERED_ROWS_MIN: Final = 16
 
 
 def segment_name(number: int) -> str:
@@ -88,8 +90,11 @@ class Segment:
         "_columns",
         "_filter",
         "_filter_shift",
+        "_key",
+        "_numbers",
         "_row_of_hash",
         "_spread",
+        "_starts",
         "blocks",
         "codec",
         "entry",
@@ -128,6 +133,11 @@ class Segment:
             starts.append(starts[-1] + block.row_count)
         #: First row of each block, and the number of rows at the end.
         self.starts = starts
+        self._starts: np.ndarray = np.array(starts, dtype=np.int64)
+        #: Numeric columns, and whether the checksum of each block's piece was right; None: the column is none.
+        self._numbers: dict[str, tuple[NumberColumn, np.ndarray] | None] = {}
+        #: The column of numbers whose text all ids are.
+        self._key = self._key_source()
         view = memoryview(ids).cast("B")
         magic, rows = IDS_HEADER.unpack_from(view)
         middle = IDS_HEADER.size + 4 * rows
@@ -203,49 +213,93 @@ class Segment:
             at += 1
         return -1
 
-    def find_many(self, sorted_hashes: np.ndarray, order: np.ndarray, ids: IdArray) -> tuple[list[int], list[int]]:
-        """Positions in ``ids`` and rows of the ids found, rows ascending.
+    def find_many(self, sorted_hashes: np.ndarray, order: np.ndarray, ids: IdArray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in ``ids`` and rows of the ids found (int64), rows ascending.
 
         ``sorted_hashes`` are the ids' hashes, ``order`` their positions. About 0.5 µs a found id, 0.2 µs one that is not.
         """
+        nothing: np.ndarray = np.empty(0, dtype=np.int64)
         buckets = sorted_hashes >> np.uint32(self._filter_shift)
         bits = np.frombuffer(self._filter, np.uint8)[buckets >> 3] >> (buckets & 7).astype(np.uint8) & 1
         maybe = np.flatnonzero(bits)
         if not len(maybe):
-            return [], []
+            return nothing, nothing
         wanted = sorted_hashes[maybe]
         hashes = np.frombuffer(self.hashes, dtype=np.uint32)
         first = hashes.searchsorted(wanted)
-        counts = hashes.searchsorted(wanted, "right") - first
-        if not counts.any():
-            return [], []
-        # Where hashes are equal each row is a candidate.
-        candidates: np.ndarray = np.repeat(np.arange(len(wanted)), counts)
-        within = np.arange(len(candidates)) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = np.frombuffer(self._row_of_hash, dtype=np.uint32)[first[candidates] + within]
+        # A hash is there once, as a rule: where equal ones follow each row is a candidate.
+        candidates: np.ndarray = np.flatnonzero(first < self.rows)
+        candidates = candidates[hashes[first[candidates]] == wanted[candidates]]
+        found, of = [first[candidates]], [candidates]
+        while len(candidates):
+            after = found[-1] + 1
+            is_same = after < self.rows
+            is_same[is_same] = hashes[after[is_same]] == wanted[of[-1][is_same]]
+            candidates = of[-1][is_same]
+            found.append(after[is_same])
+            of.append(candidates)
+        rows = np.frombuffer(self._row_of_hash, dtype=np.uint32)[np.concatenate(found)].astype(np.int64)
         by_row = np.argsort(rows)
-        rows, all_places = rows[by_row].astype(np.int64), order[maybe[candidates[by_row]]]
-        places, row_list = all_places.tolist(), rows.tolist()
+        rows, places = rows[by_row], order[maybe[np.concatenate(of)[by_row]]]
+        is_right = self._have_ids(rows, ids, places)
+        return places[is_right], rows[is_right]
+
+    def _have_ids(self, rows: np.ndarray, ids: IdArray, places: np.ndarray) -> np.ndarray:
+        """Whether these rows, ascending, have the ids at ``places``."""
+        if self._key is not None and len(rows) >= GATHERED_ROWS_MIN and ids.numbers is not None:
+            located = self.locate_many(rows)
+            column = self.number_column(self._key, located)
+            keys = None if column is None else column.numbers(located)
+            if keys is not None:
+                same: np.ndarray = keys == ids.numbers[places]
+                return same
         texts = ids.texts
-        found_places: list[int] = []
-        found_rows: list[int] = []
+        row_list, wanted = rows.tolist(), [texts[place] for place in places.tolist()]
+        stored: list[str] = []
         for block, start, end in self.ranges(row_list):
-            if end - start >= _TOGETHER_ROWS_MIN and ids.numbers is not None:
-                keys = self.blocks[block].key_numbers(rows[start:end] - self.starts[block])
-                if keys is not None:
-                    right: np.ndarray = np.flatnonzero(keys == ids.numbers[all_places[start:end]]) + start
-                    found_places += all_places[right].tolist()
-                    found_rows += rows[right].tolist()
-                    continue
             read, shift = self.blocks[block].reader(ID, TEXT), self.starts[block]
-            here, at = places[start:end], row_list[start:end]
-            wanted_ids, stored_ids = [texts[place] for place in here], [read(row - shift) for row in at]
-            if wanted_ids != stored_ids:
-                same = [i for i in range(len(at)) if wanted_ids[i] == stored_ids[i]]
-                here, at = [here[i] for i in same], [at[i] for i in same]
-            found_places += here
-            found_rows += at
-        return found_places, found_rows
+            stored += [read(row - shift) for row in row_list[start:end]]
+        if wanted == stored:
+            return np.ones(len(rows), dtype=bool)
+        return np.fromiter(map(operator.eq, wanted, stored), dtype=bool, count=len(rows))
+
+    # --- many rows ---------------------------------------------------------------------------------------------------
+
+    def locate_many(self, rows: np.ndarray) -> Located:
+        blocks: np.ndarray = np.asarray(self._starts.searchsorted(rows, side="right")) - 1
+        return Located(blocks, rows - self._starts[blocks])
+
+    def number_column(self, source: str, rows: Located) -> NumberColumn | None:
+        """A numeric column, to be read at these rows; None: it is of another kind or not in this segment."""
+        known = self._numbers.get(source)
+        if known is None:
+            if source in self._numbers or source not in self._columns.places:
+                return None
+            known = self._numbers[source] = self._made_numbers(source)
+            if known is None:
+                return None
+        column, is_checked = known
+        if not is_checked[rows.blocks].all():
+            for block in np.unique(rows.blocks).tolist():
+                self.blocks[block].check(source)
+                is_checked[block] = True
+        return column
+
+    def _made_numbers(self, source: str) -> tuple[NumberColumn, np.ndarray] | None:
+        place = self._columns.places[source]
+        at_rest = self.schema.field(place).type
+        if not NumberColumn.knows(at_rest):
+            return None
+        pieces = [(block.pieces[place], block.row_count) for block in self.blocks]
+        return NumberColumn(self._columns.data, pieces, at_rest), np.zeros(len(self.blocks), dtype=bool)
+
+    def _key_source(self) -> str | None:
+        place = self._columns.places[ID]
+        source = self.blocks[0].pieces[place].source
+        pieces = (block.pieces[place] for block in self.blocks)
+        if any(piece.encoding is not Encoding.SAME or piece.source != source for piece in pieces):
+            return None
+        return source if is_fixed(self.schema.field(source).type) else None
 
     def ranges(self, rows: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         """(block, start, end) of the parts of ascending ``rows`` that are in one block each."""

@@ -18,10 +18,9 @@ from cratepy import limits
 from cratepy.errors import ShardFailed
 from cratepy.model.arrow import arrow_type
 from cratepy.model.types import BIGINT, BYTE, INTEGER, SMALLINT, TEXT, TIMESTAMPTZ, DataType
-from cratepy.storage.blocks import ID
 from cratepy.storage.cells import CellReader, cell_reader
 from cratepy.storage.columns import ColumnCache, selected_views
-from cratepy.storage.decoding import decode, decode_views, numbers_at, piece_reader
+from cratepy.storage.decoding import decode, decode_views, piece_reader
 from cratepy.storage.encoding import Encoding, Piece
 from cratepy.storage.hashing import checksum_of
 
@@ -165,6 +164,10 @@ class StoredBlock:
             self._checked[place] = 1
         return piece
 
+    def check(self, source: str) -> None:
+        """Compare the checksum of a column, which is there; raises SegmentDamaged."""
+        self._piece(self._columns.places[source])
+
     def _bytes(self, piece: Piece) -> pa.Buffer:
         data = self._columns.data.slice(piece.offset, piece.size)
         if piece.raw_size:
@@ -208,17 +211,6 @@ class StoredBlock:
 
         cached: CellReader = self._columns.cache.get((self._columns.key, source, self.index, "cells"), make)
         return cached
-
-    def key_numbers(self, at: np.ndarray) -> np.ndarray | None:
-        """The numbers that the ids of some rows are the text of (int64); None if they are none, or compressed."""
-        piece = self._piece(self._columns.places[ID])
-        if piece.encoding is not Encoding.SAME:
-            return None
-        place = self._columns.places[piece.source]
-        key, at_rest = self._piece(place), self.schema.field(place).type
-        if key.raw_size or at_rest == pa.string():
-            return None
-        return numbers_at(key, self._bytes(key), self.row_count, np.dtype(f"i{at_rest.bit_width // 8}"), at)
 
     def _key_reader(self, piece: Piece) -> CellReader:
         source = piece.source
