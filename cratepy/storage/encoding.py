@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cratepy.storage.integer_texts import integers_of
 from cratepy.storage.operations import Scalar
 
 #: Rows with a base (integers) or an anchor (offsets of texts) in common.
@@ -354,15 +355,9 @@ def _is_text_of(texts: pa.Array, key: pa.Array) -> bool:
     if pa.types.is_timestamp(key.type):
         key = key.view(pa.int64())
     if pa.types.is_integer(key.type):
-        # Two values first: formatting 64k numbers takes 3 ms.
-        if key[0].as_py() != _as_int(texts[0].as_py()) or key[-1].as_py() != _as_int(texts[-1].as_py()):
-            return False
-        key = key.cast(pa.string())
+        numbers = integers_of(texts)
+        return numbers is not None and bool((numbers == key.to_numpy()).all())
     return bool(key.type == pa.string() and key.equals(texts))
-
-
-def _as_int(text: str) -> int | None:
-    return int(text) if len(text) <= KEY_CHARS and text.lstrip("-").isascii() and text.lstrip("-").isdigit() else None
 
 
 def _encode_keys(array: pa.Array, head: Piece) -> tuple[Piece, bytes] | None:

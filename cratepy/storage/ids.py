@@ -11,9 +11,9 @@ from typing import overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cratepy.storage.bulk_hashing import hash_array
+from cratepy.storage.integer_texts import integers_of
 
 
 class IdArray(Sequence[str]):
@@ -67,7 +67,7 @@ class IdArray(Sequence[str]):
     def numbers(self) -> np.ndarray | None:
         """What the ids are the text of, if all are integers as this database writes them (int64); else None."""
         if not self._is_parsed:
-            self._numbers = _parsed(self.array)
+            self._numbers = integers_of(self.array)
             self._is_parsed = True
         return self._numbers
 
@@ -80,15 +80,3 @@ class IdArray(Sequence[str]):
     def take(self, positions: np.ndarray) -> IdArray:
         hashes = None if self._hashes is None else self._hashes[positions]
         return IdArray(self.array.take(pa.array(positions)), hashes=hashes)
-
-
-def _parsed(array: pa.StringArray) -> np.ndarray | None:
-    # One text first: trying to parse a batch of others would cost an error each time.
-    if len(array) and not array[0].as_py().lstrip("-").isdigit():
-        return None
-    try:
-        numbers = pc.cast(array, pa.int64())
-    except pa.ArrowInvalid:
-        return None
-    # "007" is no number's text.
-    return numbers.to_numpy() if numbers.cast(pa.string()).equals(array) else None
