@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: netns crash-sim crash-kill bit-flips sim help demo demo-check test chaos check lint types layers bench bench-storage clean setup
+.PHONY: netns crash-sim crash-kill bit-flips sim help demo demo-check test chaos check lint types layers bench bench-storage bench-cluster clean setup
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ bench: $(STAMP)  ## benchmarks against PostgreSQL and DuckDB in the same run (ne
 
 bench-storage: $(STAMP)  ## storage against raw Arrow, DuckDB, SQLite: ARGS="insert get"; BENCH_ROWS=1000000 is a short run
 	@$(BIN)/python -m benchmarks.storage $(ARGS)
+
+bench-cluster: $(STAMP)  ## failover, changes of the cluster state, starts (ROUNDS=20 kills)
+	@$(BIN)/python -m benchmarks.cluster $(ARGS)
 
 clean:  ## remove the virtual environment and everything made
 	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

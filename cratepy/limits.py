@@ -173,6 +173,8 @@ TEXT_COPY_BYTES: Final = 4 * MIB
 TEXT_VIEWS_MAX: Final = 256
 #: Words of one MATCH; more are refused.
 MATCH_TOKENS_MAX: Final = 1_024
+#: How often the handler of a query that takes longer asks the other nodes how their part goes.
+RUN_WATCH_S: Final = 1.0
 #: How long word of a failure or a cancellation may take to another node before it is given up.
 JOB_MESSAGE_TIMEOUT_S: Final = 5.0
 #: How long CREATE TABLE waits for its primaries before it answers anyway.

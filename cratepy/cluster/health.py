@@ -3,11 +3,13 @@
 In: the node's directory. Out: calls with what is wrong, None when all is well. A master waits for its disk in every
 publication, so a disk that hangs or fails must not be the master's; the coordination core hands over and takes no part in
 elections until the disk is well again. Source: Elasticsearch's ``FsHealthService`` (``monitor.fs.health``), with a shorter
-interval, because a probe of a few bytes costs nothing.
+interval, because a probe of a few bytes costs nothing. A full disk is no failing one: it answers, and who writes rows is
+told that it is full; a lone node would only lose its master over it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ import trio
 PROBE_INTERVAL_S: Final = 5.0
 PROBE_TIMEOUT_S: Final = 5.0
 _NAME: Final = "health.tmp"
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def probe(directory: Path) -> None:
@@ -64,7 +67,8 @@ class HealthMonitor:
             try:
                 await trio.to_thread.run_sync(self._probe, self._directory, abandon_on_cancel=True)
             except OSError as error:
-                problem = f"a write to {self._directory} failed: {error.strerror or error}"
+                if error.errno not in _FULL:
+                    problem = f"a write to {self._directory} failed: {error.strerror or error}"
             self._change(problem)
             nursery.cancel_scope.cancel()
 

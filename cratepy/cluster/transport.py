@@ -38,6 +38,8 @@ from cratepy.protocols.node.messages import Hello, Refused, Welcome, decode_body
 logger = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
 Address = tuple[str, int]
+#: How often it is looked whether a peer is connected that is waited for.
+_CONNECTED_POLL_S = 0.01
 #: How often expired streams are looked for.
 _SWEEP_S = 10.0
 
@@ -230,6 +232,16 @@ class Transport:
         """Whether a request to the node could be sent now."""
         peer = self._peers.get(node_id)
         return node_id == self.node_id or (peer is not None and peer.connection is not None)
+
+    async def wait_connected(self, node_id: str, *, timeout_s: float) -> bool:
+        """Whether the node can be reached, now or soon: a node that has just come is connected to in a moment."""
+        if self.connected(node_id):
+            return True
+        with trio.move_on_after(timeout_s):
+            while not self.connected(node_id):
+                self.retry_now()
+                await trio.sleep(_CONNECTED_POLL_S)
+        return self.connected(node_id)
 
     def peer_ephemeral_id(self, node_id: str) -> str | None:
         """The incarnation of the process this node is connected to under that id."""

@@ -23,6 +23,7 @@ from cratepy.model.plan import Phase, StatementContext
 START: Final = "job/start"
 FAILED: Final = "job/failed"
 CANCEL: Final = "job/cancel"
+STATUS: Final = "job/status"
 KILL: Final = "job/kill"
 
 
@@ -58,6 +59,18 @@ class RunFailed(msgspec.Struct, frozen=True, kw_only=True):
 
 class CancelRun(msgspec.Struct, frozen=True):
     run_id: str
+
+
+class RunStatus(msgspec.Struct, frozen=True):
+    """Asked by the handler now and then: a node that cannot reach it could not tell how its part ended."""
+
+    run_id: str
+
+
+class RunFate(msgspec.Struct, frozen=True):
+    """``failure`` is the name and message of what the run failed with on that node, None if it did not."""
+
+    failure: tuple[str, str] | None = None
 
 
 class KillJobs(msgspec.Struct, frozen=True, kw_only=True):

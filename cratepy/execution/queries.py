@@ -37,7 +37,7 @@ from cratepy.execution.best import best_of, read_best
 from cratepy.execution.engine.inputs import FragmentInput
 from cratepy.execution.few import few_rows
 from cratepy.execution.jobs import Job
-from cratepy.execution.messages import CancelRun, RunFailed, RunPlan, Started, StartRun
+from cratepy.execution.messages import CancelRun, RunFailed, RunFate, RunPlan, RunStatus, Started, StartRun
 from cratepy.execution.phases import NodeParts, client_error, run_phases
 from cratepy.execution.results import Result
 from cratepy.execution.runs import Run, RunTable, Unroutable
@@ -120,6 +120,7 @@ class QueryRunner:
         self._transport.register(messages.START, StartRun, self._on_start)
         self._transport.register(messages.FAILED, RunFailed, self._on_failed)
         self._transport.register(messages.CANCEL, CancelRun, self._on_cancel)
+        self._transport.register(messages.STATUS, RunStatus, self._on_status)
         self._transport.on_disconnect(self._on_disconnect)
         self._transport.on_connect(self._on_connect)
 
@@ -249,7 +250,10 @@ class QueryRunner:
         try:
             with run.scope:
                 await self._start_others(run, others, state_version)
-                await run_phases(run, self._parts, stream.deliver)
+                if not others:
+                    await run_phases(run, self._parts, stream.deliver)
+                else:
+                    await self._run_watched(run, others, stream)
         finally:
             self._runs.end(run)
             if not run.is_drained:
@@ -260,6 +264,40 @@ class QueryRunner:
             raise Unroutable(run.error)
         if run.error is not None:
             raise run.error
+
+    async def _run_watched(self, run: Run, others: list[str], stream: QueryStream) -> None:
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, run, others)
+            try:
+                await run_phases(run, self._parts, stream.deliver)
+            except Exception as raised:  # raised below as it is: the nursery would wrap it
+                failure = raised
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _watch(self, run: Run, others: list[str]) -> None:
+        """Ask the other nodes how their part goes: one that cannot reach this node cannot say that it failed."""
+        while True:
+            await trio.sleep(limits.RUN_WATCH_S)
+            for node_id in others:
+                try:
+                    fate: RunFate = await self._transport.request(
+                        node_id,
+                        messages.STATUS,
+                        RunStatus(run.id),
+                        reply_type=RunFate,
+                        timeout_s=limits.JOB_MESSAGE_TIMEOUT_S,
+                    )
+                except (PeerUnavailable, RequestTimeout, CrateError):
+                    continue  # a broken connection fails the run by itself
+                if fate.failure is not None:
+                    run.fail(error_from_wire(*fate.failure))
+
+    def _on_status(self, _: str, request: RunStatus) -> RunFate:
+        error = self._runs.failure(request.run_id)
+        return RunFate(None if error is None else error_to_wire(error))
 
     def _cancel_on(self, node_id: str, run_id: str) -> None:
         if not self._transport.notify(node_id, messages.CANCEL, CancelRun(run_id)):
@@ -335,6 +373,8 @@ class QueryRunner:
         except RequestTimeout:
             # This node is cut off from the master; whether it holds the shards is seen below.
             logger.warning("state %d asked for by a statement has not come", request.state_version)
+        if not await self._transport.wait_connected(source, timeout_s=limits.JOB_MESSAGE_TIMEOUT_S):
+            raise NodeUnavailable(f"node [{self._parts.name_of(self._parts.node_id)}] cannot reach the node that asks")
         plan = messages.decode_plan(request.plan)
         if self._runs.is_dead(request.run_id):
             return Started()
@@ -355,7 +395,7 @@ class QueryRunner:
             self._runs.end(run)
         if run.error is not None:
             name, message = error_to_wire(run.error)
-            # Without a connection the handler has lost this node, and knows.
+            # The handler may have a connection to this node although this one has none: then it asks (RunStatus).
             self._transport.notify(
                 run.handler_id, messages.FAILED, RunFailed(run_id=run.id, name=name, message=message)
             )

@@ -71,7 +71,8 @@ class RunTable:
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
-        self._tombstones: dict[str, None] = {}
+        #: What the run failed with, None if it did not.
+        self._tombstones: dict[str, CrateError | None] = {}
         self._one_ended = trio.Event()
 
     def add(self, run: Run) -> None:
@@ -80,7 +81,7 @@ class RunTable:
 
     def end(self, run: Run) -> None:
         self._runs.pop(run.id, None)
-        self._bury(run.id)
+        self._bury(run.id, run.error)
         self._one_ended.set()
         self._one_ended = trio.Event()
 
@@ -94,7 +95,7 @@ class RunTable:
         """Stop the run, or see to it that it never starts."""
         run = self._runs.get(run_id)
         if run is None:
-            self._bury(run_id)
+            self._bury(run_id, None)
         else:
             run.stop()
 
@@ -114,8 +115,12 @@ class RunTable:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def _bury(self, run_id: str) -> None:
-        self._tombstones[run_id] = None
+    def failure(self, run_id: str) -> CrateError | None:
+        """What a run that has ended failed with."""
+        return self._tombstones.get(run_id)
+
+    def _bury(self, run_id: str, error: CrateError | None) -> None:
+        self._tombstones[run_id] = error
         if len(self._tombstones) > limits.JOB_TOMBSTONES_MAX:
             del self._tombstones[next(iter(self._tombstones))]
 

@@ -167,7 +167,7 @@ class HangupWatch:
 
     def remove(self, client: socket.socket) -> None:
         """Before the socket is closed."""
-        if self._callbacks.pop(client.fileno(), None) is not None:
+        if self._callbacks.pop(client.fileno(), None) is not None and not self._epoll.closed:
             self._epoll.unregister(client.fileno())
 
     async def run(self) -> None:

@@ -24,7 +24,7 @@ async def _heard(heard: list[str | None], count: int) -> None:
 
 def test_a_failing_disk_is_told_once_and_its_recovery_too(tmp_path: Path) -> None:
     heard: list[str | None] = []
-    results = iter([None, errno.EIO, errno.EIO, None, None])
+    results = iter([None, errno.ENOSPC, errno.EIO, errno.EIO, None, None])
 
     def fake(_: Path) -> None:
         error = next(results, None)

@@ -446,3 +446,23 @@ def test_a_million_rows_between_two_nodes_need_no_memory(tmp_path: Path) -> None
         await all_idle(made)
 
     run(test, tmp_path, rows=1_000_000, count=2)
+
+
+def test_a_node_that_cannot_reach_the_handler_does_not_leave_it_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection to the handler breaks while it works: word of its failure cannot be sent, so the handler asks."""
+    monkeypatch.setattr(limits, "RUN_WATCH_S", 0.05)
+
+    async def test(made: list[Node]) -> None:
+        outcome: list[BaseException] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stuck_query, made, outcome)
+            await wait_until(lambda: all(node.jobs.operations() for node in made))
+            monkeypatch.setattr(made[2].cluster.transport, "notify", lambda *_: False)
+            for run in list(made[2].queries._runs._runs.values()):
+                run.fail(NodeUnavailable("no way to the handler"))
+        assert "no way to the handler" in str(outcome[0])
+        await all_idle(made)
+
+    run(test, tmp_path)
