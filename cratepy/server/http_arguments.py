@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cratepy.errors import ConversionError, SQLParseError
 from cratepy.execution.writes.values import plain_text
+from cratepy.model.parameter_columns import ParameterColumns
 from cratepy.model.types import DataType
 from cratepy.protocols.http.statements import column_type, value_type
 from cratepy.protocols.postgres.parameters import parameter_decoder
@@ -47,26 +48,26 @@ class BulkArguments:
 
     def __init__(self, rows: Sequence[Sequence[Any]]) -> None:
         width = max(map(len, rows))
-        self._rows = rows
-        self._is_ragged = any(len(row) != width for row in rows)
-        if self._is_ragged:
+        if any(len(row) != width for row in rows):
             raise SQLParseError("mixed number of arguments inside bulk arguments")
-        self.types: tuple[DataType | None, ...] = tuple(map(column_type, zip(*rows, strict=True)))
+        self._count = len(rows)
+        self._columns = list(zip(*rows, strict=True))
+        self.types: tuple[DataType | None, ...] = tuple(map(column_type, self._columns))
 
-    def values(self, inferred: Sequence[DataType]) -> list[tuple[Any, ...]]:
+    def values(self, inferred: Sequence[DataType]) -> ParameterColumns:
         """The rows with every value of the type of its parameter."""
         if len(inferred) > len(self.types):
             raise SQLParseError(
                 f"The query contains a parameter placeholder ${len(inferred)}, "
                 f"but there are only {len(self.types)} parameter values"
             )
-        columns = []
-        for column, suggested, data_type in zip(zip(*self._rows, strict=True), self.types, inferred, strict=False):
+        columns: list[Sequence[Any]] = []
+        for column, suggested, data_type in zip(self._columns, self.types, inferred, strict=False):
             is_right = suggested is not None and (
                 suggested == data_type or suggested.kind == data_type.kind == "object"
             )
             columns.append(column if is_right else [coerce(value, data_type) for value in column])
-        return list(zip(*columns, strict=True)) if columns else [()] * len(self._rows)
+        return ParameterColumns(columns, self._count)
 
 
 def coerce(value: Any, data_type: DataType) -> Any:

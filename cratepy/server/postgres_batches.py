@@ -15,6 +15,7 @@ from typing import Any
 from cratepy import limits
 from cratepy.errors import CrateError
 from cratepy.execution.results import BulkItem
+from cratepy.model.parameter_columns import ParameterColumn, ParameterColumns, joined_columns
 from cratepy.model.plan import CompiledStatement
 from cratepy.protocols.postgres import encoder
 from cratepy.protocols.postgres.decoder import FrontendDecoder
@@ -120,6 +121,7 @@ class ExecuteBatch:
         if not self.count:
             return
         failure: CrateError | None = None
+        values: Sequence[Sequence[Any]]
         try:
             values = self._decode()
         except CrateError:
@@ -137,22 +139,21 @@ class ExecuteBatch:
         if failure is not None:
             raise failure
 
-    def _decode(self) -> list[Any]:
+    def _decode(self) -> Sequence[Sequence[Any]]:
         if not self.bind.parameters:
-            return [()] * self.count
+            return ParameterColumns((), self.count)
         if self.count == 1:
             decoders = self.statement.decoders(self.bind.parameter_formats)
             (row,) = self._rows()
             return [[None if v is None else d(v) for d, v in zip(decoders, row, strict=True)]]
         decoders_of_columns = self.statement.column_decoders(self.bind.parameter_formats)
-        values: list[Any] = []
+        pieces: list[list[ParameterColumn]] = []
         for part in self._parts:
             columns: Sequence[Sequence[bytes | None] | RepeatedColumn]
             columns = part.columns if isinstance(part, Repeats) else tuple(zip(*part, strict=True))
             if columns:
-                decoded = (decode(column) for decode, column in zip(decoders_of_columns, columns, strict=True))
-                values += zip(*decoded, strict=True)
-        return values
+                pieces.append([decode(column) for decode, column in zip(decoders_of_columns, columns, strict=True)])
+        return ParameterColumns([joined_columns(parts) for parts in zip(*pieces, strict=True)], self.count)
 
     def _rows(self) -> Iterator[list[bytes | None]]:
         for part in self._parts:

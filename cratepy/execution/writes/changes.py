@@ -34,6 +34,7 @@ from cratepy.execution.writes.updater import Candidates, ReadRows, UpdateOutcome
 from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values, values_of
 from cratepy.model.arrow import from_arrow, to_arrow
 from cratepy.model.expressions import Literal, Parameter
+from cratepy.model.parameter_columns import columns_of_rows
 from cratepy.model.plan import DeletePlan, GetPlan, StatementContext, UpdatePlan
 from cratepy.model.routing import key_text, shards_of
 from cratepy.model.schema import TableDefinition
@@ -242,7 +243,7 @@ class Changer:
             items = await one_by_one(self.update, plan, context, parameter_rows)
             return _with_missing(plan, items, context, parameter_rows)
         ids, candidates = self._keys(plan, context, parameter_rows)
-        given = [[row[i] for row in parameter_rows] for i in range(min(map(len, parameter_rows)))]
+        given = columns_of_rows(parameter_rows)
         errors: dict[int, CrateError] = {}
         assigned = []
         for item in plan.assignments:

@@ -41,6 +41,7 @@ from cratepy.execution.writes.single import SingleInserts
 from cratepy.execution.writes.values import column_of_raw_values, column_of_values, values_of
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Cast, Expression, Literal, Parameter
+from cratepy.model.parameter_columns import ParameterColumn, columns_of_rows, values_of_column
 from cratepy.model.plan import InsertPlan, QueryPlan, StatementContext
 from cratepy.model.relations import Item
 from cratepy.model.types import UNDEFINED, DataType
@@ -170,8 +171,9 @@ class Inserter:
             return []
         if plan.query is not None:
             return await one_by_one(self.insert, plan, context, parameter_rows)
-        _check_parameters(plan, parameter_rows)
-        columns, width = self._bulk_columns(plan, context, parameter_rows)
+        given = columns_of_rows(parameter_rows)
+        _check_parameters(plan, len(given))
+        columns, width = self._bulk_columns(plan, context, given, len(parameter_rows))
         count = width * len(parameter_rows)
         rules = rules_of(plan)
         block = await self._blocks.build(rules, columns, count, context, is_raw=True)
@@ -184,15 +186,13 @@ class Inserter:
         return [_item(outcome, range(start, start + width)) for start in range(0, count, width)]
 
     def _bulk_columns(
-        self, plan: InsertPlan, context: StatementContext, parameter_rows: Sequence[Sequence[Any]]
+        self, plan: InsertPlan, context: StatementContext, given: Sequence[ParameterColumn], items: int
     ) -> tuple[list[TargetValues], int]:
         """The target columns of all parameter rows, and the rows each parameter row makes."""
         layout = self._layouts.of(definition_of(self._cluster, plan.table_uuid, plan.table))
-        items = len(parameter_rows)
         if plan.columns_data is not None:
             return [list(values) * items for values in plan.columns_data], len(plan.columns_data[0])
         assert plan.rows is not None
-        given = [[row[i] for row in parameter_rows] for i in range(min(map(len, parameter_rows)))]
         width = len(plan.rows)
         if width == 1:
             return self._bulk_row(plan, plan.rows[0], given, items, layout, context), 1
@@ -210,7 +210,7 @@ class Inserter:
         self,
         plan: InsertPlan,
         row: tuple[Expression, ...],
-        given: list[list[Any]],
+        given: Sequence[ParameterColumn],
         count: int,
         layout: TableLayout,
         context: StatementContext,
@@ -225,7 +225,7 @@ class Inserter:
                 case Literal():
                     columns.append([expression.value] * count)
                 case Parameter() if name in new or holds_objects(data_type):
-                    columns.append(given[expression.index])
+                    columns.append(list(values_of_column(given[expression.index])))
                 case Parameter():
                     columns.append(column_of_raw_values(given[expression.index], data_type, errors))
                 case Cast(Parameter() as inner, cast_type) if (
@@ -244,7 +244,7 @@ class Inserter:
     def _computed(
         self,
         expression: Expression,
-        given: list[list[Any]],
+        given: Sequence[ParameterColumn],
         count: int,
         context: StatementContext,
         errors: dict[int, CrateError],
@@ -286,15 +286,14 @@ def _is_plain(data_type: DataType) -> bool:
     return data_type.is_integer or data_type.is_timestamp or data_type.kind in ("real", "double precision")
 
 
-def _check_parameters(plan: InsertPlan, parameter_rows: Sequence[Sequence[Any]]) -> None:
-    shortest = min(map(len, parameter_rows))
+def _check_parameters(plan: InsertPlan, given: int) -> None:
     for row in plan.rows or ():
         for expression in row:
             for part in walk(expression):
-                if isinstance(part, Parameter) and part.index >= shortest:
+                if isinstance(part, Parameter) and part.index >= given:
                     raise SQLParseError(
                         f"The query contains a parameter placeholder ${part.index + 1}, "
-                        f"but there are only {shortest} parameter values"
+                        f"but there are only {given} parameter values"
                     )
 
 

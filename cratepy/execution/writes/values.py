@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,6 +24,7 @@ from cratepy.execution.engine.constants import constant_values
 from cratepy.functions.casts import convert
 from cratepy.model.arrow import JSON_KINDS, stored_type, to_arrow
 from cratepy.model.expressions import Expression, Parameter
+from cratepy.model.parameter_columns import ParameterColumn
 from cratepy.model.plan import StatementContext
 from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import (
@@ -137,8 +139,13 @@ def column_of_values(values: list[Any], data_type: DataType) -> pa.Array:
         raise ConversionError(f"Cannot convert a value to type `{data_type.name}`: {error}") from error
 
 
-def column_of_raw_values(values: Sequence[Any], data_type: DataType, errors: dict[int, CrateError]) -> pa.Array:
+def column_of_raw_values(values: ParameterColumn, data_type: DataType, errors: dict[int, CrateError]) -> pa.Array:
     """Raw values; rows that cannot be converted are added to ``errors`` and are NULL."""
+    if isinstance(values, np.ndarray):
+        numbers = _of_numbers(values, data_type)
+        if numbers is not None:
+            return numbers
+        values = values.tolist()
     values = values if isinstance(values, list) else list(values)
     array = _as_they_are(values, data_type)
     if array is not None:
@@ -154,6 +161,23 @@ def column_of_raw_values(values: Sequence[Any], data_type: DataType, errors: dic
         return to_arrow(converted, data_type, at_rest=True)
     except _ARROW_ERRORS:
         return _one_by_one(converted, data_type, errors)
+
+
+def _of_numbers(values: np.ndarray, data_type: DataType) -> pa.Array | None:
+    """An array of numbers that are values of the type as they are; None if each is to be looked at."""
+    of, kind = values.dtype.kind, data_type.kind
+    if of == "i" and data_type.is_timestamp:
+        return pa.array(values.astype(np.int64, copy=False)).view(stored_type(data_type))
+    if not (
+        (of == "i" and data_type.is_integer)
+        or (of == "f" and kind == "double precision")
+        or (of == "b" and kind == "boolean")
+    ):
+        return None
+    try:
+        return pa.array(values).cast(stored_type(data_type))
+    except _ARROW_ERRORS:
+        return None
 
 
 def _as_they_are(values: list[Any], data_type: DataType) -> pa.Array | None:

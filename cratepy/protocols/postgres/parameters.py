@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from cratepy.errors import ConversionError, CrateError, ProtocolViolation, UnsupportedFeature
+from cratepy.model.parameter_columns import ParameterColumn
 from cratepy.model.types import DataType, type_oid
 from cratepy.protocols.postgres.binary import NUMERIC_NAN, POSTGRES_EPOCH_MS
 from cratepy.protocols.postgres.literals import date_ms, interval_value, timestamp_ms, timetz_value
@@ -26,7 +27,7 @@ from cratepy.protocols.postgres.oids import BYTEA_OID, JSONB_OID, PARAMETER_TYPE
 from cratepy.protocols.postgres.repeats import RepeatedColumn
 
 Decoder = Callable[[bytes], Any]
-ColumnDecoder = Callable[[Sequence[bytes | None] | RepeatedColumn], list[Any]]
+ColumnDecoder = Callable[[Sequence[bytes | None] | RepeatedColumn], ParameterColumn]
 
 _DAY_MS: Final = 86_400_000
 #: PostgreSQL's bound on the dimensions of an array.
@@ -65,12 +66,12 @@ def parameter_decoder(data_type: DataType, declared_oid: int, *, is_binary: bool
 
 
 def column_decoder(data_type: DataType, declared_oid: int, *, is_binary: bool) -> ColumnDecoder:
-    """The decoder of a column of parameters; fixed-width binary columns without NULL are unpacked in one call."""
+    """The decoder of a column of parameters; fixed-width binary columns without NULL are read in one go and stay numbers."""
     decode = _items_decoder(data_type, declared_oid, is_binary=is_binary)
     kind = data_type.kind
     dtype = _COLUMN_DTYPES.get(kind) if is_binary else None
 
-    def decode_column(column: Sequence[bytes | None] | RepeatedColumn) -> list[Any]:
+    def decode_column(column: Sequence[bytes | None] | RepeatedColumn) -> ParameterColumn:
         if not isinstance(column, RepeatedColumn):
             return decode(column)
         numbers = None if dtype is None else column.numbers(dtype)
@@ -82,8 +83,8 @@ def column_decoder(data_type: DataType, declared_oid: int, *, is_binary: bool) -
             if bool(np.isin(numbers, _INFINITIES).any()):
                 return decode(column.items())
             numbers = numbers // 1_000 + POSTGRES_EPOCH_MS
-        values: list[Any] = numbers.tolist()
-        return values
+        # A real is the double that is as long as it, which only Python's conversion tells.
+        return numbers.tolist() if kind == "real" else numbers
 
     return decode_column
 
