@@ -166,6 +166,12 @@ INDEXED_TERMS_MAX: Final = 1_024
 INDEXED_TERM_BYTES_MAX: Final = 65_000
 #: A text index of a segment with up to this many bytes of columns is built in memory (``/dev/shm``), a bigger one on disk.
 TEXT_BUILD_MEMORY_BYTES_MAX: Final = 64 * MIB
+#: Memory that the builds of text indexes in a process may be expected to take together; others wait. A build of more counts half.
+TEXT_BUILDS_BYTES_MAX: Final = 2 * 1024 * MIB
+#: Builds of less text never wait: they are a refresh's, and take about as much memory as the rows in its buffer.
+TEXT_BUILD_SMALL_BYTES: Final = 8 * MIB
+#: Merges of a table with full-text indexes do not make bigger segments by themselves: a build keeps the texts in memory.
+TEXT_MERGE_BYTES_MAX: Final = 512 * MIB
 #: Bytes copied at once from a built text index to its segment.
 TEXT_COPY_BYTES: Final = 4 * MIB
 #: Views of text indexes a process keeps open, one a shard that is searched: each costs a thread that looks at a file twice a

@@ -35,6 +35,7 @@ from cratepy.storage.merging import (
 from cratepy.storage.segment import Segment
 from cratepy.storage.stored import SegmentDamaged
 from cratepy.storage.text.failures import TextIndexFailed
+from cratepy.storage.text.fields import text_fields
 
 #: Called with the bytes of each block that was written; no lock is held.
 Pause = Callable[[int], None]
@@ -74,6 +75,12 @@ class ShardMerger:
         value = self._core.layout.definition.settings.get("merge.scheduler.max_thread_count")
         return value if isinstance(value, int) and value > 0 else limits.MERGE_THREADS_MAX
 
+    @property
+    def _bytes_max(self) -> int:
+        """The biggest segment a merge makes unasked."""
+        has_text = bool(text_fields(self._core.layout.definition))
+        return limits.TEXT_MERGE_BYTES_MAX if has_text else limits.MERGE_BYTES_MAX
+
     def merge(self, *, bytes_min: int, bytes_max: int, pause: Pause) -> bool:
         """Do the merge of such a size that the policy wants most; False: none. Raises ShardFailed, DiskFull."""
         core = self._core
@@ -83,9 +90,10 @@ class ShardMerger:
                 return False
             segments = core.state.segments
             sizes = self._sizes(segments)
-            choice = choose_merge(sizes, bytes_min=bytes_min, bytes_max=bytes_max)
+            bound = self._bytes_max
+            choice = choose_merge(sizes, bytes_min=bytes_min, bytes_max=min(bytes_max, bound))
             if choice is None:
-                if not core.merging and choose_merge(sizes) is None:
+                if not core.merging and choose_merge(sizes, bytes_max=bound) is None:
                     self._settled = segments
                 return False
             task = self._reserve(segments[slice(*choice)])

@@ -11,7 +11,8 @@ have come first, new ones behind them in the order of their oids.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import mmap
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,9 +37,10 @@ from cratepy.storage.text.formats import (
     encode_meta,
     has_right_footer,
 )
+from cratepy.storage.text.memory import build_memory
 from cratepy.storage.text.scratch import build_directory
 
-#: tantivy takes less than 4,293,967,295 bytes.
+#: tantivy takes less than 4,293,967,295 bytes. A limit, not a reservation: what is really used, ``memory`` bounds.
 _HEAP_BYTES: Final = 4_000_000_000
 
 
@@ -59,7 +61,8 @@ def build_text_index(
     ordered = [by_source.get(old.source, TextField(old.source, (), old.analyzer)) for old in known]
     seen = {old.source for old in known}
     ordered.extend(field for field in fields if field.source not in seen)
-    with build_directory(files, directory, bytes_expected=_text_bytes(segment, ordered)) as scratch:
+    size = _text_bytes(segment, ordered)
+    with build_memory(size, check), build_directory(files, directory, bytes_expected=size) as scratch:
         with contained(f"the text index of {directory / segment_name(segment.number)} cannot be built"):
             meta = _build(scratch, segment, ordered, check)
         target = directory / segment_name(segment.number)
@@ -96,13 +99,10 @@ def _build(scratch: Path, segment: Segment, fields: Sequence[TextField], check: 
         del writer
     meta = json.loads((scratch / "meta.json").read_bytes())
     found = [(one["max_doc"], one["deletes"]) for one in meta["segments"]]
+    if len(found) > 1:
+        raise TextIndexFailed(f"the texts of {segment.rows} rows need more than {_HEAP_BYTES} bytes of memory")
     if found != [(segment.rows, None)]:
         raise TextIndexFailed(f"{segment.rows} rows became index segments of {found}")
-    stem = meta["segments"][0]["segment_id"].replace("-", "")
-    for extension in EXTENSIONS:
-        path = scratch / f"{stem}.{extension}"
-        if not has_right_footer(memoryview(path.read_bytes())):
-            raise TextIndexFailed(f"{path.name} was written wrongly")
     return TextMeta(
         rows=segment.rows,
         tie_base=_tie_base(index, segment.rows),
@@ -142,13 +142,13 @@ def _tie_base(index: Any, rows: int) -> int:
     return int(first) if last - first == rows - 1 and first >= 0 else -1
 
 
-def _write(files: FileSystem, path: Path, parts: Sequence[bytes | memoryview]) -> FileEntry:
+def _write(files: FileSystem, path: Path, parts: Iterable[bytes]) -> FileEntry:
     file = files.create(path)
     size = checksum = 0
     try:
         for part in parts:
             file.write(part)
-            checksum = google_crc32c.extend(checksum, bytes(part))
+            checksum = google_crc32c.extend(checksum, part)
             size += len(part)
     finally:
         file.close()
@@ -156,6 +156,11 @@ def _write(files: FileSystem, path: Path, parts: Sequence[bytes | memoryview]) -
 
 
 def _copy(files: FileSystem, source: Path, target: Path) -> FileEntry:
-    data = memoryview(source.read_bytes())
     step = limits.TEXT_COPY_BYTES
-    return _write(files, target, [data[at : at + step] for at in range(0, len(data), step)])
+    if not source.stat().st_size:
+        raise TextIndexFailed(f"{source.name} was written wrongly")
+    with open(source, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with memoryview(data) as view:
+            if not has_right_footer(view):
+                raise TextIndexFailed(f"{source.name} was written wrongly")
+        return _write(files, target, (data[at : at + step] for at in range(0, len(data), step)))
