@@ -111,7 +111,8 @@ def test_without_a_majority_reads_go_on_and_changes_are_refused_at_once(tmp_path
             node.kill()
         _wait("it notices", lambda: _ready(alone, "master") == 503)
         assert _ready(alone, "joined") == 200
-        assert alone.sql("SELECT name FROM sys.nodes")["rowcount"] == 3
+        # The last state it has seen; the master may have noticed the first death before its own.
+        assert alone.sql("SELECT name FROM sys.nodes")["rowcount"] in (2, 3)
         own = alone.sql("SELECT a FROM t WHERE a = 1")["rows"] if _holds(alone, 1) else [[1]]
         assert own == [[1]]
         for statement in ("INSERT INTO t (a) VALUES (1000)", "CREATE TABLE other (a INTEGER)", "DELETE FROM t"):

@@ -28,9 +28,9 @@ def test_a_master_steps_down_and_nodes_are_decommissioned(tmp_path: Path) -> Non
         others = [node for node in cluster.nodes if node is not old]
         heir = others[0]
         others[1].sql(f"ALTER CLUSTER STEP DOWN TO '{heir.name}'")
-        assert cluster.master().name == heir.name
+        _wait("the heir knows that it is master", lambda: cluster.master().name == heir.name)
         heir.sql("ALTER CLUSTER STEP DOWN")
-        assert cluster.master().name != heir.name
+        _wait("every node knows another master", lambda: cluster.master().name != heir.name)
         with pytest.raises(SqlError, match=r"Node 'nobody' is not in the cluster"):
             heir.sql("ALTER CLUSTER DECOMMISSION 'nobody'")
 
