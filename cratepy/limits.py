@@ -156,6 +156,8 @@ SMALL_FRAGMENT_ROWS_MAX: Final = 131_072
 
 #: ORDER BY _score LIMIT k takes the best k from the text index up to this k (rows a shard); above, all that match are sorted.
 BEST_ROWS_MAX: Final = 10_000
+#: A search whose first shards take longer than this is done by several threads, a shard each: a thread costs some 0.1 ms.
+SEARCH_ALONE_S: Final = 0.000_5
 #: With a filter beside MATCH: so many of the best rows are tested, one by one, before all that match are read.
 BEST_FILTERED_ROWS: Final = 320
 #: A filter is looked up in an exact index only in shards of so many rows; smaller ones are scanned in less time.

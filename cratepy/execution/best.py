@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import trio
 
+from cratepy import limits
+from cratepy.clock import Clock
+from cratepy.execution.cpu import Workers
 from cratepy.execution.engine.constants import constant_values
-from cratepy.execution.searching import scan_reader
+from cratepy.execution.searching import ScanReader, scan_reader
 from cratepy.execution.sources import LocalSources, local_shards
 from cratepy.model.arrow import arrow_type, from_arrow
 from cratepy.model.expressions import Column, Expression
 from cratepy.model.plan import Phase, StatementContext
 from cratepy.model.relations import Limit, Project, Relation, Scan, Sort, output_columns
+from cratepy.storage.operations import SearchRequest
+
+if TYPE_CHECKING:
+    from cratepy.storage.shard import Shard
 
 #: More rows are sorted by the engine.
 _ROWS_MAX: Final = 256
@@ -67,35 +75,86 @@ def best_of(relation: Relation) -> BestOf | None:
             return None
 
 
-def read_best(
-    plan: BestOf, phase: Phase, context: StatementContext, sources: LocalSources
-) -> list[tuple[Any, ...]] | None:
-    """The rows as SQL values; None if the engine has to see to it (many rows, odd counts). For a worker thread."""
+class BestSearch:
+    """A search of some shards. Each is read once, by any thread; then the rows are merged.
+
+    Most searches take less than waking a thread, so one thread reads all shards; where it has taken long, many do.
+    """
+
+    def __init__(self, plan: BestOf, reader: ScanReader, shards: Sequence[Shard], wanted: slice, clock: Clock) -> None:
+        self._plan = plan
+        self._reader = reader
+        self._shards = shards
+        self._wanted = wanted
+        self._clock = clock
+        self._found: list[list[tuple[Any, ...]]] = [[] for _ in shards]
+        #: Places of the shards that are still to be read.
+        self.rest = list(reversed(range(len(shards))))
+        self._score, self._picked = plan.score, plan.columns
+        #: Asks for values instead of batches. What is not among them is true in every row: it stands behind the last.
+        self._request: SearchRequest | None = None
+        request = reader.best
+        if request is not None and not plan.any_of and not _ARE_TEXTS.intersection(request.sources):
+            places = [len(request.sources) if s is None else request.sources.index(s) for s in reader.sources]
+            self._request = request
+            self._score, self._picked = places[plan.score], tuple([places[i] for i in plan.columns])
+
+    def read(self, place: int) -> None:
+        """For a worker thread."""
+        shard = self._shards[place]
+        if self._request is not None:
+            self._found[place] = [(*row, True) for row in shard.best(self._request)]
+            return
+        for batch in self._reader.read(shard):
+            rows = _rows(batch, self._plan.scan, self._reader.sources)
+            if self._plan.any_of:
+                rows = [row for row in rows if any(row[place] for place in self._plan.any_of)]
+            self._found[place].extend(rows)
+
+    def read_quick(self) -> None:
+        """Read one shard after the other while that is quick. For a worker thread."""
+        until = self._clock.monotonic() + limits.SEARCH_ALONE_S
+        while self.rest:
+            self.read(self.rest.pop())
+            if self._clock.monotonic() > until:
+                return
+
+    async def finish(self, workers: Workers) -> list[tuple[Any, ...]]:
+        """Read the rest, a thread for each shard. Raises what the first of them fails with."""
+        errors: list[Exception] = []
+
+        async def read(place: int) -> None:
+            try:
+                await workers.compute(self.read, place)
+            except Exception as error:
+                errors.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for place in self.rest:
+                nursery.start_soon(read, place)
+        if errors:
+            raise errors[0]
+        return await workers.compute(self.rows)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """As SQL values, when every shard has been read."""
+        score = self._score
+        # No two have the same number, so values that cannot be compared never are.
+        numbered = enumerate([row for rows in self._found for row in rows])
+        best = sorted([(-row[score], number, row) for number, row in numbered])
+        return [tuple([row[i] for i in self._picked]) for _, _, row in best[self._wanted]]
+
+
+def begin_best(
+    plan: BestOf, phase: Phase, context: StatementContext, sources: LocalSources, clock: Clock
+) -> BestSearch | None:
+    """The search for the plan's rows; None if the engine has to see to it (many rows, odd counts)."""
     count, offset = constant_values([plan.count, plan.count if plan.offset is None else plan.offset], context)
     offset = 0 if plan.offset is None or offset is None else offset
     if count is None or count < 0 or offset < 0 or count + offset > _ROWS_MAX:
         return None
-    reader = scan_reader(plan.scan, context)
-    request = reader.best
-    #: (negative score, number, row of the scan). No two have the same number, so values that cannot be compared never are.
-    found: list[tuple[float, int, tuple[Any, ...]]] = []
-    if request is not None and not plan.any_of and not _ARE_TEXTS.intersection(request.sources):
-        # What is not among the answer's columns is true in every row: it stands behind the last.
-        places = [len(request.sources) if s is None else request.sources.index(s) for s in reader.sources]
-        score = places[plan.score]
-        picked = [places[i] for i in plan.columns]
-        for shard in local_shards(plan.scan, phase, sources):
-            found.extend((-row[score], len(found) + i, row) for i, row in enumerate(shard.best(request)))
-        found.sort()
-        return [tuple([(*row, True)[i] for i in picked]) for _, _, row in found[offset : offset + count]]
-    for shard in local_shards(plan.scan, phase, sources):
-        for batch in reader.read(shard):
-            rows = _rows(batch, plan.scan, reader.sources)
-            if plan.any_of:
-                rows = [row for row in rows if any(row[place] for place in plan.any_of)]
-            found.extend((-row[plan.score], len(found) + i, row) for i, row in enumerate(rows))
-    found.sort()
-    return [tuple([row[i] for i in plan.columns]) for _, _, row in found[offset : offset + count]]
+    shards = list(local_shards(plan.scan, phase, sources))
+    return BestSearch(plan, scan_reader(plan.scan, context), shards, slice(offset, offset + count), clock)
 
 
 def _rows(batch: pa.RecordBatch, scan: Scan, sources: Sequence[str | None]) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 import trio
 
 from cratepy import limits
+from cratepy.clock import Clock, SystemClock
 from cratepy.errors import CrateError, InternalError, JobKilled, PeerUnavailable, StaleRouting, error_to_wire
 from cratepy.execution.cpu import Workers
 from cratepy.execution.engine.engine import Engine
@@ -57,6 +58,7 @@ class NodeParts:
     view: Callable[[], LocalView]
     spill_path: Path
     name_of: Callable[[str], str]
+    clock: Clock = field(default_factory=SystemClock)
     exchange_memory_bytes: int = limits.EXCHANGE_MEMORY_BYTES_MAX
 
     def sources(self, run: Run) -> LocalSources:

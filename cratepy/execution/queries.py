@@ -33,7 +33,7 @@ from cratepy.errors import (
     error_to_wire,
 )
 from cratepy.execution import messages
-from cratepy.execution.best import best_of, read_best
+from cratepy.execution.best import BestSearch, begin_best, best_of
 from cratepy.execution.engine.inputs import FragmentInput
 from cratepy.execution.few import few_rows
 from cratepy.execution.jobs import Job
@@ -208,11 +208,12 @@ class QueryRunner:
         wanted = leaves(phase.relation)
         sources = self._parts.sources(run)
 
-        def read() -> tuple[list[FragmentInput], list[tuple[Any, ...]] | None]:
+        def read() -> tuple[list[FragmentInput], list[tuple[Any, ...]] | BestSearch | None]:
             best = best_of(phase.relation) if may_give_rows else None
-            rows = None if best is None else read_best(best, phase, context, sources)
-            if rows is not None:
-                return [], rows
+            search = None if best is None else begin_best(best, phase, context, sources, self._parts.clock)
+            if search is not None:
+                search.read_quick()
+                return [], search if search.rest else search.rows()
             inputs = []
             for leaf in wanted:
                 assert not isinstance(leaf, ExchangeInput), "a single phase reads from no other"
@@ -223,6 +224,8 @@ class QueryRunner:
         try:
             with self._parts.jobs.operation(run.job_id, "collect"):
                 inputs, rows = await self._parts.workers.compute(read) if wanted else ([], None)
+                if isinstance(rows, BestSearch):
+                    rows = await rows.finish(self._parts.workers)
                 if rows is not None:
                     return rows, None
                 if is_short(phase.relation, [i.row_count for i in inputs]):

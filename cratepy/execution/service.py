@@ -109,6 +109,7 @@ class ExecutionService:
             view=self.local_view,
             spill_path=spill_path if spill_path is not None else Path(tempfile.gettempdir()),
             name_of=self._node_name,
+            clock=clock,
         )
         self._queries = QueryRunner(cluster=cluster, store=store, parts=self._parts, runs=self._runs)
         self._keeper = ShardKeeper(cluster=cluster, store=store, workers=self._workers, runs=self._runs)

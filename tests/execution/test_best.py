@@ -6,8 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import trio
 
-from cratepy.execution.best import best_of, read_best
+from cratepy.clock import Clock, FakeClock
+from cratepy.errors import ShardFailed
+from cratepy.execution.best import BestSearch, begin_best, best_of
+from cratepy.execution.cpu import Workers
 from cratepy.execution.sources import LocalSources
 from cratepy.model.arrow import arrow_type
 from cratepy.model.expressions import Call, Column, Expression, Literal, Parameter, SortKey
@@ -72,7 +76,17 @@ def query(count: Expression = TEN, offset: Expression | None = None, source: Sca
     return Limit(Sort(scan() if source is None else source, (SortKey(SCORE, is_descending=True),)), count, offset)
 
 
-def rows(relation: Relation, *shards: Shard, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]] | None:
+class LateClock(FakeClock):
+    """Every look at it is a second later."""
+
+    def monotonic(self) -> float:
+        self.advance(1)
+        return super().monotonic()
+
+
+def begun(
+    relation: Relation, *shards: Shard, parameters: tuple[object, ...] = (), clock: Clock | None = None
+) -> BestSearch | None:
     plan = best_of(relation)
     assert plan is not None
     source = ShardSource("n", "u", tuple(range(len(shards))))
@@ -80,9 +94,17 @@ def rows(relation: Relation, *shards: Shard, parameters: tuple[object, ...] = ()
     context = StatementContext(job_id="j", handler_id="n", user="crate", text="", now_ms=0, parameters=parameters)
     opened: Any = {("u", number): shard for number, shard in enumerate(shards)}
     nothing: Any = None
-    return read_best(
-        plan, phase, context, LocalSources(node_id="n", shards=opened, system_tables=nothing, view=nothing)
-    )
+    sources = LocalSources(node_id="n", shards=opened, system_tables=nothing, view=nothing)
+    return begin_best(plan, phase, context, sources, FakeClock() if clock is None else clock)
+
+
+def rows(relation: Relation, *shards: Shard, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]] | None:
+    search = begun(relation, *shards, parameters=parameters)
+    if search is None:
+        return None
+    search.read_quick()
+    assert not search.rest
+    return search.rows()
 
 
 def titles(relation: Relation, *shards: Shard, parameters: tuple[object, ...] = ()) -> list[object]:
@@ -155,3 +177,31 @@ def test_a_row_that_several_matches_find_is_given_once() -> None:
 @pytest.mark.parametrize("count", [-1, None, 300])
 def test_odd_counts_and_many_rows_are_for_the_engine(count: int | None) -> None:
     assert rows(query(Parameter(0, BIGINT)), *SHARDS, parameters=(count,)) is None
+
+
+def test_shards_of_a_slow_search_are_read_by_several_threads_with_the_same_answer() -> None:
+    expected = rows(query(), *SHARDS, *SHARDS)
+
+    async def run() -> list[tuple[object, ...]]:
+        search = begun(query(), *SHARDS, *SHARDS, clock=LateClock())
+        assert search is not None
+        search.read_quick()
+        assert len(search.rest) == 5
+        return await search.finish(Workers(compute_threads=2))
+
+    assert trio.run(run) == expected
+
+
+def test_a_shard_that_fails_fails_the_slow_search() -> None:
+    class Broken(Shard):
+        def best(self, request: SearchRequest) -> list[tuple[Any, ...]]:
+            raise ShardFailed("it is broken")
+
+    async def run() -> None:
+        search = begun(query(), SHARDS[0], Broken(), SHARDS[1], clock=LateClock())
+        assert search is not None
+        search.read_quick()
+        await search.finish(Workers(compute_threads=2))
+
+    with pytest.raises(ShardFailed, match="it is broken"):
+        trio.run(run)
