@@ -7,7 +7,7 @@ do with a row that failed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -26,7 +26,7 @@ from cratepy.execution.writes.growth import definition_of, grow
 from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.objects import fit_objects, guess_type, holds_objects
 from cratepy.execution.writes.returning import WrittenRows
-from cratepy.execution.writes.router import RowWrites, WriteRouter
+from cratepy.execution.writes.router import Begun, RowWrites, WriteRouter
 from cratepy.execution.writes.rows import RowBlock, Rules, complete, json_texts
 from cratepy.execution.writes.updater import Candidates, Updater
 from cratepy.execution.writes.values import (
@@ -126,6 +126,32 @@ class BlockWriter:
 
         ``errors`` are rows that failed before; ``absent`` are the rows that do not name a target, by target.
         """
+        block, _ = await self._build(
+            rules, columns, count, context, is_raw=is_raw, errors=errors, absent=absent, begins=False
+        )
+        return block
+
+    async def build_and_begin(
+        self, rules: InsertRules, columns: Sequence[TargetValues], count: int, context: StatementContext
+    ) -> tuple[RowBlock, Begun | None]:
+        """:meth:`build` of raw values; if no row has failed, and all belong to this node, they are given to their shards.
+
+        That is one thread to wait for instead of two. :meth:`write` must follow in any case.
+        """
+        return await self._build(rules, columns, count, context, is_raw=True, errors=None, absent=None, begins=True)
+
+    async def _build(
+        self,
+        rules: InsertRules,
+        columns: Sequence[TargetValues],
+        count: int,
+        context: StatementContext,
+        *,
+        is_raw: bool,
+        errors: dict[int, CrateError] | None,
+        absent: Mapping[str, Sequence[int]] | None,
+        begins: bool,
+    ) -> tuple[RowBlock, Begun | None]:
         definition = definition_of(self._cluster, rules.table_uuid, rules.table)
         for _ in range(limits.DYNAMIC_ROUNDS_MAX):
             layout = self._layouts.of(definition)
@@ -136,12 +162,16 @@ class BlockWriter:
             }
             block = RowBlock(layout, count, {}, dict(errors or {}), unnamed)
             fill = partial(self._fill, block, rules, columns, context, is_raw=is_raw)
+            begun: Begun | None = None
             if count <= limits.WRITE_INLINE_ROWS:
                 grown = fill()
+            elif begins:
+                work = partial(self._fill_and_begin, fill, rules, block)
+                grown, begun = await trio.to_thread.run_sync(work, limiter=self._threads)
             else:
                 grown = await trio.to_thread.run_sync(fill, limiter=self._threads)
             if not grown:
-                return block
+                return block, begun
             definition = await grow(self._cluster, definition, grown)
         raise VersionConflict(f"Other writers changed the columns of {rules.table} again and again")
 
@@ -161,10 +191,24 @@ class BlockWriter:
             complete(block, replace(rules.rules, targets=known), self._engine, context, self.ids.take)
         return grown
 
+    def _fill_and_begin(
+        self, fill: Callable[[], dict[str, DataType]], rules: InsertRules, block: RowBlock
+    ) -> tuple[dict[str, DataType], Begun | None]:
+        grown = fill()
+        if grown or block.errors:
+            return grown, None
+        return grown, self._router.begin(_writes_of(rules, block, block.batch(), block.ids, block.shards))
+
     # --- writing -----------------------------------------------------------------------------------------------------
 
     async def write(
-        self, rules: InsertRules, block: RowBlock, context: StatementContext, *, wants_rows: bool = False
+        self,
+        rules: InsertRules,
+        block: RowBlock,
+        context: StatementContext,
+        *,
+        wants_rows: bool = False,
+        begun: Begun | None = None,
     ) -> BlockOutcome:
         """Write the good rows of a completed block; bad ones are errors of the outcome already."""
         outcome = BlockOutcome(block.count, block.layout, dict(block.errors))
@@ -172,19 +216,16 @@ class BlockWriter:
         places = list(range(block.count)) if good is None else good.tolist()
         if not places:
             return outcome
-        batch, ids, shards = block.batch(), block.ids, block.shards
+        assert begun is None or good is None
+        batch = block.batch() if begun is None or begun.writes.rows is None else begun.writes.rows
+        ids, shards = block.ids, block.shards
         if good is not None:
             batch, ids, shards = batch.take(pa.array(good)), [ids[i] for i in places], shards[good]
-        writes = RowWrites(
-            definition=block.layout.definition,
-            kind="index" if rules.overwrites else "insert",
-            ids=ids,
-            shards=shards,
-            rows=batch,
-        )
+        writes = _writes_of(rules, block, batch, ids, shards) if begun is None else begun.writes
         pending: list[int] = list(range(len(ids)))
         for _ in range(limits.WRITE_CONFLICT_ROUNDS_MAX):
-            report = await self._router.write(writes, wants_versions=wants_rows)
+            report = await self._router.write(writes, wants_versions=wants_rows, begun=begun)
+            begun = None
             for row, error in report.errors.items():
                 outcome.errors[places[pending[row]]] = error
             if wants_rows:
@@ -254,6 +295,22 @@ class BlockWriter:
             for piece in changed.pieces
         )
         return [duplicates[position] for position in sorted(changed.missing)]
+
+
+def _writes_of(
+    rules: InsertRules,
+    block: RowBlock,
+    batch: pa.RecordBatch,
+    ids: Sequence[str],
+    shards: np.ndarray[Any, np.dtype[np.int64]],
+) -> RowWrites:
+    return RowWrites(
+        definition=block.layout.definition,
+        kind="index" if rules.overwrites else "insert",
+        ids=ids,
+        shards=shards,
+        rows=batch,
+    )
 
 
 def _proposed(rules: InsertRules, layout: TableLayout, rows: pa.RecordBatch) -> dict[int, pa.Array]:

@@ -176,11 +176,11 @@ class Inserter:
         columns, width = self._bulk_columns(plan, context, given, len(parameter_rows))
         count = width * len(parameter_rows)
         rules = rules_of(plan)
-        block = await self._blocks.build(rules, columns, count, context, is_raw=True)
+        block, begun = await self._blocks.build_and_begin(rules, columns, count, context)
         for row in sorted(block.errors):
             if block.errors[row].message == "A primary key value must not be NULL":
                 raise block.errors[row]
-        outcome = await self._blocks.write(rules, block, context)
+        outcome = await self._blocks.write(rules, block, context, begun=begun)
         if not outcome.errors and not outcome.skipped:
             return [BulkItem(width)] * len(parameter_rows)
         return [_item(outcome, range(start, start + width)) for start in range(0, count, width)]

@@ -105,6 +105,15 @@ class PrimaryWriter:
         # A write that has begun is not abandoned: its outcome would be unknown.
         return await trio.to_thread.run_sync(_write_each, batches, limiter=self._threads)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether rows may be written without waiting for a refresh first."""
+        return not self._is_full()
+
+    def write_here(self, batches: Sequence[tuple[Shard, WriteBatch]]) -> list[WriteResult | CrateError | StaleRouting]:
+        """:meth:`write_all` on this thread, a worker's, for who has asked for :attr:`has_room`."""
+        return _write_each(batches)
+
     async def wait_durable(self, written: Sequence[tuple[Shard, int]]) -> None:
         """Return when all these (shard, translog position) are on disk; raises ShardFailed if one will never be.
 
