@@ -81,12 +81,13 @@ class Body:
     """Parts of a piece's bytes, each at a multiple of 8."""
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._parts: list[Any] = []
 
     def add(self, data: Any) -> None:
-        part = data if isinstance(data, bytes) else data.tobytes()
-        self._parts.append(part)
-        self._parts.append(bytes(-len(part) % 8))
+        """An array is copied by :meth:`bytes` only."""
+        size = len(data) if isinstance(data, bytes) else data.nbytes
+        self._parts.append(data if isinstance(data, bytes) else np.ascontiguousarray(data))
+        self._parts.append(bytes(-size % 8))
 
     def bytes(self) -> bytes:
         return b"".join(self._parts)

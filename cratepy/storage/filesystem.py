@@ -86,8 +86,8 @@ class FileSystem(Protocol):
     def real_path(self, path: Path) -> Path | None:
         """Where the operating system has this path, for libraries that open files themselves; None: nowhere."""
 
-    def make_directory(self, path: Path) -> None:
-        """Make it, and its missing parents; each parent that got a new name is synced."""
+    def make_directory(self, path: Path, *, is_synced: bool = True) -> None:
+        """Make it, and its missing parents; each parent that got a new name is synced, if that is wanted now."""
 
     def sync_directory(self, path: Path) -> None:
         """Raises SyncFailed."""
@@ -178,14 +178,15 @@ class RealFileSystem:
     def real_path(self, path: Path) -> Path | None:
         return path
 
-    def make_directory(self, path: Path) -> None:
+    def make_directory(self, path: Path, *, is_synced: bool = True) -> None:
         missing: list[Path] = []
         while not path.exists():
             missing.append(path)
             path = path.parent
         for directory in reversed(missing):
             directory.mkdir(mode=0o750, exist_ok=True)
-            self.sync_directory(directory.parent)
+            if is_synced:
+                self.sync_directory(directory.parent)
 
     def sync_directory(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyroaring import BitMap
 
 from cratepy import limits
-from cratepy.storage.blocks import Layout, conformed
+from cratepy.storage.blocks import ID, Layout, conformed
 from cratepy.storage.columns import live_rows
 from cratepy.storage.leaves import with_leaves
 from cratepy.storage.segment import Segment
@@ -198,12 +198,16 @@ def merged_batches(plan: MergePlan, schema: pa.Schema, layout: Layout) -> Iterat
 
     A block that is all alive, at least half full and of the new segment's columns and codec stays as it is: its bytes
     are copied. So no block but the last becomes smaller than half, and a merge of big segments costs what copying costs.
+    Batches are without ``_id`` if it is known to be the text of the key: making it took a third of the time.
     """
+    is_key = _ids_are_key(plan, schema, layout)
+    kept_schema, schema = schema, _without_ids(schema) if is_key else schema
     leaves = [layout.leaves[name] for name in schema.names if name in layout.leaves]
     waiting: list[pa.RecordBatch] = []
     count = size = 0
     for source in plan.sources:
-        is_alike = source.segment.codec == layout.codec and source.segment.schema.equals(schema)
+        is_alike = source.segment.codec == layout.codec and source.segment.schema.equals(kept_schema)
+        read_schema = _without_ids(source.segment.schema) if is_key else source.segment.schema
         for index, block in enumerate(source.segment.blocks):
             live = None if source.deletes is None else live_rows(source.segment, index, source.deletes)
             is_keepable = is_alike and live is None and _is_big(block.row_count, block.raw_bytes)
@@ -213,7 +217,9 @@ def merged_batches(plan: MergePlan, schema: pa.Schema, layout: Layout) -> Iterat
                     waiting, count, size = [], 0, 0
                 yield block.kept()
                 continue
-            batch = block.batch if live is None else block.batch.take(pa.array(live))
+            batch = block.batch_of(read_schema)
+            if live is not None:
+                batch = batch.take(pa.array(live))
             if batch.num_rows == 0:
                 continue
             waiting.append(conformed(with_leaves(batch, leaves) if leaves else batch, schema))
@@ -226,6 +232,19 @@ def merged_batches(plan: MergePlan, schema: pa.Schema, layout: Layout) -> Iterat
                 waiting, count, size = [rest], rest.num_rows, rest.nbytes
     if waiting:
         yield from blocks_of(pa.Table.from_batches(waiting, schema))
+
+
+def _ids_are_key(plan: MergePlan, schema: pa.Schema, layout: Layout) -> bool:
+    """Whether the sources say of all their rows that ``_id`` is the text of the number that is the key."""
+    key = layout.key_source
+    return key is not None and all(
+        source.segment.key_source == key and source.segment.schema.field(key).type == schema.field(key).type
+        for source in plan.sources
+    )
+
+
+def _without_ids(schema: pa.Schema) -> pa.Schema:
+    return schema.remove(schema.get_field_index(ID))
 
 
 def _is_big(rows: int, size_bytes: int) -> bool:

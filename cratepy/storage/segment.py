@@ -90,7 +90,6 @@ class Segment:
         "_columns",
         "_filter",
         "_filter_shift",
-        "_key",
         "_numbers",
         "_row_of_hash",
         "_spread",
@@ -100,6 +99,7 @@ class Segment:
         "entry",
         "hashes",
         "key",
+        "key_source",
         "number",
         "rows",
         "starts",
@@ -136,8 +136,8 @@ class Segment:
         self._starts: np.ndarray = np.array(starts, dtype=np.int64)
         #: Numeric columns, and whether the checksum of each block's piece was right; None: the column is none.
         self._numbers: dict[str, tuple[NumberColumn, np.ndarray] | None] = {}
-        #: The column of numbers whose text all ids are.
-        self._key = self._key_source()
+        #: The column of numbers whose text all ids are, if there is one.
+        self.key_source = self._key_source()
         view = memoryview(ids).cast("B")
         magic, rows = IDS_HEADER.unpack_from(view)
         middle = IDS_HEADER.size + 4 * rows
@@ -246,9 +246,9 @@ class Segment:
 
     def _have_ids(self, rows: np.ndarray, ids: IdArray, places: np.ndarray) -> np.ndarray:
         """Whether these rows, ascending, have the ids at ``places``."""
-        if self._key is not None and len(rows) >= GATHERED_ROWS_MIN and ids.numbers is not None:
+        if self.key_source is not None and len(rows) >= GATHERED_ROWS_MIN and ids.numbers is not None:
             located = self.locate_many(rows)
-            column = self.number_column(self._key, located)
+            column = self.number_column(self.key_source, located)
             keys = None if column is None else column.numbers(located)
             if keys is not None:
                 same: np.ndarray = keys == ids.numbers[places]

@@ -17,7 +17,7 @@ from pyroaring import BitMap
 
 from cratepy import limits
 from cratepy.storage.blocks import BEST_COMPRESSION, ID, Layout
-from cratepy.storage.encoding import Piece, encode
+from cratepy.storage.encoding import Encoding, Piece, encode
 from cratepy.storage.filesystem import AppendFile, FileSystem
 from cratepy.storage.hashing import checksum_of
 from cratepy.storage.manifest import FileEntry, SegmentEntry
@@ -57,6 +57,9 @@ class _ChecksummedFile:
         self._checksum = 0
 
     def write(self, data: bytes) -> None:
+        if len(data) >= _WRITE_BYTES:
+            # Joining would copy it.
+            self.flush()
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         self.size += len(data)
@@ -64,6 +67,8 @@ class _ChecksummedFile:
             self.flush()
 
     def flush(self) -> None:
+        if not self._waiting:
+            return
         data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -88,10 +93,14 @@ def write_segment(
     hashes: np.ndarray,
     layout: Layout,
 ) -> SegmentEntry:
-    """Write a segment's files, not durably yet. ``batches`` have ``schema`` and at most a block of rows each."""
+    """Write a segment's files, not durably yet. ``batches`` have ``schema`` and at most a block of rows each.
+
+    A batch may lack ``_id`` if it is the text of the table's key, a number.
+    """
     target = directory / segment_name(number)
     files.remove_tree(target)  # What a failed attempt under the same number left behind.
-    files.make_directory(target)
+    # A flush syncs the shard's directory before its manifest names the segment; a refresh need not wait for it.
+    files.make_directory(target, is_synced=False)
     blocks = []
     rows = 0
     column_file = _ChecksummedFile(files.create(target / COLUMNS))
@@ -100,7 +109,7 @@ def write_segment(
         for batch in batches:
             assert 0 < batch.num_rows <= limits.SEGMENT_BLOCK_ROWS
             is_kept = isinstance(batch, KeptBlock)
-            pieces = _copy_block(column_file, batch) if is_kept else _write_block(column_file, batch, layout)
+            pieces = _copy_block(column_file, batch) if is_kept else _write_block(column_file, batch, schema, layout)
             blocks.append(BlockMeta(batch.num_rows, pieces))
             rows += batch.num_rows
         column_file.flush()
@@ -124,14 +133,20 @@ def _sorted_with_rows(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (pairs >> np.uint64(32)).astype(np.uint32), pairs.astype(np.uint32)
 
 
-def _write_block(file: _ChecksummedFile, batch: pa.RecordBatch, layout: Layout) -> list[Piece]:
-    names = batch.schema.names
-    key = names.index(layout.key_source) if layout.key_source in names else None
+def _write_block(file: _ChecksummedFile, batch: pa.RecordBatch, schema: pa.Schema, layout: Layout) -> list[Piece]:
+    names = schema.names
+    key = layout.key_source if layout.key_source in names else None
+    has_ids = ID in batch.schema.names
     pieces = []
-    for name, array in zip(names, batch.columns, strict=True):
+    for name in names:
+        if name == ID and not has_ids:
+            assert key is not None
+            pieces.append(_placed(file, Piece(Encoding.SAME, 0, None, None, source=key), b""))
+            continue
+        array = batch.column(name)
         # Ids are found by hash; their bounds, a seventh of a merge's time, would leave hardly a block out.
         minimum, maximum = (None, None) if name == ID else value_bounds(array)
-        of_key = (names[key], batch.column(key)) if name == ID and key is not None else None
+        of_key = (key, batch.column(key)) if name == ID and key is not None else None
         piece, data = encode(array, minimum, maximum, is_id=name == ID, key=of_key)
         raw_size = 0
         # Ids are read one by one, and few are worth it.

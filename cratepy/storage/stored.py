@@ -102,8 +102,12 @@ class StoredBlock:
     @property
     def batch(self) -> pa.RecordBatch:
         """All columns at rest, decoded anew."""
-        arrays = [self._array(place) for place in range(len(self.pieces))]
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return self.batch_of(self.schema)
+
+    def batch_of(self, schema: pa.Schema) -> pa.RecordBatch:
+        """Some of the columns at rest, decoded anew."""
+        arrays = [self._array(self._columns.places[name]) for name in schema.names]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def has(self, source: str) -> bool:
         return source in self._columns.places

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Final
 
 import google_crc32c
+import numpy as np
 import pyarrow as pa
 
 from cratepy import limits
@@ -184,7 +185,8 @@ class TranslogReader:
     @property
     def is_torn(self) -> bool:
         """Whether something else than reserved space follows the last good record (after the iteration)."""
-        return bool(bytes(self._data[self.end :]).strip(b"\0"))
+        tail = np.frombuffer(self._data[self.end :], dtype=np.uint8)
+        return bool(len(tail) and tail.max())
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         """The payloads in order; raises ShardFailed at a bad record that had been durable."""

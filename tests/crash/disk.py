@@ -428,7 +428,7 @@ class SimulatedDisk:
     def real_path(self, path: Path) -> Path | None:
         return None
 
-    def make_directory(self, path: Path) -> None:
+    def make_directory(self, path: Path, *, is_synced: bool = True) -> None:
         missing: list[Path] = []
         while path != Path("/") and str(path) not in self._names:
             missing.append(path)
@@ -436,7 +436,8 @@ class SimulatedDisk:
         for directory in reversed(missing):
             self.watch("make_directory", str(directory))
             self._record((str(directory), DIRECTORY))
-            self.sync_directory(directory.parent)
+            if is_synced:
+                self.sync_directory(directory.parent)
 
     def sync_directory(self, path: Path) -> None:
         try:

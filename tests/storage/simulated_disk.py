@@ -193,7 +193,7 @@ class SimulatedDisk:
     def real_path(self, path: Path) -> Path | None:
         return None
 
-    def make_directory(self, path: Path) -> None:
+    def make_directory(self, path: Path, *, is_synced: bool = True) -> None:
         missing: list[Path] = []
         while path != Path("/") and str(path) not in self._names:
             missing.append(path)
@@ -201,7 +201,8 @@ class SimulatedDisk:
         for directory in reversed(missing):
             self.tick()
             self._record(str(directory), None)
-            self.sync_directory(directory.parent)
+            if is_synced:
+                self.sync_directory(directory.parent)
 
     def sync_directory(self, path: Path) -> None:
         self.tick()
