@@ -44,9 +44,9 @@ class _Locked:
     def __getattr__(self, name: str) -> Any:
         method: Callable[..., Any] = getattr(self._inner, name)
 
-        def locked(*arguments: Any) -> Any:
+        def locked(*arguments: Any, **options: Any) -> Any:
             with self._lock:
-                result = method(*arguments)
+                result = method(*arguments, **options)
             return _Locked(result, self._lock) if name in ("create", "append") else result
 
         return locked
