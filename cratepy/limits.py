@@ -305,6 +305,8 @@ COMMIT_HELPERS_MAX: Final = 3
 DURABILITY_WAITERS_MAX: Final = 65_536
 
 # --- cluster ---------------------------------------------------------------------------------------------------------
+#: Dropped tables whose uuids the cluster state remembers, so that a node that was away knows which of its files may go.
+DROPPED_TABLES_MAX: Final = 500
 #: Commands waiting at the master for the next publication.
 MASTER_QUEUE_MAX: Final = 10_000
 #: Commands put into one publication.

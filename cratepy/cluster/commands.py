@@ -188,7 +188,12 @@ def _drop_table(state: ClusterState, command: DropTable) -> ClusterState:
 
 
 def _without_tables(state: ClusterState, uuids: set[str]) -> ClusterState:
-    return replace(state, tables={uuid: table for uuid, table in state.tables.items() if uuid not in uuids})
+    dropped = (*state.dropped, *(uuid for uuid in state.tables if uuid in uuids))
+    return replace(
+        state,
+        tables={uuid: table for uuid, table in state.tables.items() if uuid not in uuids},
+        dropped=dropped[-limits.DROPPED_TABLES_MAX :],
+    )
 
 
 def _add_columns(state: ClusterState, command: AddColumns) -> ClusterState:

@@ -50,6 +50,9 @@ class StateDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     settings_transient: dict[str, SettingValue] | None = None
     analyzers: dict[str, AnalyzerDefinition] = {}
     removed_analyzers: tuple[str, ...] = ()
+    #: How many of the last dropped tables are still remembered, and those after them.
+    dropped_kept: int = 0
+    dropped: tuple[str, ...] = ()
 
 
 class BaseMismatch(Exception):
@@ -67,6 +70,7 @@ def diff(old: ClusterState, new: ClusterState) -> StateDiff:
                 new_tables[uuid] = table
             elif known is not table:
                 changed_tables[uuid] = _table_diff(known, table)
+    dropped_kept = _kept(old.dropped, new.dropped)
     return StateDiff(
         base=(old.coordination.term, old.version),
         cluster_name=new.cluster_name,
@@ -86,6 +90,8 @@ def diff(old: ClusterState, new: ClusterState) -> StateDiff:
         settings_transient=_if_changed(old.settings_transient, new.settings_transient),
         analyzers=_changed(old.analyzers, new.analyzers),
         removed_analyzers=_removed(old.analyzers, new.analyzers),
+        dropped_kept=dropped_kept,
+        dropped=new.dropped[dropped_kept:],
     )
 
 
@@ -108,8 +114,17 @@ def patch(old: ClusterState, change: StateDiff) -> ClusterState:
         ),
         settings_transient=old.settings_transient if change.settings_transient is None else change.settings_transient,
         analyzers=_patched(old.analyzers, change.analyzers, change.removed_analyzers),
+        dropped=old.dropped[len(old.dropped) - change.dropped_kept :] + change.dropped,
         next_oid=change.next_oid,
     )
+
+
+def _kept(old: tuple[str, ...], new: tuple[str, ...]) -> int:
+    """How many entries at the end of ``old`` are the beginning of ``new``, to which some were appended; 0 if it is no such pair."""
+    if old is new:
+        return len(old)
+    kept = new.index(old[-1]) + 1 if old and old[-1] in new else 0
+    return kept if old[len(old) - kept :] == new[:kept] else 0
 
 
 def _table_diff(old: TableState, new: TableState) -> TableDiff:

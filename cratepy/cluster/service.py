@@ -157,6 +157,11 @@ class ClusterService:
     def is_master(self) -> bool:
         return self._leader_id == self.node_id
 
+    @property
+    def pending_changes(self) -> int:
+        """Changes that wait here for the next publication; 0 where this node is not master."""
+        return 0 if self._core is None else self._core.pending_changes
+
     def add_applier(self, applier: Applier) -> None:
         """Call ``applier(old, new)`` for every committed state before it becomes visible. It must not block or raise."""
         self._appliers.append(applier)

@@ -96,6 +96,15 @@ def no_entries() -> tuple[()]:
     return ()
 
 
+def no_problem() -> None:
+    """For views of nothing that could be wrong."""
+
+
+def no_changes() -> int:
+    """For views without a cluster."""
+    return 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalView:
     """One node's view of itself at the moment a statement reads it."""
@@ -113,6 +122,12 @@ class LocalView:
     data_path: str = "/"
     #: Job id → progress, for statements that tell.
     progress: Callable[[str], JobProgress | None] = no_progress
+    #: What is wrong with the node's disk.
+    disk_problem: Callable[[], str | None] = no_problem
+    #: Uuids of tables with files here that the cluster state does not have.
+    dangling_tables: Callable[[], Sequence[str]] = no_entries
+    #: Changes of the cluster state that wait in this node's queue, as master.
+    pending_changes: Callable[[], int] = no_changes
     #: No other node is asked by this statement.
     speaks_for_all: bool = False
 

@@ -117,7 +117,9 @@ class ExecutionService:
         self._scrubber = Scrubber(store=store, clock=clock)
         self._killer = Killer(cluster=cluster, jobs=self._jobs)
         self.steering = Steering(
-            cluster=cluster, value_of=lambda expression, context: value_of(expression, {}, context)
+            cluster=cluster,
+            value_of=lambda expression, context: value_of(expression, {}, context),
+            remove_dangling=self._keeper.remove_dangling,
         )
         self._lookups = LookupService(cluster=cluster, store=store, engine=engine)
         self._writes = WriteService(
@@ -239,7 +241,15 @@ class ExecutionService:
             sessions=self.sessions,
             progress=self._progress,
             data_path=str(self._store.path),
+            disk_problem=lambda: self._cluster.problem,
+            dangling_tables=self._dangling_tables,
+            pending_changes=lambda: self._cluster.pending_changes,
         )
+
+    def _dangling_tables(self) -> list[str]:
+        on_disk = self._store.table_uuids_on_disk()
+        state = self._cluster.state  # newer than the list
+        return [uuid for uuid in on_disk if uuid not in state.tables]
 
     def _progress(self, job_id: str) -> JobProgress | None:
         copy = self._writes.copy_progress(job_id)

@@ -72,7 +72,10 @@ class ShardKeeper:
         self._runs = runs
         self._changed = trio.Event()
         self._opening: set[Assignment] = set()
-        self._dropped: set[str] = set()
+        #: Tables whose files here may have to go.
+        self._gone: set[str] = set()
+        #: Whether the files of before the start were compared with the first state.
+        self._is_swept = False
         #: Allocation ids whose failure is being told, with the primary term it happened in.
         self._failing: set[tuple[str, int]] = set()
         self._failed: list[tuple[Assignment, str]] = []
@@ -84,7 +87,7 @@ class ShardKeeper:
             known = old.tables.get(uuid)
             if known is not None and known.definition is not table.definition and known.definition != table.definition:
                 self._store.update_definition(table.definition)
-        self._dropped.update(uuid for uuid in old.tables if uuid not in new.tables)
+        self._gone.update(uuid for uuid in old.tables if uuid not in new.tables)
         self._changed.set()
 
     async def run(self) -> None:
@@ -97,9 +100,12 @@ class ShardKeeper:
                 for assignment, reason in self._failed:
                     nursery.start_soon(self._fail, assignment, reason)
                 self._failed.clear()
-                for uuid in sorted(self._dropped):
+                for uuid in sorted(self._gone):
                     nursery.start_soon(self._remove, uuid)
-                self._dropped.clear()
+                self._gone.clear()
+                if not self._is_swept and self._cluster.state.version:
+                    self._is_swept = True
+                    nursery.start_soon(self.remove_dangling)
                 for assignment in assignments(self._cluster.state, self._cluster.node_id):
                     if assignment not in self._opening:
                         self._opening.add(assignment)
@@ -149,7 +155,7 @@ class ShardKeeper:
         finally:
             self._opening.discard(assignment)
         if assignment.table_uuid not in self._cluster.state.tables:
-            self._dropped.add(assignment.table_uuid)
+            self._gone.add(assignment.table_uuid)
         self._changed.set()
 
     def _wanted(self, assignment: Assignment) -> TableDefinition | None:
@@ -212,13 +218,35 @@ class ShardKeeper:
             return False
         return True
 
-    async def _remove(self, table_uuid: str) -> None:
-        """Delete a dropped table's files here, after those who still read it."""
+    async def remove_dangling(self) -> int:
+        """Delete the files here of tables that were dropped while this node was away; how many tables that were.
+
+        A directory of a table that the state does not have is only deleted if the state says that it was dropped: the
+        cluster may have been bootstrapped anew from a node that had never heard of the table. Such a one is logged and kept.
+        """
+        on_disk = await self._workers.files(self._store.table_uuids_on_disk)
+        state = self._cluster.state  # newer than the list: whatever directory is made for, is in it
+        return sum([await self._remove(uuid) for uuid in on_disk if uuid not in state.tables])
+
+    async def _remove(self, table_uuid: str) -> bool:
+        """Delete a dropped table's files here, after those who still read it; whether that was done."""
         with trio.move_on_after(limits.TABLE_READERS_WAIT_S):
             await self._runs.wait_unread(table_uuid)
-        if table_uuid in self._cluster.state.tables:
-            return
+        state = self._cluster.state
+        if table_uuid in state.tables:
+            return False
         try:
-            await self._workers.files(self._store.remove_table, table_uuid)
+            if table_uuid in state.dropped:
+                await self._workers.files(self._store.remove_table, table_uuid)
+                return True
+            await self._workers.files(self._store.close_table, table_uuid)
         except OSError as error:
             logger.error("cannot delete the files of table %s: %s", table_uuid, error)
+            return False
+        logger.warning(
+            "the files of table %s are kept in %s, although this cluster has no such table: it does not remember that it was "
+            "dropped. Delete the directory by hand if nobody needs it",
+            table_uuid,
+            self._store.table_path(table_uuid),
+        )
+        return False

@@ -11,13 +11,13 @@ to be ``none``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from cratepy import limits
-from cratepy.errors import BadRequest, CrateError, PeerUnavailable, RequestTimeout
+from cratepy.errors import BadRequest, CrateError, NodeUnavailable, PeerUnavailable, RequestTimeout
 from cratepy.execution.results import Result
 from cratepy.model.commands import RetireNodes, RetryFailedShards
 from cratepy.model.expressions import Expression
@@ -29,23 +29,40 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 STOP_ACTION = "node/stop"
+GC_ACTION = "node/gc"
 
 
 class StopNode(msgspec.Struct, frozen=True):
     """Stop yourself; you were decommissioned."""
 
 
-class Steering:
-    """See the module. ``value_of`` evaluates an expression without columns."""
+class RemoveDangling(msgspec.Struct, frozen=True):
+    """Delete what is left of dropped tables."""
 
-    def __init__(self, *, cluster: ClusterService, value_of: Callable[[Expression, StatementContext], Any]) -> None:
+
+class Removed(msgspec.Struct, frozen=True):
+    tables: int
+
+
+class Steering:
+    """See the module. ``value_of`` evaluates an expression without columns; ``remove_dangling`` cleans this node's disk."""
+
+    def __init__(
+        self,
+        *,
+        cluster: ClusterService,
+        value_of: Callable[[Expression, StatementContext], Any],
+        remove_dangling: Callable[[], Awaitable[int]],
+    ) -> None:
         self._cluster = cluster
         self._value_of = value_of
+        self._remove_dangling_here = remove_dangling
         #: Called when this node was decommissioned; the server ends the process.
         self.stop_node: Callable[[], None] = _cannot_stop
 
     def register(self) -> None:
         self._cluster.transport.register(STOP_ACTION, StopNode, self._on_stop)
+        self._cluster.transport.register(GC_ACTION, RemoveDangling, self._on_remove_dangling)
 
     async def run(self, plan: ClusterPlan, context: StatementContext) -> Result:
         """Do it. Raises CrateError."""
@@ -59,8 +76,36 @@ class Steering:
             case "retry_failed":
                 await self._cluster.submit(RetryFailedShards())
             case _:
-                assert plan.action == "gc", plan.action  # what no table names is removed when nodes start and tables go
+                assert plan.action == "gc", plan.action
+                return Result(rowcount=await self._remove_dangling())
         return Result(rowcount=1 if plan.action != "retry_failed" else 0)
+
+    async def _remove_dangling(self) -> int:
+        """Have every node delete the files of dropped tables; how many directories of tables that were.
+
+        Raises NodeUnavailable, or the CrateError of a node, once all others have done it.
+        """
+        removed = 0
+        failure: CrateError | None = None
+        for node_id, node in self._cluster.state.nodes.items():
+            try:
+                if node_id == self._cluster.node_id:
+                    removed += await self._remove_dangling_here()
+                    continue
+                reply: Removed = await self._cluster.transport.request(
+                    node_id, GC_ACTION, RemoveDangling(), reply_type=Removed, timeout_s=limits.DDL_TIMEOUT_S
+                )
+                removed += reply.tables
+            except CrateError as error:
+                failure = error
+            except (PeerUnavailable, RequestTimeout):
+                failure = NodeUnavailable(f"node [{node.name}] did not answer; what is left on the others is deleted")
+        if failure is not None:
+            raise failure
+        return removed
+
+    async def _on_remove_dangling(self, _: str, __: RemoveDangling) -> Removed:
+        return Removed(await self._remove_dangling_here())
 
     def _node(self, name: str) -> NodeInfo:
         for node in self._cluster.state.nodes.values():

@@ -99,6 +99,8 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     settings_transient: dict[str, SettingValue] = {}
     #: Made by CREATE ANALYZER, by name.
     analyzers: dict[str, AnalyzerDefinition] = {}
+    #: Uuids of the tables dropped last, the newest at the end: what a node that was away may delete.
+    dropped: tuple[str, ...] = ()
     #: The next oid for a table or view; oids are never used again.
     next_oid: int = 16_384
 

@@ -103,12 +103,20 @@ class ShardStore:
         self.close_shard(table_uuid, shard)
         self._remove(self._path / table_uuid / str(shard))
 
-    def remove_table(self, table_uuid: str) -> None:
-        """Close a table's shards and delete their files."""
+    def close_table(self, table_uuid: str) -> None:
+        """Close a table's shards and keep their files."""
         for shard in self.shards():
             if shard.table_uuid == table_uuid:
                 self.close_shard(table_uuid, shard.shard)
-        self._remove(self._path / table_uuid)
+
+    def remove_table(self, table_uuid: str) -> None:
+        """Close a table's shards and delete their files."""
+        self.close_table(table_uuid)
+        self._remove(self.table_path(table_uuid))
+
+    def table_path(self, table_uuid: str) -> Path:
+        """The directory of a table's shards."""
+        return self._path / table_uuid
 
     def table_uuids_on_disk(self) -> list[str]:
         """Tables that have files here, open or not: what a node may still have to remove."""

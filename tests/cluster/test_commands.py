@@ -250,3 +250,11 @@ def test_what_no_value_has_told_yet_is_told_by_the_next() -> None:
     assert apply(state, _columns(_column("x", unknown))) is state
     with pytest.raises(ColumnValidation):
         apply(state, _columns(_column("x", TEXT)))
+
+
+def test_the_last_dropped_tables_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DROPPED_TABLES_MAX", 2)
+    state = THREE
+    for name in ("t1", "t2", "t3"):
+        state = apply(created(state, name), DropTable(name=RelationName("doc", name)))
+    assert state.dropped == ("uuid-t2", "uuid-t3")

@@ -26,7 +26,9 @@ from cratepy.model.state import ClusterState
 from cratepy.model.types import TEXT
 from tests.cluster.states import THREE, created, definition, next_version, node, started, started_command, with_nodes
 
+replace = msgspec.structs.replace
 WITH_T = apply(started(created(THREE)), CreateAnalyzer(AnalyzerDefinition(name="mine")))
+WITH_T = replace(WITH_T, dropped=("d1", "d2", "d3"))
 VIEW = RelationName("doc", "v")
 
 
@@ -50,6 +52,8 @@ def _over_the_wire(change: StateDiff) -> StateDiff:
         apply(WITH_T, CreateAnalyzer(AnalyzerDefinition(name="mine", tokenizer="whitespace"))),
         apply(WITH_T, DropAnalyzer("mine")),
         apply(WITH_T, SetClusterSettings(settings={"x": 1})),
+        replace(WITH_T, dropped=("d2", "d3", "d4")),
+        replace(WITH_T, dropped=("d3", "d1", "d4")),
         ClusterState(),
     ],
 )

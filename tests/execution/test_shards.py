@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
+import pytest
 import trio
 import trio.testing
 
@@ -31,6 +33,8 @@ class RecordingStore:
     opened: list[tuple[int, str, int, bool]] = field(default_factory=list)
     definitions: list[int] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    on_disk: list[str] = field(default_factory=list)
     failing: set[int] = field(default_factory=set)
 
     def open_shard(
@@ -46,6 +50,15 @@ class RecordingStore:
 
     def remove_table(self, table_uuid: str) -> None:
         self.removed.append(table_uuid)
+
+    def close_table(self, table_uuid: str) -> None:
+        self.closed.append(table_uuid)
+
+    def table_uuids_on_disk(self) -> list[str]:
+        return [uuid for uuid in self.on_disk if uuid not in self.removed]
+
+    def table_path(self, table_uuid: str) -> Path:
+        return Path(table_uuid)
 
 
 @dataclass
@@ -160,11 +173,43 @@ def test_a_dropped_table_is_removed_when_nobody_reads_it_any_more() -> None:
         plan = RunPlan(phases=(), context=statement("n1"))
         reader = Run(id="r", handler_id="n1", plan=plan, shards={(TABLE_UUID, 0): FakeShard(TABLE_UUID, 0, [])})
         bench.runs.add(reader)
-        bench.cluster.apply(ClusterState(version=2))
+        bench.cluster.apply(ClusterState(version=2, dropped=(TABLE_UUID,)))
         await trio.testing.wait_all_tasks_blocked()
         assert bench.store.removed == []
         bench.runs.end(reader)
         await wait_until(lambda: bench.store.removed == [TABLE_UUID])
+
+    run(test)
+
+
+def test_a_table_that_is_gone_but_was_not_dropped_is_closed_and_kept() -> None:
+    """A master of another line of states (peers.json, unsafe-bootstrap) may never have heard of it."""
+
+    async def test(bench: Bench) -> None:
+        bench.cluster.apply(state_of(routing(0, state="started")))
+        bench.cluster.apply(ClusterState(version=2, dropped=("another",)))
+        await wait_until(lambda: bench.store.closed == [TABLE_UUID])
+        assert bench.store.removed == []
+
+    run(test)
+
+
+def test_a_node_that_was_away_deletes_what_was_dropped_meanwhile_and_keeps_what_nobody_knows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test(bench: Bench) -> None:
+        bench.store.on_disk = ["dropped", "never heard of", TABLE_UUID]
+        await trio.testing.wait_all_tasks_blocked()
+        assert bench.store.removed == []  # nothing is known before the first state
+        state = replace(state_of(routing(0, state="started")), dropped=("older", "dropped"))
+        bench.cluster.apply(state)
+        await wait_until(lambda: bench.store.removed == ["dropped"] and bench.store.closed == ["never heard of"])
+        assert "files of table never heard of are kept" in caplog.text
+        bench.cluster.apply(replace(state, version=2))
+        assert await bench.keeper.remove_dangling() == 0
+        bench.store.on_disk.append("older")
+        assert await bench.keeper.remove_dangling() == 1
+        assert bench.store.removed == ["dropped", "older"]
 
     run(test)
 

@@ -101,6 +101,11 @@ class Coordinator:
 
     # --- the front door ----------------------------------------------------------------------------------------------
 
+    @property
+    def pending_changes(self) -> int:
+        """What waits in the master's queue."""
+        return 0 if self._leadership is None else self._leadership.pending
+
     def start(self) -> list[Effect]:
         """The first effects, before any event."""
         self._become_candidate("start")

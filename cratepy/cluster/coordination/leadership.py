@@ -124,6 +124,10 @@ class Leadership:
 
     # --- the queue ---------------------------------------------------------------------------------------------------
 
+    @property
+    def pending(self) -> int:
+        return len(self._queue)
+
     def enqueue(self, task: Task) -> None:
         """Take a task into the next state."""
         self._queue.append(task)

@@ -1,4 +1,4 @@
-"""Rows of the sys tables that follow from the cluster state alone: cluster, health, allocations, checks, users."""
+"""Rows of the sys tables that follow from the cluster state alone: cluster, health, allocations, users."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from cratepy.model.state import ShardCopy, ShardRouting
 
 #: Severity of a health, as in CrateDB.
 SEVERITY: Final = {"GREEN": 1, "YELLOW": 2, "RED": 3}
-#: Voting nodes above this make every publication slower without adding safety that anyone needs.
-VOTERS_RECOMMENDED_MAX: Final = 9
 
 
 def _cluster(view: SystemView) -> Iterable[Row]:
@@ -98,7 +96,7 @@ def _cluster_health(view: SystemView) -> Iterable[Row]:
             "description": description,
             "missing_shards": sum(missing for _, missing, _ in healths),
             "underreplicated_shards": sum(under for _, _, under in healths),
-            "pending_tasks": 0,
+            "pending_tasks": view.local.pending_changes(),
         },
     )
 
@@ -138,25 +136,12 @@ def _decisions(view: SystemView, copy: ShardCopy) -> list[dict[str, Any]] | None
     ]
 
 
-def _checks(view: SystemView) -> Iterable[Row]:
-    voters = len(view.state.coordination.committed_config)
-    return (
-        {
-            "id": 1,
-            "severity": 2,
-            "description": f"The number of voting nodes ({voters}) should be odd and at most {VOTERS_RECOMMENDED_MAX}",
-            "passed": voters % 2 == 1 and voters <= VOTERS_RECOMMENDED_MAX,
-        },
-    )
-
-
 def _users(view: SystemView) -> Iterable[Row]:
     return ({"name": "crate", "superuser": True, "granted_roles": [], "session_settings": {}},)
 
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
     "allocations": _allocations,
-    "checks": _checks,
     "cluster": _cluster,
     "cluster_health": _cluster_health,
     "health": _health,

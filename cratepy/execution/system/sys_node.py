@@ -368,25 +368,10 @@ def _sessions(view: SystemView) -> Iterable[Row]:
         }
 
 
-def _node_checks(view: SystemView) -> Iterable[Row]:
-    usage = psutil.disk_usage(view.local.data_path)
-    descriptions = ((5, "high", 90.0), (6, "low", 85.0), (7, "flood stage", 95.0))
-    for check, name, percent in descriptions:
-        yield {
-            "id": check,
-            "node_id": view.local.node_id,
-            "severity": 3,
-            "description": f"The {name} disk watermark of {percent:g} % is exceeded on the node's disk",
-            "passed": usage.percent < percent,
-            "acknowledged": False,
-        }
-
-
 PROVIDERS: Final[Mapping[str, Provider]] = {
     "jobs": _jobs,
     "jobs_log": _jobs_log,
     "jobs_metrics": _jobs_metrics,
-    "node_checks": _node_checks,
     "nodes": _nodes,
     "operations": _operations,
     "operations_log": _operations_log,
