@@ -18,7 +18,7 @@ from demo.processes import Cluster, Node, SqlError, polls
 GUIDE = Path(__file__).parents[2] / "docs" / "operations" / "clusters.md"
 
 
-def _wait(what: str, is_true: Callable[[], Any], timeout_s: float = 30) -> None:
+def _wait(what: str, is_true: Callable[[], Any], timeout_s: float = 60) -> None:
     for _ in polls(timeout_s):
         if is_true():
             return
@@ -127,7 +127,7 @@ def test_without_a_majority_reads_go_on_and_changes_are_refused_at_once(tmp_path
 
 def _holds(node: Node, key: int) -> bool:
     try:
-        return bool(node.sql("SELECT a FROM t WHERE a = ?", [key], timeout_s=3)["rows"])
+        return bool(node.sql("SELECT a FROM t WHERE a = ?", [key], timeout_s=30)["rows"])
     except SqlError:
         return False
 
