@@ -23,10 +23,12 @@ from cratepy.errors import (
     SchemaAlreadyExists,
     SchemaUnknown,
     SQLParseError,
+    VersionConflict,
 )
 from cratepy.model.commands import (
     AddColumns,
     AlterTableSettings,
+    ChangeTable,
     Command,
     CreateAnalyzer,
     CreateSchema,
@@ -63,6 +65,8 @@ def apply(state: ClusterState, command: Command) -> ClusterState:
             return _drop_table(state, command)
         case AddColumns():
             return _add_columns(state, command)
+        case ChangeTable():
+            return _change_table(state, command)
         case CreateView():
             return _create_view(state, command)
         case DropView():
@@ -119,6 +123,7 @@ def is_repeatable(command: Command) -> bool:
         case (
             CreateTable()
             | AddColumns()
+            | ChangeTable()
             | AlterTableSettings()
             | CreateAnalyzer()
             | SetClusterSettings()
@@ -221,7 +226,9 @@ def _add_columns(state: ClusterState, command: AddColumns) -> ClusterState:
     known_indexes = {index.name for index in definition.indexes}
     indexes, next_oid = _with_oids(tuple(i for i in command.indexes if i.name not in known_indexes), next_oid)
     all_columns = (*columns, *with_oids)
-    if all_columns == definition.columns and not indexes:
+    known_checks = {check.name for check in definition.checks}
+    checks = tuple(check for check in command.checks if check.name not in known_checks)
+    if all_columns == definition.columns and not indexes and not checks:
         return state
     known_analyzers = {analyzer.name for analyzer in definition.analyzers}
     definition = replace(
@@ -230,6 +237,7 @@ def _add_columns(state: ClusterState, command: AddColumns) -> ClusterState:
         next_column_oid=next_oid,
         indexes=(*definition.indexes, *indexes),
         analyzers=(*definition.analyzers, *(a for a in command.analyzers if a.name not in known_analyzers)),
+        checks=(*definition.checks, *checks),
     )
     definition = _grown_ordinals(table.definition, definition)
     check_total_columns(definition)
@@ -276,6 +284,20 @@ def _merged(name: str, known: DataType, new: DataType) -> DataType:
 def _with_definition(state: ClusterState, table: TableState, definition: TableDefinition) -> ClusterState:
     definition = replace(definition, version=definition.version + 1)
     return replace(state, tables={**state.tables, definition.uuid: replace(table, definition=definition)})
+
+
+def _change_table(state: ClusterState, command: ChangeTable) -> ClusterState:
+    definition = command.definition
+    table = state.tables.get(definition.uuid)
+    if table is None:
+        raise RelationUnknown(f"Relation '{definition.name}' unknown")
+    known = table.definition
+    if known == replace(definition, version=known.version):
+        # It is done, by this command when its answer was lost, or by another that wanted the same.
+        return state
+    if known.version != definition.version:
+        raise VersionConflict(f"Relation '{known.name}' was changed by another statement at the same time")
+    return _with_definition(state, table, definition)
 
 
 def _alter_settings(state: ClusterState, command: AlterTableSettings) -> ClusterState:

@@ -16,7 +16,7 @@ import trio
 
 from cratepy import limits
 from cratepy.clock import Clock
-from cratepy.errors import PeerUnavailable, RequestTimeout, SQLParseError
+from cratepy.errors import PeerUnavailable, RequestTimeout, SQLParseError, StaleRouting, VersionConflict
 from cratepy.execution import messages
 from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.jobs import JobRegistry
@@ -25,6 +25,7 @@ from cratepy.execution.results import UNKNOWN_ROWS, Result
 from cratepy.model.commands import (
     AddColumns,
     AlterTableSettings,
+    ChangeTable,
     Command,
     CreateAnalyzer,
     CreateSchema,
@@ -54,9 +55,17 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}
 
 
 async def run_command(command: Command, cluster: ClusterService) -> Result:
-    """DDL through the master. Raises what the command was refused with, NoMaster, PublicationTimeout."""
+    """DDL through the master. Raises what the command was refused with, NoMaster, PublicationTimeout.
+
+    StaleRouting: it was made for a version of the table that is over; it is to be made again.
+    """
     before = cluster.state
-    after = await cluster.submit(command)
+    try:
+        after = await cluster.submit(command)
+    except VersionConflict as conflict:
+        if isinstance(command, ChangeTable):
+            raise StaleRouting(conflict.message) from conflict
+        raise
     if isinstance(command, CreateTable) and command.definition.uuid in after.tables:
         await _wait_started(command.definition.uuid, cluster)
     return Result(rowcount=affected(command, before, after))
@@ -87,6 +96,7 @@ def affected(command: Command, before: ClusterState, after: ClusterState) -> int
             return 1
         case (
             AddColumns()
+            | ChangeTable()
             | AlterTableSettings()
             | RenameTable()
             | RetireNodes()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from cratepy.model.names import RelationName
-from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition, ViewDefinition
+from cratepy.model.schema import CheckConstraint, ColumnDefinition, SettingValue, TableDefinition, ViewDefinition
 from cratepy.model.search import AnalyzerDefinition, IndexDefinition
 
 
@@ -37,6 +37,18 @@ class AddColumns(msgspec.Struct, frozen=True, tag_field="$", tag="add_columns", 
     #: Indexes of new parts of objects, and the custom analyzers that new columns and indexes use.
     indexes: tuple[IndexDefinition, ...] = ()
     analyzers: tuple[AnalyzerDefinition, ...] = ()
+    #: CHECK constraints of the new columns.
+    checks: tuple[CheckConstraint, ...] = ()
+
+
+class ChangeTable(msgspec.Struct, frozen=True, tag_field="$", tag="change_table", kw_only=True):
+    """A new definition instead of the one with ``definition.version``: columns dropped or renamed, constraints, defaults.
+
+    Made of a whole definition because texts of expressions change with the names in them, and only ``sql`` reads those.
+    Fails with VersionConflict if the table has changed since; the statement is then compiled again.
+    """
+
+    definition: TableDefinition
 
 
 class CreateView(msgspec.Struct, frozen=True, tag_field="$", tag="create_view", kw_only=True):
@@ -122,6 +134,7 @@ Command = (
     CreateTable
     | DropTable
     | AddColumns
+    | ChangeTable
     | CreateView
     | DropView
     | CreateSchema

@@ -18,10 +18,12 @@ from cratepy.errors import (
     SchemaAlreadyExists,
     SchemaUnknown,
     SQLParseError,
+    VersionConflict,
 )
 from cratepy.model.commands import (
     AddColumns,
     AlterTableSettings,
+    ChangeTable,
     Command,
     CreateAnalyzer,
     CreateSchema,
@@ -258,3 +260,21 @@ def test_the_last_dropped_tables_are_remembered(monkeypatch: pytest.MonkeyPatch)
     for name in ("t1", "t2", "t3"):
         state = apply(created(state, name), DropTable(name=RelationName("doc", name)))
     assert state.dropped == ("uuid-t2", "uuid-t3")
+
+
+def test_a_changed_definition_takes_the_place_of_the_version_it_was_made_from() -> None:
+    known = WITH_T.tables["uuid-t"].definition
+    wanted = msgspec.structs.replace(known, columns=known.columns[:1])
+    command = ChangeTable(definition=wanted)
+    after = apply(WITH_T, command)
+    assert after.tables["uuid-t"].definition == msgspec.structs.replace(wanted, version=known.version + 1)
+    assert apply(after, command) is after, "its answer was lost, so it comes again"
+
+
+def test_a_changed_definition_of_an_older_version_is_refused() -> None:
+    known = WITH_T.tables["uuid-t"].definition
+    newer = apply(WITH_T, _columns(_column("c", INTEGER)))
+    with pytest.raises(VersionConflict):
+        apply(newer, ChangeTable(definition=msgspec.structs.replace(known, columns=known.columns[:1])))
+    with pytest.raises(RelationUnknown):
+        apply(THREE, ChangeTable(definition=known))

@@ -23,6 +23,8 @@ from cratepy.sql.parse import tree
 from cratepy.sql.parse.parser import parse
 
 _PIECES: Final = re.compile(r"""'(?:[^']|'')*'|(?P<word>[A-Za-z_][\w@$]*|"(?:[^"]|"")*")""")
+#: Before a stored text, to make a statement of it.
+_SELECT: Final = "SELECT "
 _IDENTIFIER: Final = re.compile(r'[A-Za-z_][\w@$]*|"(?:[^"]|"")*"')
 
 
@@ -40,6 +42,25 @@ def stored_text(node: tree.Node, text: str, start: int) -> str:
         place = found.end()
     pieces.append(text[place:])
     return _without_outer_parentheses("".join(pieces))
+
+
+def names_in(text: str) -> frozenset[str]:
+    """The columns that a stored text names."""
+    return frozenset(name.parts[-1] for name in _names(_parsed(text)))
+
+
+def renamed_text(text: str, old: str, new: str) -> str:
+    """A stored text with another name of a column."""
+    pieces: list[str] = []
+    place = 0
+    offset = len(_SELECT)
+    named = (name for name in _names(_parsed(text)) if name.parts[-1] == old)
+    for position in sorted({name.start - offset for name in named}):
+        found = _IDENTIFIER.match(text, position)
+        assert found is not None, f"no name at {position} of {text}"
+        pieces += (text[place:position], '"{}"'.format(new.replace('"', '""')))
+        place = found.end()
+    return "".join((*pieces, text[place:]))
 
 
 def first_name_offset(node: tree.Node, text: str) -> int:
@@ -95,7 +116,7 @@ def _closes_last(text: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _parsed(text: str) -> tree.Node:
-    (statement,) = parse(f"SELECT {text}")
+    (statement,) = parse(_SELECT + text)
     query = statement.tree
     assert isinstance(query, tree.Query)
     assert isinstance(query.body, tree.Select)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -168,7 +168,7 @@ def check_storable(kind: DataType) -> None:
 
 def column_definition(context: Context, written: tree.ColumnDef, oid: int, table: RelationName) -> ColumnDefinition:
     """A column without its generated expression (that needs the other columns)."""
-    _check_column_name(written.name)
+    check_new_column_name(written.name)
     if written.declares_both:
         raise SQLParseError(f'Column "{written.name}" is declared as NOT NULL, therefore, cannot be declared NULL')
     if written.is_nullable is True and written.is_primary_key:
@@ -180,7 +180,7 @@ def column_definition(context: Context, written: tree.ColumnDef, oid: int, table
     index, analyzer = column_index(context, written, kind)
     default_sql = None
     if written.default is not None:
-        default_sql = _default(context, written, kind)
+        default_sql = default_text(context, written.name, written.default, kind)
     has_columnstore = True
     for option, value in written.storage:
         if option != "columnstore":
@@ -198,24 +198,25 @@ def column_definition(context: Context, written: tree.ColumnDef, oid: int, table
     )
 
 
-def _check_column_name(name: str) -> None:
+def check_new_column_name(name: str) -> None:
+    """Whether a column may have that name. Raises InvalidColumnName."""
     check_column_name(name)
     if name in SYSTEM_COLUMNS:
         raise InvalidColumnName(f'"{name}" conflicts with system column')
 
 
-def _default(context: Context, written: tree.ColumnDef, kind: DataType) -> str:
-    assert written.default is not None
-    node, text = written.default
+def default_text(context: Context, name: str, default: tuple[tree.Node, str], kind: DataType) -> str:
+    """A DEFAULT as it is stored. Raises SQLParseError, UnsupportedFeature for what cannot be one of the column."""
+    node, text = default
     if kind.kind == "object":
-        raise SQLParseError(f"Default values are not allowed for object columns: {written.name}")
+        raise SQLParseError(f"Default values are not allowed for object columns: {name}")
     a = ExpressionAnalyzer(context, Scope(), place="DEFAULT")
     try:
         expression = a.analyze(node)
     except ColumnUnknown as error:
         column = error.message.removeprefix("Column ").removesuffix(" unknown")
         raise UnsupportedFeature(
-            f"Cannot reference columns in DEFAULT expression of `{written.name}`. "
+            f"Cannot reference columns in DEFAULT expression of `{name}`. "
             f"Maybe you wanted to use a string literal with single quotes instead: '{column}'"
         ) from error
     cast_to(context, expression, kind)
@@ -252,11 +253,20 @@ def _with_generated(context: Context, definition: TableDefinition, node: tree.Cr
 
 
 def _checks(context: Context, definition: TableDefinition, node: tree.CreateTableNode) -> tuple[CheckConstraint, ...]:
-    found: list[CheckConstraint] = []
-    scope, _ = table_scope(context, definition)
     written: list[tuple[str | None, str | None, tree.Node, str]]
     written = [(column.name, *check) for column in node.columns for check in column.checks]
     written += [(None, *check) for check in node.checks]
+    return check_constraints(context, definition, written)
+
+
+def check_constraints(
+    context: Context,
+    definition: TableDefinition,
+    written: Iterable[tuple[str | None, str | None, tree.Node, str]],
+) -> tuple[CheckConstraint, ...]:
+    """CHECK constraints as they are stored, from (column, constraint's name, tree, text). Raises SQLParseError."""
+    found: list[CheckConstraint] = []
+    scope, _ = table_scope(context, definition)
     for column, name, tree_node, text in written:
         a = ExpressionAnalyzer(context, scope, place="CHECK")
         expression = a.analyze(tree_node)
@@ -419,7 +429,7 @@ def create_table_as(context: Context, node: tree.CreateTableNode, query: tree.Qu
     for oid, column in enumerate(result.columns, 1):
         if any(known.name == column.name for known in columns):
             raise SQLParseError(f'column "{column.name}" specified more than once')
-        _check_column_name(column.name)
+        check_new_column_name(column.name)
         kind = (
             column.type
             if column.type.kind != "numeric" or column.type.precision

@@ -34,12 +34,7 @@ _COLUMN_WORDS = frozenset(
 
 def parse_column(cursor: Cursor) -> ColumnDef:
     """``name [type] constraint*``; the name may be a path ``o['k']`` (ALTER TABLE ADD)."""
-    name = cursor.name()
-    path: list[str] = []
-    while cursor.key == "[" and cursor.peek() == STRING:
-        cursor.advance()
-        path.append(cursor.string())
-        cursor.expect("]")
+    name, *path = parse_column_path(cursor)
     written = None
     if cursor.key not in _COLUMN_WORDS and cursor.key not in (",", ")", ""):
         written = parse_type(cursor)
@@ -51,6 +46,16 @@ def parse_column(cursor: Cursor) -> ColumnDef:
             if constraint_name is not None:
                 raise cursor.error()
             return ColumnDef(name=name, type=written, checks=tuple(checks), path=tuple(path), **parts)
+
+
+def parse_column_path(cursor: Cursor) -> tuple[str, ...]:
+    """``name`` or ``name['a']['b']``."""
+    path = [cursor.name()]
+    while cursor.key == "[" and cursor.peek() == STRING:
+        cursor.advance()
+        path.append(cursor.string())
+        cursor.expect("]")
+    return tuple(path)
 
 
 def _constraint(

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from cratepy.sql.parse import tree
+from cratepy.sql.parse.alter_tables import parse_alter_table
 from cratepy.sql.parse.analyzers import parse_create_analyzer, parse_drop_analyzer
-from cratepy.sql.parse.columns import parse_column, parse_setting_name, parse_settings, parse_table_elements
+from cratepy.sql.parse.columns import parse_settings, parse_table_elements
 from cratepy.sql.parse.expressions import parse_expression, parse_list, parse_value, starts_query
 from cratepy.sql.parse.queries import parse_qualified_name, parse_query, parse_select_items
 from cratepy.sql.parse.session_statements import (
@@ -183,33 +184,7 @@ def _alter(cursor: Cursor) -> Statement:
         return parse_alter_cluster(cursor)
     if not cursor.take("table"):
         return _refused(cursor, start)
-    cursor.take("only")
-    name = parse_qualified_name(cursor)
-    if cursor.take("add"):
-        cursor.take("column")
-        columns = [parse_column(cursor)]
-        while cursor.take(","):
-            cursor.expect("add")
-            cursor.take("column")
-            columns.append(parse_column(cursor))
-        return tree.AlterTableNode(name=name, action="add", columns=tuple(columns))
-    if cursor.take("set"):
-        return tree.AlterTableNode(name=name, action="set", settings=parse_settings(cursor))
-    if cursor.take("reset"):
-        cursor.expect("(")
-        names = [parse_setting_name(cursor)]
-        while cursor.take(","):
-            names.append(parse_setting_name(cursor))
-        cursor.expect(")")
-        return tree.AlterTableNode(name=name, action="reset", names=tuple(names))
-    if cursor.take_words("rename", "to"):
-        return tree.AlterTableNode(name=name, action="rename", names=parse_qualified_name(cursor))
-    if cursor.key in ("drop", "rename", "alter", "open", "close", "reroute", "partition"):
-        word = cursor.key.upper()
-        while cursor.key != "":
-            cursor.advance()
-        return tree.CopyOtherNode(f"ALTER TABLE {word} is not supported")
-    raise cursor.error()
+    return parse_alter_table(cursor)
 
 
 # --- DML -------------------------------------------------------------------------------------------------------------

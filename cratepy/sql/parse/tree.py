@@ -459,13 +459,19 @@ class DropAnalyzerNode(msgspec.Struct, frozen=True):
 
 
 class AlterTableNode(msgspec.Struct, frozen=True, kw_only=True):
-    """``action``: add, set, reset, rename."""
+    """``action``: add, set, reset, rename, rename_column, drop, drop_constraint, set_default, drop_default, open, close."""
 
     name: tuple[str, ...]
     action: str
     columns: tuple[ColumnDef, ...] = ()
     settings: tuple[tuple[str, Node], ...] = ()
     names: tuple[str, ...] = ()
+    #: Columns and parts of objects: those to drop, the one to alter, or the old and the new name.
+    paths: tuple[tuple[str, ...], ...] = ()
+    #: Those of ``paths`` that need not be there.
+    optional_paths: tuple[tuple[str, ...], ...] = ()
+    if_exists: bool = False
+    default: tuple[Node, str] | None = None
 
 
 class OnConflict(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import msgspec
 
 from cratepy.cluster.commands import apply
 from cratepy.errors import CrateError
+from cratepy.model.commands import CreateTable
 from cratepy.model.expressions import (
     Aggregate,
     Call,
@@ -87,10 +88,9 @@ def with_tables(*texts: str, state: ClusterState = EMPTY) -> ClusterState:
         assert isinstance(statement, AnalyzedDirect)
         assert isinstance(statement.plan, CommandPlan)
         command = statement.plan.command
-        definition = getattr(command, "definition", None)
-        if definition is not None:
+        if isinstance(command, CreateTable):
             command = msgspec.structs.replace(
-                command, definition=msgspec.structs.replace(definition, uuid=f"table-{len(state.tables)}")
+                command, definition=msgspec.structs.replace(command.definition, uuid=f"table-{len(state.tables)}")
             )
         state = apply(state, command)
     return state
