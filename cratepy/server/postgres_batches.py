@@ -3,7 +3,8 @@
 executemany of asyncpg, psycopg and pgjdbc sends thousands of ``Bind [Describe] Execute`` of one INSERT, UPDATE or DELETE
 before its Sync. They are gathered here as bytes, decoded column-wise and run by ``execute_bulk``; the replies are those
 of single executions. Unlike in PostgreSQL the items behind a failed one have been run (there are no transactions); the
-first error is reported in its place and the rest is skipped until Sync.
+first error is reported in its place and the rest is skipped until Sync. A key that finds nothing is an error in a bulk
+request of HTTP, as in CrateDB; here it is what it is for a single statement: no row.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cratepy import limits
-from cratepy.errors import CrateError
+from cratepy.errors import CrateError, DocumentMissing
 from cratepy.execution.results import BulkItem
 from cratepy.model.parameter_columns import ParameterColumn, ParameterColumns, joined_columns
 from cratepy.model.plan import CompiledStatement
@@ -173,7 +174,7 @@ class ExecuteBatch:
         before = encoder.BIND_COMPLETE + (encoder.NO_DATA if self.is_described else b"")
         replies: dict[int, bytes] = {}
         for item in items:
-            if item.error is not None:
+            if item.error is not None and not isinstance(item.error, DocumentMissing):
                 client.write(before)
                 raise item.error
             reply = replies.get(item.rowcount)

@@ -222,6 +222,21 @@ def test_asyncpg_runs_many_and_fetches_through_cursors(cluster: Cluster) -> None
     with_asyncpg(cluster.nodes[2], work)
 
 
+def test_asyncpg_changes_and_deletes_many_of_which_some_are_not_there(cluster: Cluster) -> None:
+    async def work(connection: asyncpg.Connection) -> None:
+        await connection.execute("CREATE TABLE asyncpg_keys (id INTEGER PRIMARY KEY, v TEXT) CLUSTERED INTO 3 SHARDS")
+        await connection.executemany("INSERT INTO asyncpg_keys (id, v) VALUES ($1, $2)", [(i, "a") for i in range(20)])
+        await connection.executemany(
+            "UPDATE asyncpg_keys SET v = $1 WHERE id = $2", [("b", i) for i in (5, 99, None, 6, 5)]
+        )
+        await connection.executemany("DELETE FROM asyncpg_keys WHERE id = $1", [(i,) for i in (1, 77, 1, 2)])
+        await connection.execute("REFRESH TABLE asyncpg_keys")
+        rows = await connection.fetch("SELECT id, v FROM asyncpg_keys ORDER BY id")
+        assert [tuple(row) for row in rows] == [(i, "b" if i in (5, 6) else "a") for i in range(20) if i not in (1, 2)]
+
+    with_asyncpg(cluster.nodes[0], work)
+
+
 def test_asyncpg_hears_errors_with_their_sqlstate_and_goes_on(cluster: Cluster) -> None:
     async def work(connection: asyncpg.Connection) -> None:
         await connection.execute("CREATE TABLE asyncpg_errors (id INTEGER PRIMARY KEY) CLUSTERED INTO 2 SHARDS")

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import trio
 
-from cratepy.errors import NotJoined
+from cratepy.errors import DocumentMissing, NotJoined
 from cratepy.execution.results import Result
 from cratepy.model.types import BIGINT, DOUBLE, INTEGER, TEXT
 from cratepy.server.postgres import PostgresServer
@@ -318,6 +318,20 @@ def test_an_item_that_fails_is_reported_in_its_place() -> None:
         bad = bind([b"\0\0", b"x"]) + EXECUTE
         wire.send(pair, pair, bad, pair, SYNC)
         assert wire.kinds() == "2 C(INSERT 0 1) 2 E(23505) ZI"
+
+    talk(client, fakes)
+
+
+def test_a_key_that_finds_nothing_is_no_error_among_many_either() -> None:
+    """HTTP's bulk requests tell such an item as an error, as CrateDB does; a single UPDATE or DELETE of it changes 0 rows."""
+    fakes = Fakes()
+    fakes.bulk_error_at = {1: DocumentMissing("[1]: document missing")}
+
+    def client(port: int) -> None:
+        wire = Wire(port)
+        pair = bind([b"\0\0\0\x01", b"x"]) + EXECUTE
+        wire.send(parse("insert into t values ($1, $2)"), pair * 3, SYNC)
+        assert wire.kinds() == "1 2 C(INSERT 0 1) 2 C(INSERT 0 0) 2 C(INSERT 0 1) ZI"
 
     talk(client, fakes)
 
