@@ -7,6 +7,7 @@ so only nesting recurses, and nesting is bounded on the tokens. Special forms of
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from cratepy.errors import StatementTooComplex
@@ -40,6 +41,8 @@ _LEVEL_OF: Final = {operator: level for level, operators in enumerate(_LEVELS) f
 #: Operators of one chain like ``1 + 1 + …``: each makes the tree one deeper.
 _CHAIN_MAX: Final = STATEMENT_NESTING_MAX
 _POSTFIX: Final = frozenset({"::", "[", ".", "at"})
+_ITEM_ENDS: Final = frozenset({",", ")", "]"})
+_NUMBER_WORD: Final = re.compile(r"[\w.]+")
 
 
 def parse_expression(cursor: Cursor) -> Node:
@@ -286,9 +289,8 @@ def _primary(cursor: Cursor) -> Node:
 
 def _number(cursor: Cursor) -> str:
     start, text = cursor.start, cursor.advance()
-    end = start
-    while end < len(cursor.source) and (cursor.source[end].isalnum() or cursor.source[end] in "._"):
-        end += 1
+    word = _NUMBER_WORD.match(cursor.source, start)
+    end = start if word is None else word.end()
     if cursor.start < end and cursor.start > start and cursor.key not in (".", "e"):
         # ``1a``: an identifier that starts with a digit.
         raise cursor.error("expecting {<EOF>, ';'}")
@@ -437,10 +439,17 @@ def _closed_list(cursor: Cursor, closing: str) -> tuple[Node, ...]:
 
 def parse_list(cursor: Cursor) -> tuple[Node, ...]:
     """Expressions separated by commas, at least one."""
-    items = [parse_expression(cursor)]
+    items = [_list_item(cursor)]
     while cursor.take(","):
-        items.append(parse_expression(cursor))
+        items.append(_list_item(cursor))
     return tuple(items)
+
+
+def _list_item(cursor: Cursor) -> Node:
+    """An item that is nothing but a literal, as most of long lists are, needs no walk through the operators."""
+    if cursor.peek() in _ITEM_ENDS and cursor.key in (NUMBER, STRING):
+        return _primary(cursor)
+    return parse_expression(cursor)
 
 
 def starts_query(cursor: Cursor) -> bool:

@@ -58,13 +58,17 @@ from cratepy.model.relations import (
 from cratepy.model.types import BOOLEAN
 
 ExpressionMap = Callable[[Expression], Expression]
+_LITERALS: Final = frozenset({Literal})
 
 
 # --- expressions -----------------------------------------------------------------------------------------------------
 
 
 def parts(expression: Expression) -> tuple[Expression, ...]:
-    """The expressions directly inside, in the order they are written."""
+    """The expressions directly inside, in the order they are written; not the items of a list of literals.
+
+    No rule has anything to do with a literal in a list, and lists have thousands.
+    """
     match expression:
         case Literal() | Column() | OuterColumn() | Parameter() | SubqueryValue():
             return ()
@@ -76,6 +80,8 @@ def parts(expression: Expression) -> tuple[Expression, ...]:
             branches = tuple(part for branch in expression.branches for part in (branch.condition, branch.value))
             return (*branches, expression.default)
         case InList():
+            if _LITERALS.issuperset(map(type, expression.items)):
+                return (expression.operand,)
             return (expression.operand, *expression.items)
         case Aggregate():
             condition = () if expression.filter is None else (expression.filter,)
@@ -111,7 +117,7 @@ def map_parts(expression: Expression, change: ExpressionMap) -> Expression:
             branches = tuple(Branch(after[i], after[i + 1]) for i in range(0, len(after) - 1, 2))
             return msgspec.structs.replace(expression, branches=branches, default=after[-1])
         case InList():
-            return msgspec.structs.replace(expression, operand=after[0], items=after[1:])
+            return msgspec.structs.replace(expression, operand=after[0], items=after[1:] or expression.items)
         case Aggregate():
             return _rebuild_aggregate(expression, list(after))
         case Window():
@@ -179,7 +185,9 @@ def substitute(expression: Expression, values: Mapping[int, Expression]) -> Expr
 
 def is_constant(expression: Expression) -> bool:
     """Whether the value is the same for every row of the statement: no columns of any kind."""
-    return not any(isinstance(node, Column | OuterColumn | Aggregate | Window) for node in nodes(expression))
+    return type(expression) is Literal or not any(
+        isinstance(node, Column | OuterColumn | Aggregate | Window) for node in nodes(expression)
+    )
 
 
 def conjuncts(predicate: Expression | None) -> list[Expression]:

@@ -118,6 +118,19 @@ def test_it_parses(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "item", ["2", "'b'", "1.5e3", "2::text", "3 + 4", "'a' || 'b'", "(5)", "-1", "1 = 1", "'x' like 'y'", "1 and 2"]
+)
+def test_an_item_of_a_list_is_what_it_is_alone(item: str) -> None:
+    alone, first, last = (expression(text) for text in (item, "7", "'z'"))
+    listed = expression(f"[7, {item}, 'z']")
+    assert isinstance(listed, tree.ArrayNode)
+    assert listed.items == (first, alone, last)
+    within = expression(f"x in ({item})")
+    assert isinstance(within, tree.InItems)
+    assert within.items == (alone,)
+
+
+@pytest.mark.parametrize(
     ("text", "place"),
     [
         ("selct 1", "1:1"),

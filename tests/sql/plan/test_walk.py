@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from cratepy.model.expressions import TRUE, Expression, OuterColumn
+from cratepy.model.expressions import TRUE, Expression, InList, OuterColumn
 from cratepy.model.plan import GetPlan
 from cratepy.model.relations import Apply
 from cratepy.model.types import INTEGER
 from cratepy.sql.plan.walk import (
+    columns_of,
     conjunction,
     conjuncts,
     disjuncts,
@@ -37,6 +38,16 @@ def test_what_does_not_change_stays_the_same_object() -> None:
     predicate = both(eq(b["ta.a"], lit(1)), gt(b["ta.g"], lit(2)))
     assert transform(predicate, lambda node: node) is predicate
     assert substitute(predicate, {-1: lit(1)}) is predicate
+
+
+def test_a_list_of_literals_is_kept_when_its_operand_changes() -> None:
+    b = Builder()
+    b.scan("ta")
+    literals, mixed = (lit(1), lit(2)), (lit(1), b["ta.g"])
+    assert substitute(InList(b["ta.a"], literals), {b["ta.a"].id: b["ta.g"]}) == InList(b["ta.g"], literals)
+    assert substitute(InList(b["ta.a"], mixed), {b["ta.g"].id: lit(3)}) == InList(b["ta.a"], (lit(1), lit(3)))
+    assert substitute(InList(b["ta.a"], ()), {b["ta.a"].id: lit(3)}) == InList(lit(3), ())
+    assert columns_of(InList(b["ta.a"], mixed)) == {b["ta.a"].id, b["ta.g"].id}
 
 
 def test_an_inner_apply_provides_its_own_outer_columns() -> None:
