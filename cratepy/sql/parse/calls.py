@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from cratepy.sql.parse import tree
-from cratepy.sql.parse.lexer import QUOTED, STRING
-from cratepy.sql.parse.tokens import Cursor
+from cratepy.sql.parse.tokens import QUOTED, STRING, Cursor
 from cratepy.sql.parse.tree import Node
 from cratepy.sql.parse.typenames import parse_type
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.expressions import parse_expression, parse_list, parse_value
-from cratepy.sql.parse.lexer import QUOTED, STRING
-from cratepy.sql.parse.tokens import Cursor
+from cratepy.sql.parse.tokens import QUOTED, STRING, Cursor
 from cratepy.sql.parse.tree import ColumnDef, Node
 from cratepy.sql.parse.typenames import parse_type
 

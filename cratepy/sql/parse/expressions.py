@@ -15,8 +15,7 @@ from cratepy.functions.keywords import RESERVED
 from cratepy.limits import STATEMENT_NESTING_MAX
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.calls import parse_call
-from cratepy.sql.parse.lexer import BITS, NUMBER, PARAMETER, QUOTED, STRING
-from cratepy.sql.parse.tokens import Cursor
+from cratepy.sql.parse.tokens import BITS, NUMBER, PARAMETER, QUOTED, STRING, Cursor
 from cratepy.sql.parse.tree import Node, Query
 from cratepy.sql.parse.typenames import TYPE_WORDS, is_typed_literal, parse_type
 from cratepy.sql.parse.words import FUNCTION_WORDS

@@ -7,8 +7,7 @@ from typing import Final
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.expressions import parse_expression, parse_list, parse_value, starts_query
 from cratepy.sql.parse.functions import parse_sort_items, parse_window
-from cratepy.sql.parse.lexer import QUOTED
-from cratepy.sql.parse.tokens import Cursor
+from cratepy.sql.parse.tokens import QUOTED, Cursor
 from cratepy.sql.parse.tree import Node, Query, QueryBody, SelectItem, TableNode
 from cratepy.sql.parse.words import FUNCTION_WORDS, NO_IMPLICIT_ALIAS
 

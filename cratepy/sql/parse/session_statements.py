@@ -5,9 +5,8 @@ from __future__ import annotations
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.columns import parse_setting_name, parse_setting_value
 from cratepy.sql.parse.expressions import parse_expression
-from cratepy.sql.parse.lexer import NUMBER, STRING
 from cratepy.sql.parse.queries import parse_qualified_name, parse_query
-from cratepy.sql.parse.tokens import Cursor
+from cratepy.sql.parse.tokens import NUMBER, STRING, Cursor
 from cratepy.sql.parse.tree import Node, Statement
 
 

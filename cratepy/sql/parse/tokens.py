@@ -1,20 +1,46 @@
 """Text → tokens → a cursor over them, with CrateDB's words for whatever does not fit.
 
-Enters: the text of one or several statements. Leaves: :class:`Cursor`. The bound on nesting is checked here, on the tokens,
-so that no recursion over hostile text ever starts.
+Enters: the text of one or several statements. Leaves: :class:`Cursor`. The tokenizer is sqlglot's (own dialect); this room
+adds what it lacks: dollar quotes beside ``$1``, the place of a lexical error, and the bound on nesting, which is checked
+on the tokens so that no recursion over hostile text ever starts.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+from sqlglot.errors import TokenError
+from sqlglot.tokens import TokenType
 
 from cratepy import limits
 from cratepy.errors import ParsingError, StatementTooComplex, StatementTooLong
 from cratepy.functions.keywords import RESERVED
-from cratepy.sql.parse.lexer import NUMBER, QUOTED, STRING, syntax_error, tokenize
+from cratepy.sql.parse.dialect import CrateDB
 
-#: The key after the last token.
+#: Keys of tokens that are not words or operators. A word's key is the word in lower case, an operator's its text.
+QUOTED: Final = '"'
+STRING: Final = "'"
+NUMBER: Final = "0"
+PARAMETER: Final = "$"
+BITS: Final = "b'"
 END: Final = ""
+
+_SPECIAL: Final = {
+    TokenType.STRING: STRING,
+    TokenType.BYTE_STRING: STRING,
+    TokenType.IDENTIFIER: QUOTED,
+    TokenType.NUMBER: NUMBER,
+    TokenType.BIT_STRING: BITS,
+}
+_DOLLAR_QUOTE: Final = re.compile(r"\$(?:[^\W\d]\w*)?\$")
+#: What may hide a dollar quote: strings, quoted identifiers and comments.
+_PIECES: Final = re.compile(
+    r"""(?:(?<![\w$])[eE]'(?:[^'\\]|\\.|'')*')|'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/"""
+    r"""|(?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<body>.*?)\$(?P=tag)\$)""",
+    re.DOTALL,
+)
+_TOKENIZER: Final = CrateDB().tokenizer()
 #: Words after which an operand follows that may be nested without parentheses.
 _PREFIXES: Final = frozenset({"not", "case", "-", "+"})
 
@@ -22,7 +48,7 @@ _PREFIXES: Final = frozenset({"not", "case", "-", "+"})
 class Cursor:
     """The tokens of one statement and a place in them.
 
-    ``key`` is what the grammar decides by: a word in lower case, an operator, or one of the lexer's constants; a quoted
+    ``key`` is what the grammar decides by: a word in lower case, an operator, or one of the constants above; a quoted
     identifier or a string never has the key of a word. ``text`` is the content: an identifier's name (folded unless
     quoted), a string's characters, a number's digits.
     """
@@ -135,6 +161,13 @@ class Cursor:
         return self.start + (len(words[0]) if words else 1)
 
 
+def syntax_error(source: str, start: int, message: str) -> ParsingError:
+    """``line L:C: message``; lines and columns count from 1."""
+    line = source.count("\n", 0, start) + 1
+    column = start - (source.rfind("\n", 0, start) + 1) + 1
+    return ParsingError(f"line {line}:{column}: {message}", position=start + 1)
+
+
 def cursors(text: str) -> list[Cursor]:
     """One cursor per statement of the text; empty statements are left out.
 
@@ -145,17 +178,43 @@ def cursors(text: str) -> list[Cursor]:
             f"Statement exceeds `statement_max_length` ({limits.STATEMENT_CHARS_MAX} allowed, {len(text)} provided). "
             "Try replacing inline values with parameter placeholders (`?`)"
         )
-    keys, texts, starts = tokenize(text)
-    found = []
-    first = 0
-    for _ in range(keys.count(";")):
-        last = keys.index(";", first)
-        if last > first:
-            parts = (keys[first:last], texts[first:last], starts[first:last])
-            found.append(_checked(Cursor(text, *parts, starts[last])))
-        first = last + 1
-    if first < len(keys):
-        found.append(_checked(Cursor(text, keys[first:], texts[first:], starts[first:], len(text))))
+    bodies: dict[int, str] = {}
+    plain = _without_dollar_quotes(text, bodies) if "$" in text and _DOLLAR_QUOTE.search(text) else text
+    try:
+        tokens = _TOKENIZER.tokenize(plain)
+    except TokenError:
+        raise _lexical_error(plain) from None
+    found: list[Cursor] = []
+    keys: list[str] = []
+    texts: list[str] = []
+    starts: list[int] = []
+    special = _SPECIAL
+    for token in tokens:
+        start, content = token.start, token.text
+        key = special.get(token.token_type)
+        if key is None:
+            if content == ";":
+                if keys:
+                    found.append(_checked(Cursor(text, keys, texts, starts, start)))
+                    keys, texts, starts = [], [], []
+                continue
+            key = content.lower()
+            content = key
+            if key[:1] == "$":
+                key = PARAMETER
+            elif key == "`":
+                raise syntax_error(
+                    text, start, "backquoted identifiers are not supported; use double quotes to quote identifiers"
+                )
+        elif key == STRING and start in bodies:
+            content = bodies[start]
+        elif key == STRING and token.token_type == TokenType.BYTE_STRING:
+            content = _unescaped(plain[start + 2 : token.end])
+        keys.append(key)
+        texts.append(content)
+        starts.append(start)
+    if keys:
+        found.append(_checked(Cursor(text, keys, texts, starts, len(text))))
     return found
 
 
@@ -180,3 +239,46 @@ def _checked(cursor: Cursor) -> Cursor:
             f"Statement is nested too deeply: {deepest} levels, {limits.STATEMENT_NESTING_MAX} are allowed"
         )
     return cursor
+
+
+def _without_dollar_quotes(text: str, bodies: dict[int, str]) -> str:
+    """The text with each dollar-quoted string replaced by a plain one of the same length; contents go to ``bodies``."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match["dollar"] is None:
+            return match[0]
+        bodies[match.start()] = match["body"]
+        inner = "".join("\n" if char == "\n" else "." for char in match[0][1:-1])
+        return f"'{inner}'"
+
+    return _PIECES.sub(replaced, text)
+
+
+def _lexical_error(text: str) -> ParsingError:
+    """Find the string, identifier or comment that does not end."""
+    place = 0
+    for match in re.finditer(_PIECES.pattern + r"""|(?P<open>['"]|/\*)""", text, re.DOTALL):
+        if match.groupdict().get("open"):
+            return syntax_error(text, match.start(), f"mismatched input '{match['open']}' expecting <EOF>")
+        place = match.end()
+    return syntax_error(text, place, "token recognition error")
+
+
+_ESCAPE: Final = re.compile(r"\\(u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)|''", re.DOTALL)
+_CONTROLS: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def _unescaped(raw: str) -> str:
+    """The value of an ``E'…'`` string."""
+
+    def value(match: re.Match[str]) -> str:
+        escape = match[1]
+        if escape is None:
+            return "'"
+        if (escape[0] in "uU" and len(escape) > 1) or (escape[0] == "x" and len(escape) > 1):
+            return chr(int(escape[1:], 16))
+        if escape.isdigit() and escape[0] in "01234567":
+            return chr(int(escape, 8))
+        return _CONTROLS.get(escape, escape)
+
+    return _ESCAPE.sub(value, raw)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cratepy.model.types import TYPE_NAMES
-from cratepy.sql.parse.lexer import NUMBER, QUOTED, STRING
-from cratepy.sql.parse.tokens import Cursor
+from cratepy.sql.parse.tokens import NUMBER, QUOTED, STRING, Cursor
 from cratepy.sql.parse.tree import ColumnDef, TypeName
 
 #: First words of types, for ``date '2020-01-01'``.
