@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 import trio
@@ -31,6 +31,7 @@ from cratepy.model.arrow import from_arrow, to_arrow
 from cratepy.model.expressions import Column, Expression, Parameter
 from cratepy.model.leaves import known_key_part
 from cratepy.model.names import RelationName
+from cratepy.model.parameter_columns import columns_of_rows, values_of_column
 from cratepy.model.plan import CountPlan, GetPlan, StatementContext, get_output
 from cratepy.model.relations import Item, OutputColumn
 from cratepy.model.routing import document_id, key_text, shard_router, shards_of
@@ -39,6 +40,8 @@ from cratepy.model.state import ClusterState, ShardCopy
 from cratepy.storage.store import ShardStore
 
 Row = tuple[Any, ...]
+#: Types of key values whose text is the id.
+_ID_TYPES: Final = frozenset({int, str, type(None)})
 
 
 class RowShard(Protocol):
@@ -278,10 +281,24 @@ class LookupService:
         rows = [row for row in found if row is not None]
         return Result(columns=prepared.output, rows=self._finish(prepared, rows, context))
 
-    def one_key(self, plan: GetPlan, context: StatementContext) -> tuple[str, int] | None:
-        """The id and shard that a plan of one key means; None if the key has a NULL."""
-        keys = self._keys(self._prepare(plan), context)
-        return (keys.ids[0], keys.shards[0]) if keys.ids else None
+    def keys_of_rows(
+        self, plan: GetPlan, context: StatementContext, rows: Sequence[Sequence[Any]]
+    ) -> tuple[list[str], list[int]]:
+        """Per row of parameters the id and shard that a plan of one key means; the id of no row if the key has a NULL."""
+        prepared = self._prepare(plan)
+        part = prepared.parts[0]
+        if prepared.is_single and isinstance(part, Parameter):
+            given = columns_of_rows(rows)
+            values = values_of_column(given[part.index]) if part.index < len(given) else ()
+            if (
+                len(values) == len(rows)
+                and all_exact(values, part.type.kind)
+                and _ID_TYPES.issuperset(map(type, values))
+            ):
+                ids = ["" if value is None else str(value) for value in values]
+                return ids, shards_of(ids, prepared.definition).tolist()
+        keys = [self._keys(prepared, context.with_parameters(parameters)) for parameters in rows]
+        return [key.ids[0] if key.ids else "" for key in keys], [key.shards[0] if key.shards else 0 for key in keys]
 
     def _prepare(self, plan: GetPlan) -> _PreparedGet:
         table = self._cluster.state.tables.get(plan.table_uuid)

@@ -16,6 +16,7 @@ The last phase runs on the handler, the node the client talks to.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -389,3 +390,7 @@ class StatementContext(msgspec.Struct, frozen=True, kw_only=True):
     catalog: CatalogFacts | None = None
     #: What ``set_config`` wrote while the statement ran on its handler; the session takes it over afterwards.
     written_settings: dict[str, str] = {}
+
+    def with_parameters(self, parameters: Sequence[Any]) -> StatementContext:
+        """Of one parameter row of a bulk request."""
+        return msgspec.structs.replace(self, parameters=tuple(parameters))

@@ -25,7 +25,7 @@ from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.writes.assignments import Changes, is_constant
 from cratepy.execution.writes.found_rows import FoundRows, Pace, piece_of_found, piece_of_newer
 from cratepy.execution.writes.growth import definition_of
-from cratepy.execution.writes.inserts import RunQuery, one_by_one, with_parameters
+from cratepy.execution.writes.inserts import RunQuery, one_by_one
 from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.recheck import recheck_of
 from cratepy.execution.writes.returning import WrittenRows, returning_result
@@ -275,12 +275,7 @@ class Changer:
     ) -> tuple[list[str], Candidates]:
         """The one key of every parameter row. A key with a NULL finds nothing; its id is one that no row has."""
         assert isinstance(plan.find, GetPlan)
-        ids: list[str] = []
-        shards: list[int] = []
-        for parameters in parameter_rows:
-            key = self._lookups.one_key(plan.find, with_parameters(context, parameters))
-            ids.append("" if key is None else key[0])
-            shards.append(0 if key is None else key[1])
+        ids, shards = self._lookups.keys_of_rows(plan.find, context, parameter_rows)
         definition = definition_of(self._cluster, plan.table_uuid, plan.table)
         return ids, Candidates(definition=definition, ids=ids, shards=shards)
 
@@ -339,7 +334,7 @@ def _with_missing(
     told = []
     for item, parameters in zip(items, parameter_rows, strict=True):
         if item.error is None and item.rowcount == 0:
-            keys = values_of([part for key in find.keys for part in key], with_parameters(context, parameters))
+            keys = values_of([part for key in find.keys for part in key], context.with_parameters(parameters))
             item = replace(item, error=DocumentMissing(f"[{', '.join(map(str, keys))}]: document missing"))
         told.append(item)
     return told

@@ -315,27 +315,9 @@ async def one_by_one(
     items = []
     for parameters in parameter_rows:
         try:
-            result = await execute(plan, with_parameters(context, parameters))
+            result = await execute(plan, context.with_parameters(parameters))
         except CrateError as error:
             items.append(BulkItem(0, error))
         else:
             items.append(BulkItem(max(result.rowcount, 0)))
     return items
-
-
-def with_parameters(context: StatementContext, parameters: Sequence[Any]) -> StatementContext:
-    """The context of one parameter row of a bulk request."""
-    return StatementContext(
-        job_id=context.job_id,
-        handler_id=context.handler_id,
-        user=context.user,
-        text=context.text,
-        now_ms=context.now_ms,
-        parameters=tuple(parameters),
-        parameter_types=context.parameter_types,
-        subquery_values=context.subquery_values,
-        search_path=context.search_path,
-        settings=context.settings,
-        session_id=context.session_id,
-        catalog=context.catalog,
-    )
