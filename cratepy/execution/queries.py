@@ -42,7 +42,7 @@ from cratepy.execution.phases import NodeParts, client_error, run_phases
 from cratepy.execution.results import Result
 from cratepy.execution.runs import Run, RunTable, Unroutable
 from cratepy.execution.sleeping import Sleeps
-from cratepy.execution.small import constant_row, is_short
+from cratepy.execution.small import batch_of_row, constant_row, is_short
 from cratepy.execution.sources import leaves, read_leaf, resolve_shards
 from cratepy.model.arrow import from_arrow
 from cratepy.model.plan import QueryPlan, StatementContext, SubPlan
@@ -204,7 +204,7 @@ class QueryRunner:
         context = run.plan.context
         constant = constant_row(phase.relation, context)
         if constant is not None:
-            return None, [constant]
+            return ([constant], None) if may_give_rows else (None, [batch_of_row(phase.relation, constant)])
         wanted = leaves(phase.relation)
         sources = self._parts.sources(run)
 

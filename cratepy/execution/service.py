@@ -32,6 +32,7 @@ from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.runs import RunTable, unroutable_error
 from cratepy.execution.scrubbing import Scrubber
 from cratepy.execution.shards import ShardKeeper
+from cratepy.execution.small import constant_row, is_constant_query
 from cratepy.execution.statements import Killer, explain, run_command
 from cratepy.execution.steering import Steering
 from cratepy.execution.system.tables import SystemTables
@@ -146,7 +147,7 @@ class ExecutionService:
 
         Raises the CrateError that ended the statement; cancelling the caller stops it on all nodes.
         """
-        if isinstance(compiled.plan, GetPlan):
+        if isinstance(compiled.plan, GetPlan) or is_constant_query(compiled.plan):
             result = self.get_nowait(compiled, context)
             if result is not None:
                 return result
@@ -260,17 +261,16 @@ class ExecutionService:
     # --- one statement -----------------------------------------------------------------------------------------------
 
     def get_nowait(self, compiled: CompiledStatement, context: StatementContext) -> Result | None:
-        """The rows of a GetPlan if all are on this node, else None: then :meth:`execute` it. Raises CrateError.
+        """The rows of a GetPlan if all are on this node, or of a constant query, else None: then :meth:`execute` it.
 
-        They take microseconds and nothing can stop them, so there is no job.
+        Raises CrateError. They take microseconds and nothing can stop them, so there is no job.
         """
         plan = compiled.plan
-        assert isinstance(plan, GetPlan)
-        if self._cluster.refuses_reads:
+        if isinstance(plan, GetPlan) and self._cluster.refuses_reads:
             return None
         started = self._clock.monotonic()
         try:
-            result = self._lookups.get_nowait(plan, context)
+            result = self._get_nowait(plan, context)
         except StaleRouting:
             return None
         except Exception as raised:
@@ -280,6 +280,13 @@ class ExecutionService:
         if result is not None:
             self._jobs.note(context, classification="SELECT", started=started, error=None, rowcount=result.rowcount)
         return result
+
+    def _get_nowait(self, plan: Plan, context: StatementContext) -> Result | None:
+        if isinstance(plan, GetPlan):
+            return self._lookups.get_nowait(plan, context)
+        assert isinstance(plan, QueryPlan)
+        row = constant_row(plan.phases[0].relation, context)
+        return None if row is None else Result(columns=plan.columns, rows=[row])
 
     async def _repeated(
         self,

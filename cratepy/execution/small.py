@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
 import pyarrow as pa
 
 from cratepy import limits
 from cratepy.execution.batches import batch_of
 from cratepy.execution.engine.constants import constant_values
-from cratepy.model.arrow import arrow_schema, to_arrow
+from cratepy.functions.values import INTEGER_RANGES
+from cratepy.model.arrow import arrow_schema, from_arrow, to_arrow
 from cratepy.model.expressions import Cast, Expression, Literal, Parameter
-from cratepy.model.plan import StatementContext
+from cratepy.model.plan import Plan, QueryPlan, StatementContext
 from cratepy.model.relations import (
     Aggregation,
     Apply,
@@ -41,22 +42,64 @@ from cratepy.model.relations import (
     WindowCalculation,
     output_columns,
 )
+from cratepy.model.types import DataType
 
 
-def constant_row(relation: Relation, context: StatementContext) -> pa.RecordBatch | None:
-    """The one row of a SELECT of literals and parameters without FROM (``SELECT 1``, the usual ping); None for any other.
+def is_constant_query(plan: Plan) -> bool:
+    """Whether it is a SELECT of literals and parameters without FROM (``SELECT 1``, the usual ping)."""
+    return (
+        type(plan) is QueryPlan
+        and len(plan.phases) == 1
+        and not plan.subplans
+        and type(relation := plan.phases[0].relation) is Project
+        and _is_row_of_constants(relation)
+    )
+
+
+def constant_row(relation: Relation, context: StatementContext) -> tuple[Any, ...] | None:
+    """The one row of a SELECT of literals and parameters without FROM; None for any other.
 
     Raises what a cast of a value fails with.
     """
-    if not isinstance(relation, Project) or not isinstance(relation.child, Values):
-        return None
-    values = relation.child
-    if values.columns or len(values.rows) != 1 or not all(_is_constant(item.expression) for item in relation.items):
+    if type(relation) is not Project or not _is_row_of_constants(relation):
         return None
     expressions = [item.expression for item in relation.items]
     row = constant_values(expressions, context)
-    arrays = [to_arrow([value], expression.type) for value, expression in zip(row, expressions, strict=True)]
-    return batch_of(arrow_schema(output_columns(relation)), arrays, 1)
+    return tuple(
+        [
+            value if _is_plain(value, expression.type.kind) else _as_given_back(value, expression.type)
+            for value, expression in zip(row, expressions, strict=True)
+        ]
+    )
+
+
+def batch_of_row(relation: Relation, row: Sequence[Any]) -> pa.RecordBatch:
+    """A constant row for those who read batches."""
+    columns = output_columns(relation)
+    arrays = [to_arrow([value], column.type) for value, column in zip(row, columns, strict=True)]
+    return batch_of(arrow_schema(columns), arrays, 1)
+
+
+def _is_row_of_constants(relation: Project) -> bool:
+    values = relation.child
+    return (
+        type(values) is Values
+        and not values.columns
+        and len(values.rows) == 1
+        and all(_is_constant(item.expression) for item in relation.items)
+    )
+
+
+def _is_plain(value: Any, kind: str) -> bool:
+    """Whether the value surely is one that a column of the kind would give back as it is."""
+    if type(value) is int:
+        bounds = INTEGER_RANGES.get(kind)
+        return bounds is not None and bounds[0] <= value <= bounds[1]
+    return value is None or (type(value) is bool and kind == "boolean") or (type(value) is str and kind == "text")
+
+
+def _as_given_back(value: Any, data_type: DataType) -> Any:
+    return from_arrow(to_arrow([value], data_type), data_type)[0]
 
 
 def _is_constant(expression: Expression) -> bool:

@@ -198,7 +198,10 @@ class Session:
         return result
 
     def get_nowait(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
-        """The rows of a GetPlan if they are all on this node, else None: then :meth:`execute` it. Raises CrateError."""
+        """The rows of a GetPlan if they are all on this node, or of constants, else None: then :meth:`execute` it.
+
+        Raises CrateError.
+        """
         assert self.transaction_status != "E"
         try:
             result = self.services.execution.get_nowait(compiled, self.context(compiled, parameters))

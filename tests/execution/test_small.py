@@ -7,10 +7,10 @@ import math
 import pytest
 
 from cratepy import limits
-from cratepy.execution.small import constant_row, is_short, rows_touched
+from cratepy.execution.small import batch_of_row, constant_row, is_short, rows_touched
 from cratepy.model.expressions import Call, Literal, Parameter
 from cratepy.model.relations import Item, Join, Project, Relation, SetOperation, TableFunction, Values
-from cratepy.model.types import BIGINT, BOOLEAN, TEXT
+from cratepy.model.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, REAL, TEXT, DataType, array_of
 from tests.execution.fakes import COLUMN, scan, statement
 
 SERIES = TableFunction(function="generate_series", arguments=(), columns=(COLUMN,))
@@ -42,9 +42,20 @@ def test_a_row_of_constants_needs_no_engine() -> None:
     one = Values(rows=((),), columns=())
     context = statement("n1", parameters=("x",))
     items = (Item(3, "a", Literal(1, BIGINT)), Item(4, "b", Parameter(0, TEXT)))
-    batch = constant_row(Project(one, items), context)
-    assert batch is not None
-    assert batch.to_pylist() == [{"c3": 1, "c4": "x"}]
+    assert constant_row(Project(one, items), context) == (1, "x")
+    assert batch_of_row(Project(one, items), (1, "x")).to_pylist() == [{"c3": 1, "c4": "x"}]
     assert constant_row(Project(one, (Item(3, "s", SLEEP),)), context) is None
     assert constant_row(Project(scan(), items), context) is None
     assert constant_row(one, context) is None
+
+
+def test_constants_are_what_a_column_of_their_type_gives_back() -> None:
+    one = Values(rows=((),), columns=())
+    given: list[tuple[object, DataType]] = [
+        (0.1, REAL), (7, DOUBLE), (None, BIGINT), (True, BOOLEAN), ([1, None], array_of(INTEGER)), (2**31 - 1, INTEGER),
+    ]  # fmt: skip
+    items = tuple(Item(i, "x", Literal(value, data_type)) for i, (value, data_type) in enumerate(given))
+    row = constant_row(Project(one, items), statement("n1"))
+    assert row == (0.10000000149011612, 7.0, None, True, [1, None], 2**31 - 1)
+    assert row is not None
+    assert [type(value) for value in row[:2]] == [float, float]
