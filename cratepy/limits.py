@@ -284,8 +284,14 @@ MERGE_FLOOR_BYTES: Final = 2 * MIB
 MERGE_THREADS_MAX: Final = 2
 #: Merges of more bytes than this run one at a time on a node, so that small ones never wait for them.
 MERGE_SMALL_BYTES_MAX: Final = 64 * MIB
+#: What a merge leaves free on the disk beside what it writes, so that logs and refreshes of all shards go on; at most a
+#: ``MERGE_SPARE_FRACTION``-th of the disk.
+MERGE_SPARE_BYTES: Final = 256 * MIB
+MERGE_SPARE_FRACTION: Final = 20
 #: Bytes a second that big merges of a node write, together.
 MERGE_BYTES_PER_S: Final = 40 * MIB
+#: Files that wait to be freed or to be written, of the whole process; what comes on top frees itself at once.
+FILE_ERRANDS_MAX: Final = 256
 #: Segments of a shard above which a refresh joins small ones itself.
 SEGMENTS_MAX: Final = 64
 #: How long maintenance waits after a full disk before it tries again by itself.

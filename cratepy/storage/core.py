@@ -181,6 +181,11 @@ class ShardCore:
         self.last_error = f"{self}: {error.strerror or error} ({self.directory})"
         return self._disk_full()
 
+    def short_of_space(self, reason: str) -> DiskFull:
+        """The error to raise for what was asked and not begun."""
+        self.last_error = reason
+        return self._disk_full()
+
     def _disk_full(self) -> DiskFull:
         return DiskFull(
             f"blocked by: [FORBIDDEN/12/disk full, writes are refused until there is space again]; {self.last_error}"

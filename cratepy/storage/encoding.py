@@ -158,7 +158,7 @@ def encode(
             return _with(head, encoding=Encoding.FRAME, base=int(bool(minimum))), b""
         body = Body()
         _valid(body, array)
-        body.add(_bits(array.fill_null(False)))
+        body.add(_bits(array.fill_null(False) if nulls else array))
         return _with(head, encoding=Encoding.PLAIN), body.bytes()
     whole = pa.concat_arrays([array]) if array.offset else array
     message = pa.RecordBatch.from_arrays([whole], names=["v"]).serialize()
@@ -170,7 +170,11 @@ def _with(piece: Piece, **changes: Any) -> Piece:
 
 
 def _bits(booleans: pa.Array) -> np.ndarray:
-    return np.packbits(booleans.to_numpy(zero_copy_only=False), bitorder="little")
+    """A bit per value of an array without NULLs; those behind the last are 0."""
+    rows, first = len(booleans), booleans.offset
+    if first % 8 or rows % 8:
+        return np.packbits(booleans.to_numpy(zero_copy_only=False), bitorder="little")
+    return np.frombuffer(booleans.buffers()[1], np.uint8, rows // 8, first // 8)
 
 
 def _valid(body: Body, array: pa.Array) -> np.ndarray | None:
@@ -197,12 +201,13 @@ def _encode_fixed(array: pa.Array, head: Piece) -> tuple[Piece, bytes]:
         piece, size = _with(head, encoding=Encoding.PLAIN, width=width), rows * width
         bases = None
     else:
-        if valid is None:
+        low, high = int(values.min()), int(values.max())
+        if valid is None and low < high:
             piece = _with(head, encoding=Encoding.SEQUENCE, base=int(values[0]), step=_step(values))
             if piece.step:
                 return piece, b""
-        piece, bases, size = _frame(values, head)
-    if size >= 4 * rows >= 4 * GROUP_ROWS:
+        piece, bases, size = _frame(values, low, high, head)
+    if size >= 4 * rows >= 4 * GROUP_ROWS and not (rows > 2 * _SAMPLE_ROWS and all(map(_is_diverse, _samples(values)))):
         found = _dictionary(pa.Array.from_buffers(_integer_type(width), rows, [None, pa.py_buffer(values)]))
         if found is not None and rows * found[2] + found[1].nbytes <= size * _WORTH:
             indices, distinct, index_width = found
@@ -237,11 +242,10 @@ def _width_of(span: int) -> int:
     return 0 if span == 0 else 1 if span < 1 << 8 else 2 if span < 1 << 16 else 4 if span < 1 << 32 else 8
 
 
-def _frame(values: np.ndarray, head: Piece) -> tuple[Piece, np.ndarray | None, int]:
+def _frame(values: np.ndarray, low: int, high: int, head: Piece) -> tuple[Piece, np.ndarray | None, int]:
     """The best frame or PLAIN, its groups' bases, its bytes."""
     rows, width = len(values), values.dtype.itemsize
-    low = int(values.min())
-    frame = _width_of(int(values.max()) - low)
+    frame = _width_of(high - low)
     piece, bases, size = _with(head, encoding=Encoding.PLAIN, width=width), None, rows * width
     if frame < width:
         piece, size = _with(head, encoding=Encoding.FRAME, base=low, width=frame), rows * frame
@@ -258,20 +262,19 @@ def _frame(values: np.ndarray, head: Piece) -> tuple[Piece, np.ndarray | None, i
 
 
 def _add_frame(body: Body, values: np.ndarray, piece: Piece, bases: np.ndarray | None) -> None:
-    wide: np.ndarray = values.astype(np.int64)
     if bases is not None:
         body.add(bases)
-        wide -= np.repeat(bases, GROUP_ROWS)[: len(values)]
-    elif piece.width:
-        wide -= piece.base
-    if piece.width:
-        body.add(wide.astype(_UNSIGNED[piece.width]))
+    if not piece.width:
+        return
+    # Modulo 2 to the width of the values, differences are right and fit.
+    unsigned: np.ndarray = values.view(_UNSIGNED[values.dtype.itemsize])
+    lows: np.ndarray = np.asarray(piece.base if bases is None else bases, dtype=np.int64).astype(unsigned.dtype)
+    differences = unsigned - (lows if bases is None else np.repeat(lows, GROUP_ROWS)[: len(values)])
+    body.add(differences.astype(_UNSIGNED[piece.width]))
 
 
 def _dictionary(array: pa.Array) -> tuple[np.ndarray, pa.Array, int] | None:
     """Index per row (NULL: 0), distinct values, bytes of an index; None if there are too many of them."""
-    if len(array) > 2 * _SAMPLE_ROWS and all(map(_is_diverse, _samples(array))):
-        return None
     encoded = array.dictionary_encode()
     distinct = encoded.dictionary
     if not 0 < len(distinct) <= _DICTIONARY_VALUES_MAX:
@@ -279,14 +282,28 @@ def _dictionary(array: pa.Array) -> tuple[np.ndarray, pa.Array, int] | None:
     return encoded.indices.fill_null(0).to_numpy(), distinct, _width_of(len(distinct) - 1)
 
 
-def _samples(array: pa.Array) -> tuple[pa.Array, pa.Array]:
+def _dictionary_of_few(array: pa.Array) -> tuple[np.ndarray, pa.Array, int] | None:
+    """The same of texts and bytes, unless samples show that values hardly ever repeat."""
+    if len(array) > 2 * _SAMPLE_ROWS:
+        step = len(array) // _SAMPLE_ROWS
+        spread = array.take(pa.array(np.arange(0, len(array), step)))
+        if all(
+            pc.count_distinct(sample).as_py() > len(sample) * _WORTH
+            for sample in (spread, array.slice(len(array) // 2, _SAMPLE_ROWS))
+        ):
+            return None
+    return _dictionary(array)
+
+
+def _samples(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows from everywhere, which show few values; and neighbours, which show values that repeat for a while."""
-    step = len(array) // _SAMPLE_ROWS
-    return array.take(pa.array(np.arange(0, len(array), step))), array.slice(len(array) // 2, _SAMPLE_ROWS)
+    middle = len(values) // 2
+    return values[:: len(values) // _SAMPLE_ROWS], values[middle : middle + _SAMPLE_ROWS]
 
 
-def _is_diverse(sample: pa.Array) -> bool:
-    return bool(pc.count_distinct(sample).as_py() > len(sample) * _WORTH)
+def _is_diverse(sample: np.ndarray) -> bool:
+    ordered = np.sort(sample)
+    return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 > len(sample) * _WORTH
 
 
 # --- texts -----------------------------------------------------------------------------------------------------------
@@ -298,10 +315,11 @@ def _offsets(array: pa.Array) -> np.ndarray:
     return offsets - offsets[0]
 
 
-def _data(array: pa.Array) -> bytes:
+def _data(array: pa.Array) -> np.ndarray:
+    """The bytes of all texts, not copied."""
     _, offsets, data = array.buffers()
     first, last = np.frombuffer(offsets, np.int32, len(array) + 1, array.offset * 4)[[0, -1]].tolist()
-    return b"" if data is None else data.slice(first, last - first).to_pybytes()
+    return np.frombuffer(b"" if data is None else data.slice(first, last - first), np.uint8)
 
 
 def _encode_text(array: pa.Array, head: Piece) -> tuple[Piece, bytes]:
@@ -320,7 +338,7 @@ def _encode_text(array: pa.Array, head: Piece) -> tuple[Piece, bytes]:
         width = 2 if longest * GROUP_ROWS < 1 << 16 or _group_spans(offsets) < 1 << 16 else 4
         size = rows * width + len(data)
     if rows >= 2:
-        found = _dictionary(array)
+        found = _dictionary_of_few(array)
         if found is not None:
             indices, distinct, index_width = found
             values, value_offsets = _data(distinct), _offsets(distinct)
@@ -363,10 +381,10 @@ def _is_text_of(texts: pa.Array, key: pa.Array) -> bool:
 
 def _encode_keys(array: pa.Array, head: Piece) -> tuple[Piece, bytes] | None:
     """Generated ids, or None if some are of another kind."""
-    data = _data(array)
     if array.null_count or not bool((np.diff(_offsets(array)) == KEY_CHARS).all()):
         return None
-    chars = np.frombuffer(data, np.uint8).reshape(-1, KEY_CHARS)
+    data = _data(array)
+    chars = data.reshape(-1, KEY_CHARS)
     digits = _DIGITS[chars[:, -TAIL_CHARS:]]
     if int(digits.max()) > 63:
         return None
@@ -375,7 +393,7 @@ def _encode_keys(array: pa.Array, head: Piece) -> tuple[Piece, bytes] | None:
     heads = pa.Array.from_buffers(
         pa.binary(head_chars), len(array), [None, pa.py_buffer(np.ascontiguousarray(chars[:, :head_chars]))]
     )
-    found = _dictionary(heads)
+    found = _dictionary_of_few(heads)
     if found is None:
         return None
     indices, distinct, index_width = found

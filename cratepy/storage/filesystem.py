@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
 import pyarrow as pa
+
+from cratepy import limits
+from cratepy.storage.errands import errands
 
 #: A full disk or quota, and file systems that do not know reservations.
 _CANNOT_RESERVE: Final = frozenset(
@@ -26,6 +28,8 @@ _CANNOT_RESERVE: Final = frozenset(
 )
 
 
+#: Smaller files are freed by whoever removes them.
+_BIG_BYTES: Final = 4 * limits.MIB
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -91,6 +95,12 @@ class FileSystem(Protocol):
 
     def sync_directory(self, path: Path) -> None:
         """Raises SyncFailed."""
+
+    def space(self, path: Path) -> tuple[int, int]:
+        """Bytes that are free and bytes in all on the disk of a path; a quota may allow less."""
+
+    def begin_writing(self, path: Path) -> None:
+        """Have the disk begin to take what was written, as ``sync`` comes soon. A wish only; it promises nothing."""
 
     def rename(self, source: Path, target: Path) -> None: ...
 
@@ -200,9 +210,38 @@ class RealFileSystem:
     def rename(self, source: Path, target: Path) -> None:
         os.rename(source, target)
 
+    def space(self, path: Path) -> tuple[int, int]:
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+    def begin_writing(self, path: Path) -> None:
+        errands.write_and_close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
     def unlink(self, path: Path) -> None:
+        kept = self._kept(path)
         os.unlink(path)
+        if kept is not None:
+            errands.close(kept)
 
     def remove_tree(self, path: Path) -> None:
-        if path.exists():
-            shutil.rmtree(path)
+        try:
+            entries = list(os.scandir(path))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                self.remove_tree(Path(entry.path))
+            else:
+                self.unlink(Path(entry.path))
+        os.rmdir(path)
+
+    @staticmethod
+    def _kept(path: Path) -> int | None:
+        """A descriptor that keeps the bytes of a big file until it is closed: the name goes at once, they go meanwhile."""
+        try:
+            if os.lstat(path).st_size < _BIG_BYTES:
+                return None
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            # Whatever it is, ``unlink`` will say it, or it does not matter to it.
+            return None

@@ -96,6 +96,8 @@ class ShardMerger:
                 if not core.merging and choose_merge(sizes, bytes_max=bound) is None:
                     self._settled = segments
                 return False
+            if self._missing_bytes([choice], sizes):
+                return False
             task = self._reserve(segments[slice(*choice)])
         self._run(task, pause)
         return True
@@ -124,6 +126,9 @@ class ShardMerger:
             segments = core.state.segments
             sizes = self._sizes(segments)
             ranges = choose_expunge(sizes) if segments_max is None else choose_optimize(sizes, segments_max)
+            missing = self._missing_bytes(ranges, sizes)
+            if missing:
+                raise core.short_of_space(f"to join segments of {core}, {missing} bytes more have to be free")
             tasks = [self._reserve(segments[first:end]) for first, end in ranges]
         for index, task in enumerate(tasks):
             try:
@@ -144,6 +149,20 @@ class ShardMerger:
             )
             for live in segments
         ]
+
+    def _missing_bytes(self, ranges: Sequence[tuple[int, int]], sizes: Sequence[SegmentSize]) -> int:
+        """What the disk would have to have more for these merges to leave room for what is more urgent; 0: it has it.
+
+        A merge that fills the disk fails in the end, and until then refreshes and flushes do, which would free the log's space.
+        The files it replaces stay until the next flush, so merging frees nothing at first.
+        """
+        core = self._core
+        written = sum(size.live_bytes for first, end in ranges for size in sizes[first:end])
+        if not written:
+            return 0
+        free, total = core.files.space(core.directory)
+        spare = min(limits.MERGE_SPARE_BYTES, total // limits.MERGE_SPARE_FRACTION)
+        return max(written + core.buffered_bytes + spare - free, 0)
 
     def _reserve(self, sources: Sequence[LiveSegment]) -> _Task:
         """Under the maintenance lock."""

@@ -14,6 +14,7 @@ from cratepy.storage.log import ShardLog
 from cratepy.storage.lookup import ShardState
 from cratepy.storage.maintainer import ShardMaintainer
 from cratepy.storage.manifest import NAME, Manifest, read_manifest
+from cratepy.storage.segment import COLUMNS, segment_name
 from cratepy.storage.text.failures import TextIndexFailed
 from cratepy.storage.tombstones import Tombstones, read_tombstones
 from cratepy.storage.writer import ShardWriter
@@ -57,15 +58,25 @@ def _replay(core: ShardCore, writer: ShardWriter, maintainer: ShardMaintainer) -
         writer.write_again(header, ids, rows, size)
         if core.state.active.buffered_bytes > core.buffer_bytes_max:
             maintainer.refresh_if_possible()
+            _begin_writing(core)
     core.log = ShardLog(core.files, core.directory, replay)
+    # Nothing maps the translogs any more, so that a flush can let go of them.
+    del replay
     maintainer.refresh_if_possible()
     # Nothing is left if the refresh was possible; else gets find the rows in the buffer.
     writer.complete()
-    if replay.operation_count and not core.is_put_off:
+    if core.log.operations and not core.is_put_off:
         try:
             maintainer.flush()
         except (DiskFull, TextIndexFailed):
             assert core.is_put_off, "the translog stays, and a flush is tried again later"
+
+
+def _begin_writing(core: ShardCore) -> None:
+    """The flush that ends the replay waits for the disk; it may take the segments that are there already meanwhile."""
+    newest = core.state.segments[-1:]
+    for live in newest:
+        core.files.begin_writing(core.directory / segment_name(live.segment.number) / COLUMNS)
 
 
 def _first_manifest(core: ShardCore, primary_term: int) -> Manifest:

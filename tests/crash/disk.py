@@ -460,6 +460,12 @@ class SimulatedDisk:
                     self._durable_names[name] = inode
         self._changes = tuple(kept)
 
+    def space(self, path: Path) -> tuple[int, int]:
+        return 1 << 60, 1 << 60
+
+    def begin_writing(self, path: Path) -> None:
+        """What was not synced survives or not, as before."""
+
     def rename(self, source: Path, target: Path) -> None:
         self.watch("rename", str(target))
         inode = self._inode(source)

@@ -54,7 +54,8 @@ def test_a_full_disk_refuses_writes_and_recovers(small: Cluster) -> None:
     (node,) = small.nodes
     node.sql("CREATE TABLE filled (id INTEGER PRIMARY KEY, t TEXT) CLUSTERED INTO 2 SHARDS")
     ballast = node.data / "ballast"
-    ballast.write_bytes(bytes(8 << 20))
+    # Half of the disk: whatever waits in the log to become segments, there is room for it when the ballast goes.
+    ballast.write_bytes(bytes(16 << 20))
     end, error = fill(node, 0)
     for _ in range(20):  # until flushes free nothing any more
         time.sleep(0.5)
@@ -70,7 +71,7 @@ def test_a_full_disk_refuses_writes_and_recovers(small: Cluster) -> None:
     assert node.sql(STATES)["rows"] == [["STARTED"]]
     assert node.sql("SELECT id FROM filled WHERE id IN (?, ?, ?)", [0, end - 1, end])["rowcount"] == 2
     ballast.unlink()
-    for _ in polls(30.0):  # the node tries again every few seconds; a merge may need the space first
+    for _ in polls(30.0):  # merges that were running may have to end first
         with contextlib.suppress(SqlError):
             node.sql("REFRESH TABLE filled")
         if count(node) == end:

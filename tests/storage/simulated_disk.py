@@ -96,6 +96,8 @@ class SimulatedDisk:
         self.failing_sync: int | None = None
         #: Bytes of all files, reserved ones too; None: there is always room.
         self.quota: int | None = None
+        #: Quotas of users do not show in the free space of a disk.
+        self.is_quota_shown = True
 
     def used(self) -> int:
         return sum(len(inode.cache) for inode in self._names.values() if inode is not None)
@@ -211,6 +213,12 @@ class SimulatedDisk:
             if parent(changed) == directory:
                 self._change(self._durable, changed, inode, is_removed=is_removed)
         self._pending = [change for change in self._pending if parent(change[0]) != directory]
+
+    def space(self, path: Path) -> tuple[int, int]:
+        return (self.room() if self.is_quota_shown else 1 << 60), 1 << 20
+
+    def begin_writing(self, path: Path) -> None:
+        """What was not synced survives or not, as before."""
 
     def rename(self, source: Path, target: Path) -> None:
         self.tick()

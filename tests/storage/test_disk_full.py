@@ -124,7 +124,7 @@ def test_a_merge_without_space_leaves_what_there_was() -> None:
         shard.write(insert({f"k{number}": (number, "x" * 500)}))
         shard.refresh()
     names = disk.names(DIRECTORY)
-    disk.quota = disk.used() + 1_000
+    disk.quota, disk.is_quota_shown = disk.used() + 1_000, False
     with pytest.raises(DiskFull):
         shard.merge()
     assert disk.names(DIRECTORY) == names
@@ -133,6 +133,41 @@ def test_a_merge_without_space_leaves_what_there_was() -> None:
     disk.quota = None
     assert shard.merge()
     assert shard.segment_count == 1
+
+
+def test_a_merge_leaves_the_space_that_a_refresh_needs() -> None:
+    disk = SimulatedDisk()
+    shard = open_shard(DIRECTORY, files=disk)
+    for number in range(limits.MERGE_SEGMENTS):
+        shard.write(insert({f"k{number}": (number, "x" * 100_000)}))
+        shard.refresh()
+    shard.flush()
+    shard.write(insert({"new": (-1, "y" * 300_000)}))
+    # A merge would fit, and nothing else after it.
+    disk.quota = disk.used() + (limits.MERGE_SEGMENTS + 1) * 100_000
+    assert not shard.merge()
+    with pytest.raises(DiskFull, match=r"to join segments of shard 0 .* bytes more have to be free"):
+        shard.optimize(max_num_segments=1, flush=False)
+    assert shard.failure is None
+    assert not shard.is_put_off
+    assert shard.row_count() == limits.MERGE_SEGMENTS + 1, "the refresh before it found space"
+    shard.flush()
+    assert shard.wants_merge
+    disk.quota = None
+    assert shard.merge()
+    assert shard.segment_count < limits.MERGE_SEGMENTS
+
+
+def test_a_segment_without_rows_goes_although_there_is_no_space() -> None:
+    disk = SimulatedDisk()
+    shard = open_shard(DIRECTORY, files=disk)
+    shard.write(insert({"a": (1, "x")}))
+    shard.refresh()
+    shard.write(delete("a"))
+    shard.refresh()
+    disk.quota = disk.used()
+    assert shard.merge()
+    assert shard.segment_count == 0
 
 
 def test_a_shard_opens_and_answers_although_there_is_no_space_for_its_rows() -> None:

@@ -144,6 +144,23 @@ def test_booleans_come_back(values: list[bool | None]) -> None:
     check(pa.array(values, pa.bool_()), BOOLEAN)
 
 
+@pytest.mark.parametrize("first", [0, 3, 8])
+@pytest.mark.parametrize("rows", [61, 64])
+@pytest.mark.parametrize("has_nulls", [False, True])
+def test_a_slice_of_booleans_is_encoded_as_what_it_shows(first: int, rows: int, has_nulls: bool) -> None:
+    chance = random.Random(first)
+    values = [chance.choice([True, False, None] if has_nulls else [True, False]) for _ in range(100)]
+    check(pa.array(values, pa.bool_()).slice(first, rows), BOOLEAN)
+
+
+@pytest.mark.parametrize("data_type", [SMALLINT, INTEGER])
+def test_narrow_integers_that_rise_from_group_to_group_come_back(data_type: DataType) -> None:
+    highest = 2**15 - 1 if data_type is SMALLINT else 2**31 - 1
+    values = [-highest - 1 + (i // 64) * (highest // 4) + i * 7 % 64 for i in range(512)]
+    piece, _ = check(to_arrow(values, data_type), data_type)
+    assert (piece.encoding, piece.step) == (Encoding.FRAME, 64)
+
+
 TEXTS: dict[str, list[str | None]] = {
     "empty": [""] * 10,
     "one": ["x"],
