@@ -2,8 +2,8 @@
 
     BENCH_ROWS=1000000 python -m benchmarks.storage insert get    a million rows instead of ten: two minutes for all claims
 
-Prints a line per figure with its goal, then ``N figures: N goals met, N missed`` and ``N passed, N failed``: a claim fails
-only if an answer is wrong or it cannot run. Everything is in a temporary directory.
+Prints a line per figure with its goal, then all figures that have one in a line, then ``N passed, N failed``: figures
+that met or missed their goal; a claim whose answer is wrong or that cannot run has failed, too. Everything is in a temporary directory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[*CLAIMS, []], help="claims to measure (default: all)")
     chosen = parser.parse_args().names or list(CLAIMS)
     figures: list[Figure] = []
-    failed: list[str] = []
+    broken: list[str] = []
     print(f"storage, {ROWS:,} rows", flush=True)
     with bench() as made:
         for name in chosen:
@@ -48,11 +48,12 @@ def main() -> int:
             except Exception:
                 # The other claims are still worth their figures.
                 traceback.print_exc()
-                failed.append(name)
+                broken.append(name)
             print(f"  ({time.perf_counter() - started:.0f} s)", flush=True)
-    goals = [figure.is_met for figure in figures if figure.is_met is not None]
-    print(f"{len(figures)} figures: {goals.count(True)} goals met, {goals.count(False)} missed")
-    print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed")
+    judged = [figure for figure in figures if figure.is_met is not None]
+    print("; ".join([*(figure.brief for figure in judged), *(f"{name}: did not run" for name in broken)]))
+    failed = sum(not figure.is_met for figure in judged) + len(broken)
+    print(f"{len(judged) + len(broken) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

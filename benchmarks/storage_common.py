@@ -1,7 +1,10 @@
 """What the benchmarks of storage share: figures and their goals, the store they run on, the rows they write.
 
 In: the number of rows of a claim (``BENCH_ROWS``). Out: a :class:`Figure` per claim: ours, a peer's in the same run, and
-the goal. A claim fails only if an answer is wrong or it cannot run; a goal that is missed is printed as missed.
+the goal. A figure that misses its goal has failed, and so has a claim whose answer is wrong or that cannot run.
+
+Time is what passes on the clock without what the thread waited for a core that others had (``run_delay`` of Linux's
+schedstat): disks and locks count, neighbours do not. The peers are measured with the same clock.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from cratepy.storage.store import ShardStore
 #: Rows of the big tables: ten million for the goals as they are stated, a million for a short run.
 ROWS: Final = int(os.environ.get("BENCH_ROWS", "10000000"))
 BATCH_ROWS: Final = 10_000
+_SCHEDSTAT: Final = Path("/proc/thread-self/schedstat")
 #: Eight columns without text, as of a table of measurements, and two more for scans of ten.
 EVENT_COLUMNS: Final[tuple[DataType, ...]] = (
     BIGINT,
@@ -74,6 +78,14 @@ class Figure:
         return None if self.peer is None else self.ours / self.peer
 
     @property
+    def brief(self) -> str:
+        """For a line with all of them."""
+        value = (
+            f"{self.ratio:.2f} ×" if self.is_ratio and self.ratio is not None else f"{_number(self.ours)} {self.unit}"
+        )
+        return f"{self.name.strip()}: {value}{'' if self.is_met in (None, True) else ' (MISSED)'}"
+
+    @property
     def is_met(self) -> bool | None:
         value = self.ratio if self.is_ratio else self.ours
         if self.goal is None or value is None:
@@ -86,7 +98,7 @@ class Figure:
         text += f" {peer:<42}"
         if self.goal is not None:
             sign, unit = "≤" if self.is_upper_bound else "≥", "×" if self.is_ratio else self.unit
-            text += f" goal {sign} {_number(self.goal)} {unit}: {'met' if self.is_met else 'MISSED'}"
+            text += f" goal {sign} {_number(self.goal)} {unit}: {'met' if self.is_met else 'MISSED: failed'}"
         return text.rstrip()
 
 
@@ -188,14 +200,40 @@ def event_batches(rows: int, *, columns: int = 8, batch_rows: int = BATCH_ROWS) 
         )
 
 
+class Stopwatch:
+    """Starts when it is made. For work on the calling thread; see the module."""
+
+    def __init__(self) -> None:
+        self._delay = _run_delay()
+        self._started = time.perf_counter()
+
+    def seconds(self) -> float:
+        ended = time.perf_counter()
+        return max(ended - self._started - (_run_delay() - self._delay), 1e-9)
+
+
+def _run_delay() -> float:
+    """Seconds that this thread was ready to run and had no core."""
+    try:
+        return int(_SCHEDSTAT.read_bytes().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 def seconds(call: Callable[[], Any], *, times: int = 5) -> float:
     """The median run; the first one, which warms up, does not count if there are more."""
     durations = []
     for _ in range(times):
-        started = time.perf_counter()
+        watch = Stopwatch()
         call()
-        durations.append(time.perf_counter() - started)
+        durations.append(watch.seconds())
     return statistics.median(durations[1:] or durations)
+
+
+def paired_seconds(ours: Callable[[], Any], theirs: Callable[[], Any], *, times: int) -> tuple[float, float]:
+    """The median run of each; they take turns, so that both have the same neighbours."""
+    both = [(seconds(ours, times=1), seconds(theirs, times=1)) for _ in range(times)]
+    return statistics.median(one for one, _ in both), statistics.median(other for _, other in both)
 
 
 def directory_bytes(path: Path) -> int:

@@ -6,7 +6,6 @@ import gc
 import io
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from benchmarks.storage_common import (
     ROWS,
     Bench,
     Figure,
+    Stopwatch,
     check,
     event_batches,
     events,
@@ -43,7 +43,7 @@ def size(bench: Bench) -> Iterator[Figure]:
     for codec, goal in (("default", 275.0), ("best_compression", 125.0)):
         shard = bench.open(hits.definition(uuid=f"hits-{codec}", settings={"codec": codec}))
         id_maker = IdMaker(SystemClock())
-        started = time.perf_counter()
+        watch = Stopwatch()
         for rows in hits.batches(_HITS_ROWS, batch_rows=BATCH_ROWS):
             # Ids as of a table without a primary key.
             ids = id_maker.take(rows.num_rows)
@@ -53,7 +53,7 @@ def size(bench: Bench) -> Iterator[Figure]:
             )
         shard.optimize(max_num_segments=1)
         shard.flush()
-        took = time.perf_counter() - started
+        took = watch.seconds()
         check(shard.row_count() == _HITS_ROWS, "rows are missing")
         bytes_a_row = sum(segment.size_bytes for segment in shard.stats().segments) / _HITS_ROWS
         other, name = (duck, "DuckDB") if codec == "default" else (parquet.tell(), "Parquet zstd")
@@ -93,9 +93,9 @@ def merge(bench: Bench) -> Iterator[Figure]:
     before = shard.stats()
     check(len(before.segments) > 1, "nothing is left to merge")
     with one_core():
-        started = time.perf_counter()
+        watch = Stopwatch()
         shard.optimize(max_num_segments=1)
-        took = time.perf_counter() - started
+        took = watch.seconds()
         peer, total = _arrow_merge(bench)
     after = shard.stats()
     check(len(after.segments) == 1 and after.docs == _MERGE_ROWS, "a merge lost rows")
@@ -125,14 +125,14 @@ def _arrow_merge(bench: Bench) -> tuple[float, int]:
                 writer.write_table(pa.Table.from_batches(some).combine_chunks())
             some = []
     target = bench.directory / "whole.arrow"
-    started = time.perf_counter()
+    watch = Stopwatch()
     parts = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
     whole = pa.concat_tables(parts).combine_chunks()
     with pa.ipc.new_file(str(target), whole.schema) as writer:
         writer.write_table(whole, max_chunksize=65_536)
     with open(target, "rb") as file:
         os.fdatasync(file.fileno())
-    took, total = time.perf_counter() - started, target.stat().st_size
+    took, total = watch.seconds(), target.stat().st_size
     for path in (*paths, target):
         path.unlink()
     return took, total
@@ -148,9 +148,9 @@ def reopen(bench: Bench) -> Iterator[Figure]:
     del shard
     gc.collect()
     with one_core():
-        started = time.perf_counter()
+        watch = Stopwatch()
         opened = bench.open(definition, create=False)
-        took = time.perf_counter() - started
+        took = watch.seconds()
     check(opened.row_count() == rows, "rows are missing after opening")
     check(opened.get(["17"], ["_id"]) == [("17",)], "a key is missing after opening")
     yield Figure(name=f"reopen of {rows / 1e6:g} M rows", ours=took, unit="s", goal=1.0, is_upper_bound=True)
@@ -183,9 +183,9 @@ def replay(bench: Bench) -> Iterator[Figure]:
         bench.store.remove_shard(definition.uuid, 0)
         again = ShardStore(crashed, clock=SystemClock())
         with one_core():
-            started = time.perf_counter()
+            watch = Stopwatch()
             opened = again.open_shard(definition, 0, "a", primary_term=1, create=False)
-            took = time.perf_counter() - started
+            took = watch.seconds()
         check(opened.row_count() == rows, f"{opened.row_count()} of {rows} rows are there after the replay")
         again.close()
         shutil.rmtree(crashed)

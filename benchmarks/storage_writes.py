@@ -7,7 +7,6 @@ as often: an Arrow IPC stream is flushed to disk and DuckDB commits after every 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +17,7 @@ from benchmarks.storage_common import (
     ROWS,
     Bench,
     Figure,
+    Stopwatch,
     check,
     duckdb_file,
     event_batches,
@@ -55,28 +55,28 @@ def _insert(bench: Bench, definition: TableDefinition, given: list[WriteBatch]) 
     """Rows a second: of the writes, and with what makes them visible and joins segments."""
     shard = bench.open(definition)
     rows = sum(len(batch.ids) for batch in given)
-    started = time.perf_counter()
+    watch = Stopwatch()
     for batch in given:
         check(not shard.write(batch).failures, "an insert of a new id was refused")
         shard.sync()
-    written = time.perf_counter()
+    written = watch.seconds()
     shard.refresh()
-    refreshed = time.perf_counter()
+    refreshed = watch.seconds()
     check(shard.row_count() == rows, f"{shard.row_count()} of {rows} rows are there")
     bench.store.remove_shard(definition.uuid, 0)
-    return rows / (written - started), rows / (refreshed - started)
+    return rows / written, rows / refreshed
 
 
 def _arrow_seconds(bench: Bench, given: list[WriteBatch]) -> float:
     path = bench.directory / "peer.arrow"
-    started = time.perf_counter()
+    watch = Stopwatch()
     with open(path, "wb") as file:
         writer = pa.ipc.new_stream(file, given[0].rows.schema)  # type: ignore[union-attr]
         for batch in given:
             writer.write_batch(batch.rows)
             file.flush()
             os.fdatasync(file.fileno())
-    took = time.perf_counter() - started
+    took = watch.seconds()
     path.unlink()
     return took
 
@@ -90,11 +90,11 @@ def _duckdb_seconds(bench: Bench, given: list[WriteBatch]) -> float:
         pa.table([pa.array(list(batch.ids)), *batch.rows.columns], names=["id", *batch.rows.schema.names])  # type: ignore[union-attr]
         for batch in given
     ]
-    started = time.perf_counter()
+    watch = Stopwatch()
     for table in tables:
         connection.register("rows", table)
         connection.execute("INSERT INTO t SELECT * FROM rows")
-    took = time.perf_counter() - started
+    took = watch.seconds()
     connection.close()
     path.unlink()
     return took
@@ -124,14 +124,14 @@ def upsert(bench: Bench) -> Iterator[Figure]:
         rows = event_rows(ROWS + number * BATCH_ROWS, BATCH_ROWS, columns=10)
         given.append(WriteBatch(kind="index", ids=[str(i) for i in picked.tolist()], rows=rows, primary_term=1))
     with one_core():
-        started = time.perf_counter()
+        watch = Stopwatch()
         for batch in given:
             check(not shard.write(batch).failures, "a row that replaces another was refused")
             shard.sync()
-        took = time.perf_counter() - started
-        refresh_started = time.perf_counter()
+        took = watch.seconds()
+        watch = Stopwatch()
         shard.refresh()
-        refresh = time.perf_counter() - refresh_started
+        refresh = watch.seconds()
         duck, duck_batches = _duckdb_upserts(bench, given[: max(5, batches // 10)])
     check(shard.row_count() == ROWS, "an upsert changed the number of rows")
     last = given[-1]
@@ -164,11 +164,11 @@ def _duckdb_upserts(bench: Bench, given: list[WriteBatch]) -> tuple[float, int]:
         pa.table([pa.array(list(batch.ids)), *batch.rows.columns], names=["id", *batch.rows.schema.names])  # type: ignore[union-attr]
         for batch in given
     ]
-    started = time.perf_counter()
+    watch = Stopwatch()
     for table in tables:
         connection.register("rows", table)
         connection.execute("INSERT OR REPLACE INTO t SELECT * FROM rows")
-    took = time.perf_counter() - started
+    took = watch.seconds()
     connection.close()
     path.unlink()
     return took, len(tables)
