@@ -173,7 +173,7 @@ def events(uuid: str, *, columns: int = 8) -> TableDefinition:
 def event_rows(first: int, count: int, *, columns: int = 8) -> pa.RecordBatch:
     """Columns at rest; ``c1`` is the row's number, ``c2`` its time."""
     random = np.random.default_rng(first)
-    numbers = np.arange(first, first + count, dtype=np.int64)
+    numbers: np.ndarray = np.arange(first, first + count, dtype=np.int64)
     made = [
         pa.array(numbers),
         pa.array(1_700_000_000_000 + numbers * 10).cast(pa.timestamp("ms")),

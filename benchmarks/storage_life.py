@@ -26,6 +26,7 @@ from benchmarks.storage_common import (
 )
 from cratepy.clock import SystemClock
 from cratepy.model.routing import IdMaker
+from cratepy.model.schema import SettingValue
 from cratepy.storage.operations import WriteBatch
 from cratepy.storage.store import ShardStore
 
@@ -163,7 +164,7 @@ def replay(bench: Bench) -> Iterator[Figure]:
         ("batches of 100", 100, _REPLAY_BYTES // 10, None),
     ):
         definition = events(f"replay-{batch_rows}")
-        settings = {"translog.flush_threshold_size": 4 * _REPLAY_BYTES}
+        settings: dict[str, SettingValue] = {"translog.flush_threshold_size": 4 * _REPLAY_BYTES}
         definition = type(definition)(
             name=definition.name, uuid=definition.uuid, oid=1, columns=definition.columns, settings=settings
         )

@@ -44,13 +44,13 @@ _QUERIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def documents(count: int) -> list[str]:
     random = np.random.default_rng(11)
-    weights = 1 / np.arange(1, _VOCABULARY + 1) ** 1.07
-    bounds = np.cumsum(weights / weights.sum())
+    weights: np.ndarray = 1 / np.arange(1, _VOCABULARY + 1) ** 1.07
+    bounds: np.ndarray = np.cumsum(weights / weights.sum())
     words = [f"w{rank}" for rank in range(_VOCABULARY)]
-    lengths = random.integers(_WORDS - 40, _WORDS + 41, count)
+    lengths: np.ndarray = random.integers(_WORDS - 40, _WORDS + 41, count)
     # Numbers of frequent words are short, so words are padded to what they are in a real text: six letters and more.
     padded = [word if rank < 400 else f"{word} {'x' * 3}{rank % 977}" for rank, word in enumerate(words)]
-    ranks = np.searchsorted(bounds, random.random(int(lengths.sum())))
+    ranks: np.ndarray = np.searchsorted(bounds, random.random(int(lengths.sum())))
     texts, first = [], 0
     for length in lengths.tolist():
         texts.append(" ".join([padded[rank] for rank in ranks[first : first + length].tolist()]))

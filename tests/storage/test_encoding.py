@@ -63,7 +63,7 @@ def check(array: pa.Array, data_type: DataType, **how: Any) -> tuple[Piece, byte
     return piece, data
 
 
-def bits(array: pa.Array) -> list[Any]:
+def bits(array: pa.Array) -> Any:
     """Values that tell −0.0 from 0.0 and are equal to themselves as NaN."""
     if pa.types.is_floating(array.type):
         return [None if value is None else struct.pack("<d", value) for value in array.to_pylist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def test_more_errands_than_may_wait_are_run_at_once(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(limits, "FILE_ERRANDS_MAX", 1)
     errands = Errands()
     # The thread is not started: nothing is worked off.
-    monkeypatch.setattr(errands_room.threading.Thread, "start", lambda thread: None)
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
     paths = [tmp_path / "first", tmp_path / "second"]
     for path in paths:
         path.write_bytes(b"x")
