@@ -341,3 +341,7 @@ STEP_DOWN_TIMEOUT_S: Final = 5.0
 STATE_LOG_BYTES_MIN: Final = 1 * MIB
 #: How long a client's DDL waits for the commit.
 DDL_TIMEOUT_S: Final = 30.0
+
+#: Time one match of a regular expression may take: a quarter of a second and a microsecond per character of the text.
+REGEX_S: Final = 0.25
+REGEX_CHARACTER_S: Final = 0.000_001

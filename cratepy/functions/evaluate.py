@@ -163,13 +163,15 @@ def has_columns(expression: Expression) -> bool:
     return any(isinstance(part, Column | OuterColumn | Aggregate | Window) for part in subexpressions(expression))
 
 
-def is_deterministic(expression: Expression) -> bool:
-    """Whether the value is the same in every statement; ``now()`` and parameters are not of this kind."""
+def is_foldable(expression: Expression) -> bool:
+    """Whether the value is the same in every statement and quickly had; ``now()`` and parameters are not of this kind."""
     for part in subexpressions(expression):
         if isinstance(part, Parameter | SubqueryValue):
             return False
-        if isinstance(part, Call) and not declaration_of(part.function).is_deterministic:
-            return False
+        if isinstance(part, Call):
+            declaration = declaration_of(part.function)
+            if not declaration.is_deterministic or declaration.is_costly:
+                return False
     return True
 
 

@@ -4,17 +4,24 @@ Canonical names: ``op_like op_ilike`` (2 arguments, or 3 with the escape charact
 match the whole text, as in CrateDB), and ``op_any_like op_any_ilike op_any_not_like op_any_not_ilike`` with their
 ``op_all_`` twins over an array of patterns. NOT forms of the binary operators are ``op_not`` of them.
 
-Source: CrateDB's LikeOperators, RegexpMatchOperator, regexp functions (Java regular expressions; Python's differ in
-possessive quantifiers, ``\\p{…}`` classes and ``\\Q…\\E``, which are refused as invalid patterns here).
+Backtracking may take exponential time, so a match has a limit (``limits.REGEX_S``), lets other threads run when it is
+not done at once, and is never computed while a statement is compiled (``is_costly``). LIKE takes linear time.
+
+Source: CrateDB's LikeOperators, RegexpMatchOperator, regexp functions (Java regular expressions; the ``regex`` package's
+differ in ``\\Q…\\E``, which is refused as an invalid pattern here).
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import regex
+
+from cratepy import limits
 from cratepy.errors import SQLParseError
 from cratepy.functions.arrow_kernels import matched_one, matched_text, replaced_text
 from cratepy.functions.operators import all_of, any_of
@@ -29,7 +36,7 @@ def like_pattern(pattern: str, escape: str, *, ignores_case: bool) -> re.Pattern
     """LIKE as a compiled expression. Raises SQLParseError for a pattern that ends in its escape character."""
     if len(escape) > 1:
         raise SQLParseError("ESCAPE must be a single character")
-    parts: list[str] = []
+    runs = [""]  # of what stands between two %
     position = 0
     while position < len(pattern):
         character = pattern[position]
@@ -37,15 +44,17 @@ def like_pattern(pattern: str, escape: str, *, ignores_case: bool) -> re.Pattern
             position += 1
             if position == len(pattern):
                 raise SQLParseError(f"pattern '{pattern}' must not end with escape character '{escape}'")
-            parts.append(re.escape(pattern[position]))
+            runs[-1] += re.escape(pattern[position])
         elif character == "%":
-            parts.append(".*")
-        elif character == "_":
-            parts.append(".")
+            runs.append("")
         else:
-            parts.append(re.escape(character))
+            runs[-1] += "." if character == "_" else re.escape(character)
         position += 1
-    return re.compile("".join(parts), re.DOTALL | (re.IGNORECASE if ignores_case else 0))
+    first, *rest = runs
+    if rest:
+        # The first place where a run fits is as good as any later one, so it need not be tried again.
+        first += "".join([f"(?>.*?{run})" for run in rest[:-1] if run]) + f".*{rest[-1]}"
+    return re.compile(first, re.DOTALL | (re.IGNORECASE if ignores_case else 0))
 
 
 def _like(ignores_case: bool) -> Callable[..., bool]:
@@ -56,20 +65,20 @@ def _like(ignores_case: bool) -> Callable[..., bool]:
 
 
 _JAVA_FLAGS: Final = {
-    "i": re.IGNORECASE,
-    "u": re.UNICODE,
-    "s": re.DOTALL,
-    "m": re.MULTILINE,
-    "x": re.VERBOSE,
-    "d": re.NOFLAG,
-    "U": re.UNICODE,
+    "i": regex.IGNORECASE,
+    "u": regex.UNICODE,
+    "s": regex.DOTALL,
+    "m": regex.MULTILINE,
+    "x": regex.VERBOSE,
+    "d": 0,
+    "U": regex.UNICODE,
 }
 
 
 @functools.lru_cache(maxsize=_PATTERNS_CACHED)
-def compiled(pattern: str, flags: str = "") -> re.Pattern[str]:
+def compiled(pattern: str, flags: str = "") -> regex.Pattern[str]:
     """A regular expression with flags as letters; ``g`` means all matches and is read elsewhere."""
-    options = re.NOFLAG
+    options = 0
     for letter in flags:
         if letter == "g":
             continue
@@ -77,9 +86,47 @@ def compiled(pattern: str, flags: str = "") -> re.Pattern[str]:
             raise SQLParseError(f"Invalid regular expression flag: {letter}")
         options |= _JAVA_FLAGS[letter]
     try:
-        return re.compile(pattern, options)
-    except re.error as error:
+        return regex.compile(pattern, options, cache_pattern=False)
+    except (regex.error, RecursionError) as error:
         raise SQLParseError(f"Invalid regular expression '{pattern}': {error}") from error
+
+
+_T = TypeVar("_T")
+#: A match in a short text that takes longer than this is begun anew so that other threads run beside it; letting them in
+#: costs more than most matches.
+_QUICK_S: Final = 0.001
+_SHORT_TEXT: Final = 256
+
+
+def _limited(match: Callable[[float, bool], _T], pattern: str, text: str) -> _T:
+    """What ``match(seconds, is_concurrent)`` gives. Raises SQLParseError if it takes too long."""
+    if len(text) <= _SHORT_TEXT:
+        with contextlib.suppress(TimeoutError):
+            return match(_QUICK_S, False)
+    seconds = limits.REGEX_S + limits.REGEX_CHARACTER_S * len(text)
+    try:
+        return match(seconds, True)
+    except TimeoutError as error:
+        raise SQLParseError(
+            f"Regular expression '{pattern}' took longer than {seconds:.2f} s for a text of {len(text)} characters"
+        ) from error
+
+
+def _fits(pattern: str, flags: str, text: str) -> bool:
+    expression = compiled(pattern, flags)
+    return _limited(lambda s, c: expression.fullmatch(text, timeout=s, concurrent=c) is not None, pattern, text)
+
+
+def _found(pattern: str, flags: str, text: str, start: int = 0) -> list[regex.Match[str]]:
+    """All matches in order."""
+    expression = compiled(pattern, flags)
+    return _limited(lambda s, c: list(expression.finditer(text, start, timeout=s, concurrent=c)), pattern, text)
+
+
+def _found_first(pattern: str, flags: str, text: str) -> list[regex.Match[str]]:
+    expression = compiled(pattern, flags)
+    match = _limited(lambda s, c: expression.search(text, timeout=s, concurrent=c), pattern, text)
+    return [] if match is None else [match]
 
 
 #: A repeated group that repeats something itself: Python's matcher may need exponential time, RE2 never does.
@@ -91,7 +138,7 @@ def _matches(text: str, pattern: str) -> bool:
         found = matched_one(text, pattern)
         if found is not None:
             return found
-    return compiled(pattern, "s").fullmatch(text) is not None
+    return _fits(pattern, "s", text)
 
 
 def _matches_ignoring_case(text: str, pattern: str) -> bool:
@@ -99,7 +146,7 @@ def _matches_ignoring_case(text: str, pattern: str) -> bool:
         found = matched_one(text, f"(?i:{pattern})")
         if found is not None:
             return found
-    return compiled(pattern, "i").fullmatch(text) is not None
+    return _fits(pattern, "i", text)
 
 
 _REFERENCE: Final = re.compile(r"\\(.)|\$(\d)")
@@ -108,7 +155,7 @@ _REFERENCE: Final = re.compile(r"\\(.)|\$(\d)")
 def _regexp_replace(text: str, pattern: str, replacement: str, flags: str = "") -> str:
     expression = compiled(pattern, flags)
 
-    def expanded(match: re.Match[str]) -> str:
+    def expanded(match: regex.Match[str]) -> str:
         def part(reference: re.Match[str]) -> str:
             if reference.group(1) is not None:
                 return str(reference.group(1))
@@ -119,13 +166,14 @@ def _regexp_replace(text: str, pattern: str, replacement: str, flags: str = "") 
 
         return _REFERENCE.sub(part, replacement)
 
-    return expression.sub(expanded, text, count=0 if "g" in flags else 1)
+    count = 0 if "g" in flags else 1
+    return _limited(lambda s, c: expression.sub(expanded, text, count, timeout=s, concurrent=c), pattern, text)
 
 
 def _regexp_count(text: str, pattern: str, start: int = 1, flags: str = "") -> int:
     if start < 1:
         raise SQLParseError("start must be greater than 0")
-    return sum(1 for _ in compiled(pattern, flags).finditer(text, start - 1))
+    return len(_found(pattern, flags, text, start - 1))
 
 
 def _regexp_instr(
@@ -136,21 +184,17 @@ def _regexp_instr(
     expression = compiled(pattern, flags)
     if group > expression.groups:
         return 0
-    for number, match in enumerate(expression.finditer(text, start - 1), 1):
-        if number == nth:
-            return (match.end(group) if end else match.start(group)) + 1
-    return 0
+    found = _found(pattern, flags, text, start - 1)
+    if nth > len(found):
+        return 0
+    match = found[nth - 1]
+    return (match.end(group) if end else match.start(group)) + 1
 
 
 def regexp_matches(text: str, pattern: str, flags: str = "") -> list[list[str | None]]:
     """Rows of the table function: the groups of each match, or the whole match if the pattern has no groups."""
-    rows: list[list[str | None]] = []
-    expression = compiled(pattern, flags)
-    for match in expression.finditer(text):
-        rows.append(list(match.groups()) if expression.groups else [match.group()])
-        if "g" not in flags:
-            break
-    return rows
+    found = _found(pattern, flags, text) if "g" in flags else _found_first(pattern, flags, text)
+    return [list(match.groups()) or [match.group()] for match in found]
 
 
 def _quantified_like(
@@ -192,14 +236,18 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     Declaration(name="op_ilike", signatures=_LIKE_SIGNATURES, row=_like(True), sql=_like_sql("ILIKE")),
     Declaration(
         name="op_~",
+        is_costly=True,
         signatures=signatures("text,text -> boolean"),
         row=_matches,
         arrow=lambda _arguments, _result: matched_text,
     ),
-    Declaration(name="op_~*", signatures=signatures("text,text -> boolean"), row=_matches_ignoring_case),
+    Declaration(
+        name="op_~*", is_costly=True, signatures=signatures("text,text -> boolean"), row=_matches_ignoring_case
+    ),
     *_quantified_declarations(),
     Declaration(
         name="regexp_replace",
+        is_costly=True,
         signatures=signatures("text,text,text -> text", "text,text,text,text -> text"),
         row=_regexp_replace,
         arrow=lambda _arguments, _result: replaced_text,
@@ -207,6 +255,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     ),
     Declaration(
         name="regexp_count",
+        is_costly=True,
         signatures=signatures(
             "text,text -> integer", "text,text,integer -> integer", "text,text,integer,text -> integer"
         ),
@@ -214,6 +263,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     ),
     Declaration(
         name="regexp_instr",
+        is_costly=True,
         signatures=signatures(
             "text,text -> integer",
             "text,text,integer -> integer",

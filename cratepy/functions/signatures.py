@@ -67,6 +67,8 @@ class Declaration:
     #: Its context has to bring the relations of the cluster state.
     reads_catalog: bool = False
     is_deterministic: bool = True
+    #: One call may take longer than a millisecond: constants are left to the execution, which may be stopped.
+    is_costly: bool = False
     doc: str = ""
 
 

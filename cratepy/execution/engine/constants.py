@@ -21,7 +21,7 @@ from cratepy.errors import (
 )
 from cratepy.execution.engine.substitution import mapped
 from cratepy.functions.casts import convert
-from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_deterministic, value_of
+from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_foldable, value_of
 from cratepy.functions.texts_of_literals import literal_text
 from cratepy.model.expressions import Call, Case, Cast, Expression, Literal, Parameter
 from cratepy.model.plan import StatementContext
@@ -57,7 +57,7 @@ def folded(expression: Expression) -> Expression:
     is_lazy = isinstance(expression, Case) or (isinstance(expression, Call) and expression.function in _LAZY)
     fold_part = _tried if is_lazy else folded
     expression = mapped(expression, lambda part: None if part is expression else fold_part(part))
-    if isinstance(expression, Literal) or has_columns(expression) or not is_deterministic(expression):
+    if isinstance(expression, Literal) or has_columns(expression) or not is_foldable(expression):
         return expression
     try:
         if isinstance(expression, Cast) and isinstance(expression.argument, Literal) and not expression.is_try:

@@ -179,7 +179,7 @@ def _cast(expression: Cast, text: Text) -> str:
 
     def make() -> Callable[..., Any]:
         compute = (lambda value: tried(value, source, target)) if expression.is_try else convert_value
-        slow = row_kernel(compute, (source,), target, takes_null=False)
+        slow = row_kernel(compute, (source,), target, text.notes, takes_null=False)
         return _fast_cast(source, target, slow)
 
     key = ("cast", source, target, expression.is_try, expression.is_implicit)
@@ -307,7 +307,7 @@ def _kernel_call(name: str, types: tuple[DataType, ...], result: DataType, argum
             compute = lambda *values: bound(text.context, *values)  # noqa: E731
         if not types:
             return lambda counter: encoded([compute() for _ in range(len(counter))], result)
-        slow = row_kernel(compute, types, result, takes_null=declaration.takes_null)
+        slow = row_kernel(compute, types, result, text.notes, takes_null=declaration.takes_null)
         return slow if fast is None else fallback_kernel(fast, slow)
 
     is_changing = not declaration.is_deterministic and not declaration.takes_context
@@ -335,7 +335,7 @@ def set_call(expression: Expression, text: Text) -> str:
 
     def make() -> Callable[..., Any]:
         if types:
-            return row_kernel(values, types, result, takes_null=True)
+            return row_kernel(values, types, result, text.notes, takes_null=True)
         return lambda counter: encoded([values() for _ in range(len(counter))], result)
 
     inputs = arrow_types(types) if types else [pa.float64()]
@@ -415,7 +415,11 @@ def _collected(
 
     def make() -> Callable[..., Any]:
         return row_kernel(
-            lambda *groups: compute(*(group or [] for group in groups)), lists, expression.type, takes_null=True
+            lambda *groups: compute(*(group or [] for group in groups)),
+            lists,
+            expression.type,
+            text.notes,
+            takes_null=True,
         )
 
     key = ("aggregate", expression.function, types, expression.type)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import decimal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -79,18 +79,24 @@ def _held(value: Any, data_type: DataType) -> Any:
 
 
 def row_kernel(
-    compute: Callable[..., Any], arguments: Sequence[DataType], result: DataType, *, takes_null: bool
+    compute: Callable[..., Any], arguments: Sequence[DataType], result: DataType, notes: Notes, *, takes_null: bool
 ) -> Callable[..., Any]:
-    """A row function as a function over arrays."""
+    """A row function as a function over arrays. It looks before each row whether the fragment is still wanted."""
+
+    def wanted(rows: Iterable[Any]) -> Iterator[Any]:
+        for row in rows:
+            if notes.is_stopped:
+                raise Stopped
+            yield row
 
     def kernel(*arrays: Any) -> Any:
         columns = [from_arrow(array, kind) for array, kind in zip(arrays, arguments, strict=True)]
         if takes_null:
-            values = [compute(*row) for row in zip(*columns, strict=True)]
+            values = [compute(*row) for row in wanted(zip(*columns, strict=True))]
         elif len(columns) == 1:
-            values = [None if value is None else compute(value) for value in columns[0]]
+            values = [None if value is None else compute(value) for value in wanted(columns[0])]
         else:
-            values = [None if None in row else compute(*row) for row in zip(*columns, strict=True)]
+            values = [None if None in row else compute(*row) for row in wanted(zip(*columns, strict=True))]
         return encoded(values, result)
 
     return kernel

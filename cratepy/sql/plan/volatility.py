@@ -24,7 +24,10 @@ def is_volatile(expression: Expression) -> bool:
 
 def is_foldable_function(function: str) -> bool:
     """Whether a call of constants may be replaced by its value when the plan is made."""
-    return registry.is_scalar(function) and registry.declaration_of(function).is_deterministic
+    if not registry.is_scalar(function):
+        return False
+    declaration = registry.declaration_of(function)
+    return declaration.is_deterministic and not declaration.is_costly
 
 
 def gives_same_rows_again(relation: Relation) -> bool:
