@@ -339,6 +339,10 @@ NODE_STOP_TIMEOUT_S: Final = 60.0
 STEP_DOWN_TIMEOUT_S: Final = 5.0
 #: The state log is written anew when its changes have outgrown its first record by this.
 STATE_LOG_BYTES_MIN: Final = 1 * MIB
+#: Space the state log keeps reserved behind its end, so that tables can be dropped when rows have filled the disk.
+STATE_LOG_RESERVE_BYTES: Final = 1 * MIB
+#: Between two attempts to write the cluster state to a disk that is full.
+STATE_LOG_RETRY_S: Final = 0.5
 #: How long a client's DDL waits for the commit.
 DDL_TIMEOUT_S: Final = 30.0
 

@@ -2,7 +2,7 @@
 
 One task feeds the core: messages from the transport, broken connections, timers, submitted commands. Its effects are
 performed in order; a :class:`Persist` runs on a worker thread and is waited for before anything after it. A failed write
-of the state ends the node (its outcome is unknown, and a restart finds out).
+of the state ends the node (its outcome is unknown, and a restart finds out); a full disk is waited for.
 
 States travel as differences to the state before them; a node that has another one asks for the whole.
 """
@@ -47,7 +47,7 @@ from cratepy.cluster.coordination.messages import (
     TimerFired,
 )
 from cratepy.cluster.diff import BaseMismatch, StateDiff, diff, patch
-from cratepy.cluster.persistence import StateLog
+from cratepy.cluster.state_log import StateLog, StateLogFull
 from cratepy.cluster.transport import Transport
 from cratepy.model.state import ClusterState, NodeInfo
 
@@ -199,7 +199,7 @@ class Driver:
         for effect in effects:
             match effect:
                 case Persist(term, state):
-                    await trio.to_thread.run_sync(self._log.save, term, state)
+                    await self._save(term, state)
                 case Send(target, message):
                     self._send(target, message)
                 case SetTimer(name, delay_s, generation):
@@ -214,6 +214,26 @@ class Driver:
                     logger.info("%s", text)
                 case _:
                     assert_never(effect)
+
+    async def _save(self, term: int, state: ClusterState) -> None:
+        """Durable on return. On a full disk it is tried again until there is space; to the others this node is silent."""
+        is_told = False
+        while True:
+            try:
+                await trio.to_thread.run_sync(self._log.save, term, state)
+            except StateLogFull as error:
+                if not is_told:
+                    is_told = True
+                    logger.error(
+                        "the disk is full, and so is the space that was reserved for the cluster state (%s): this node takes no "
+                        "part in changes of tables, settings and nodes until there is space",
+                        error,
+                    )
+                await trio.sleep(limits.STATE_LOG_RETRY_S)
+                continue
+            if is_told:
+                logger.info("there is space for the cluster state again")
+            return
 
     # --- messages ----------------------------------------------------------------------------------------------------
 

@@ -158,6 +158,11 @@ class ClusterService:
         return self._leader_id == self.node_id
 
     @property
+    def state_reserve_bytes(self) -> int:
+        """Space on the disk that is kept for further cluster states."""
+        return self._log.reserved_bytes
+
+    @property
     def pending_changes(self) -> int:
         """Changes that wait here for the next publication; 0 where this node is not master."""
         return 0 if self._core is None else self._core.pending_changes

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from cratepy.cluster.persistence import NodeDirectory, StateLog
+from cratepy.cluster.persistence import NodeDirectory
+from cratepy.cluster.state_log import StateLog
 from cratepy.errors import CrateError
 from cratepy.model.state import ClusterState, Coordination
 

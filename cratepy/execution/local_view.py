@@ -100,8 +100,8 @@ def no_problem() -> None:
     """For views of nothing that could be wrong."""
 
 
-def no_changes() -> int:
-    """For views without a cluster."""
+def none() -> int:
+    """For views of nothing that could be counted."""
     return 0
 
 
@@ -127,7 +127,9 @@ class LocalView:
     #: Uuids of tables with files here that the cluster state does not have.
     dangling_tables: Callable[[], Sequence[str]] = no_entries
     #: Changes of the cluster state that wait in this node's queue, as master.
-    pending_changes: Callable[[], int] = no_changes
+    pending_changes: Callable[[], int] = none
+    #: Space that the disk keeps for further cluster states.
+    state_reserve_bytes: Callable[[], int] = none
     #: No other node is asked by this statement.
     speaks_for_all: bool = False
 

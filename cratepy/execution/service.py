@@ -244,6 +244,7 @@ class ExecutionService:
             data_path=str(self._store.path),
             disk_problem=lambda: self._cluster.problem,
             dangling_tables=self._dangling_tables,
+            state_reserve_bytes=lambda: self._cluster.state_reserve_bytes,
             pending_changes=lambda: self._cluster.pending_changes,
         )
 

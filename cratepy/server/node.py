@@ -32,10 +32,11 @@ from cratepy import CRATEDB_VERSION, __version__, limits
 from cratepy.clock import Clock
 from cratepy.cluster.coordination.settings import CoordinationSettings
 from cratepy.cluster.options import ClusterOptions
-from cratepy.cluster.persistence import DirectoryInUse, StateDamaged
+from cratepy.cluster.persistence import DirectoryInUse
 from cratepy.cluster.security import TransportSecurity, from_files, from_secret, is_loopback
 from cratepy.cluster.seeds import SeedOptions
 from cratepy.cluster.service import ClusterService
+from cratepy.cluster.state_log import StateDamaged
 from cratepy.config import NodeConfig, PortRange
 from cratepy.errors import CrateError
 from cratepy.execution.engine.constants import constant_values, fold

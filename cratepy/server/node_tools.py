@@ -15,7 +15,8 @@ from pathlib import Path
 from cratepy import __version__
 from cratepy.clock import Clock
 from cratepy.cluster import tools
-from cratepy.cluster.persistence import DirectoryInUse, NodeDirectory, StateDamaged, StateLog
+from cratepy.cluster.persistence import DirectoryInUse, NodeDirectory
+from cratepy.cluster.state_log import StateDamaged, StateLog
 from cratepy.cluster.tools import ToolError
 from cratepy.config import NodeConfig, load_config
 from cratepy.errors import CrateError

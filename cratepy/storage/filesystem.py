@@ -30,7 +30,8 @@ _CANNOT_RESERVE: Final = frozenset(
 
 #: Smaller files are freed by whoever removes them.
 _BIG_BYTES: Final = 4 * limits.MIB
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: What a write is refused with where there is no space.
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class SyncFailed(OSError):
@@ -39,7 +40,7 @@ class SyncFailed(OSError):
 
 def is_disk_full(error: OSError) -> bool:
     """Whether a write found no space, so that it may be tried again later."""
-    return error.errno in _FULL and not isinstance(error, SyncFailed)
+    return error.errno in FULL and not isinstance(error, SyncFailed)
 
 
 class AppendFile(Protocol):
@@ -51,11 +52,12 @@ class AppendFile(Protocol):
     def sync(self) -> None:
         """Make everything written before the call durable. Raises SyncFailed."""
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, size: int, *, is_written: bool = False) -> None:
         """Make the file ``size`` bytes long, zeros after what was written, which goes on where it was.
 
         A ``sync`` of writes into reserved space has no new size to record, which is all of its cost but the data. A wish
-        only: what the disk cannot reserve is left to ``write``, which says what is wrong.
+        only: what the disk cannot reserve is left to ``write``, which says what is wrong. ``is_written`` writes the zeros now,
+        so that a later ``sync`` has no new block to record either.
         """
 
     def truncate(self, size: int) -> None:
@@ -70,7 +72,8 @@ class FileSystem(Protocol):
     def create(self, path: Path) -> AppendFile:
         """Open a new file; an existing one is emptied."""
 
-    def append(self, path: Path) -> AppendFile: ...
+    def append(self, path: Path, *, at: int | None = None) -> AppendFile:
+        """Open a file to go on at its end, or at a place before it: what follows is reserved space."""
 
     def read(self, path: Path) -> bytes: ...
 
@@ -137,9 +140,11 @@ class _RealFile:
         except OSError as error:
             raise SyncFailed(error.errno, error.strerror) from error
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, size: int, *, is_written: bool = False) -> None:
         try:
             os.posix_fallocate(self._descriptor, 0, size)
+            if is_written and size > self._end:
+                os.pwrite(self._descriptor, bytes(size - self._end), self._end)
         except OSError as error:
             if error.errno not in _CANNOT_RESERVE:
                 raise
@@ -158,9 +163,9 @@ class RealFileSystem:
     def create(self, path: Path) -> AppendFile:
         return _RealFile(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o640), 0)
 
-    def append(self, path: Path) -> AppendFile:
+    def append(self, path: Path, *, at: int | None = None) -> AppendFile:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        return _RealFile(descriptor, os.fstat(descriptor).st_size)
+        return _RealFile(descriptor, os.fstat(descriptor).st_size if at is None else at)
 
     def read(self, path: Path) -> bytes:
         return path.read_bytes()

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from cratepy import limits
 from cratepy.clock import SystemClock
 from cratepy.cluster.options import ClusterOptions
 from cratepy.cluster.persistence import DirectoryInUse
 from cratepy.cluster.service import ClusterService
+from cratepy.cluster.state_log import StateLog, StateLogFull
 from cratepy.errors import NoMaster, RelationAlreadyExists, RelationUnknown, RequestTimeout
 from cratepy.model.commands import CreateTable, DropTable, ShardStarted
 from cratepy.model.names import RelationName
@@ -145,6 +147,33 @@ def test_a_node_without_configuration_is_a_cluster_of_its_own(tmp_path: Path) ->
         assert state.tables["uuid-t"].routing[0].copies[0].allocation_id
 
     _with(tmp_path, check)
+
+
+def test_a_change_waits_for_space_on_a_full_disk_and_the_node_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(limits, "STATE_LOG_RETRY_S", 0.001)
+    save, refused = StateLog.save, []
+
+    def full(log: StateLog, term: int, state: ClusterState) -> None:
+        if state.tables and len(refused) < 3:
+            refused.append(term)
+            raise StateLogFull(28, "No space left on device", "state-1")
+        save(log, term, state)
+
+    monkeypatch.setattr(StateLog, "save", full)
+
+    async def test(cluster: Cluster) -> None:
+        service = await cluster.start(0, seed_hosts=(), initial_master_nodes=())
+        await service.wait_for(lambda state: state.master_id is not None, timeout_s=5)
+        state = await service.submit(CreateTable(definition=definition()))
+        assert state.table(T) is not None
+
+    _with(tmp_path, test)
+    assert len(refused) == 3
+    assert caplog.text.count("the disk is full, and so is the space that was reserved") == 1
+    assert "there is space for the cluster state again" in caplog.text
 
 
 def test_three_empty_nodes_form_a_cluster_and_any_of_them_takes_commands(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ class SimulatedFile:
             raise SyncFailed(error.errno, error.strerror, self._path) from error
         self._disk.sync_file(self._path, self._inode)
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, size: int, *, is_written: bool = False) -> None:
         try:
             self._disk.watch("reserve", self._path)
         except OSError as error:
@@ -395,10 +395,10 @@ class SimulatedDisk:
         self._record((str(path), inode))
         return SimulatedFile(self, str(path), inode, 0)
 
-    def append(self, path: Path) -> SimulatedFile:
+    def append(self, path: Path, *, at: int | None = None) -> SimulatedFile:
         self.watch("append", str(path))
         inode = self._inode(path)
-        return SimulatedFile(self, str(path), inode, len(self.contents[inode].cache))
+        return SimulatedFile(self, str(path), inode, len(self.contents[inode].cache) if at is None else at)
 
     def read(self, path: Path) -> bytes:
         self.watch("read", str(path))

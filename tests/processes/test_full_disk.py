@@ -50,6 +50,59 @@ def count(node: Node) -> int:
     return found
 
 
+def fill_up(node: Node) -> None:
+    """Insert rows, smaller and smaller ones, until the disk has no page left for any."""
+    for size in (200_000, 20_000, 2_000):
+        for number in range(10_000):
+            try:
+                node.sql("INSERT INTO filled VALUES (?, ?)", [size * 10_000 + number, f"{number}" * (size // 4)])
+            except SqlError:
+                break
+
+
+def stuff(path: Path) -> None:
+    """Take the last pages, which no row fits in."""
+    with (path / "filler").open("ab", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+
+
+def free_bytes(path: Path) -> int:
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def test_on_a_full_disk_settings_change_and_tables_can_be_dropped_to_free_it(small: Cluster) -> None:
+    (node,) = small.nodes
+    node.sql("CREATE TABLE other (id INTEGER PRIMARY KEY)")
+    node.sql("CREATE TABLE filled (id BIGINT PRIMARY KEY, t TEXT) CLUSTERED INTO 2 SHARDS")
+    fill_up(node)
+    for number in range(100):
+        stuff(node.data)  # again and again: flushes give some space back
+        node.sql(f"SET GLOBAL PERSISTENT stats.jobs_log_size = {number}")
+    stuff(node.data)
+    node.sql("CREATE VIEW doc.v AS SELECT 1")
+    query = "SELECT id FROM sys.node_checks WHERE NOT passed AND id <> 102 ORDER BY id"
+    assert node.sql(query)["rows"] == [[5], [6], [7]]
+    # It starts again, too, and still can.
+    node.kill()
+    node.start()
+    small.wait_ready()
+    assert node.sql("SELECT settings['stats']['jobs_log_size'] FROM sys.cluster")["rows"] == [[99]]
+    node.sql("DROP VIEW doc.v")
+    node.sql("DROP TABLE filled")
+    for _ in polls(20.0):
+        if free_bytes(node.data) > 10 << 20:
+            break
+    assert free_bytes(node.data) > 10 << 20
+    for _ in polls(30.0):
+        with contextlib.suppress(SqlError):
+            node.sql("INSERT INTO other VALUES (1) ON CONFLICT DO NOTHING")
+            break
+    node.sql("REFRESH TABLE other")
+    assert node.sql("SELECT count(*) FROM other")["rows"] == [[1]]
+
+
 def test_a_full_disk_refuses_writes_and_recovers(small: Cluster) -> None:
     (node,) = small.nodes
     node.sql("CREATE TABLE filled (id INTEGER PRIMARY KEY, t TEXT) CLUSTERED INTO 2 SHARDS")

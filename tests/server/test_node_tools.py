@@ -13,8 +13,9 @@ import trio
 from cratepy import __version__
 from cratepy.clock import SystemClock
 from cratepy.cluster.options import ClusterOptions
-from cratepy.cluster.persistence import NodeDirectory, StateDamaged
+from cratepy.cluster.persistence import NodeDirectory
 from cratepy.cluster.service import ClusterService
+from cratepy.cluster.state_log import StateDamaged
 from cratepy.cluster.tools import ToolError
 from cratepy.model.commands import CreateTable, SetClusterSettings
 from cratepy.server.cli import main

@@ -32,7 +32,7 @@ from cratepy.cluster.coordination.messages import (
 )
 from cratepy.cluster.coordination.settings import CoordinationSettings
 from cratepy.cluster.driver import Driver
-from cratepy.cluster.persistence import StateLog
+from cratepy.cluster.state_log import StateLog
 from cratepy.cluster.transport import Transport
 from cratepy.model.commands import SetClusterSettings
 from cratepy.model.state import ClusterState, NodeInfo

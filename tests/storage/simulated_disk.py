@@ -31,10 +31,10 @@ class Inode:
 
 
 class SimulatedFile:
-    def __init__(self, disk: SimulatedDisk, inode: Inode) -> None:
+    def __init__(self, disk: SimulatedDisk, inode: Inode, end: int | None = None) -> None:
         self._disk = disk
         self._inode = inode
-        self._end = len(inode.cache)
+        self._end = len(inode.cache) if end is None else end
 
     def write(self, data: bytes | memoryview | pa.Buffer) -> None:
         self._disk.tick()
@@ -62,7 +62,7 @@ class SimulatedFile:
         self._inode.disk = bytearray(self._inode.cache)
         self._inode.dirty.clear()
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, size: int, *, is_written: bool = False) -> None:
         self._disk.tick()
         start = len(self._inode.cache)
         if 0 < size - start <= self._disk.room():
@@ -168,8 +168,8 @@ class SimulatedDisk:
         self._record(str(path), inode)
         return SimulatedFile(self, inode)
 
-    def append(self, path: Path) -> SimulatedFile:
-        return SimulatedFile(self, self._inode(path))
+    def append(self, path: Path, *, at: int | None = None) -> SimulatedFile:
+        return SimulatedFile(self, self._inode(path), at)
 
     def read(self, path: Path) -> bytes:
         return bytes(self._inode(path).cache)

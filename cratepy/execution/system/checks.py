@@ -117,7 +117,14 @@ def _checks(view: SystemView) -> Iterator[Row]:
 
 
 def node_checks(
-    state: ClusterState, *, node_id: str, disk_total: int, disk_free: int, problem: str | None, dangling: int
+    state: ClusterState,
+    *,
+    node_id: str,
+    disk_total: int,
+    disk_free: int,
+    problem: str | None,
+    dangling: int,
+    reserved: int,
 ) -> tuple[Check, ...]:
     """All checks of one node: of its disk (bytes), its shards, and what lies around."""
     return (
@@ -125,6 +132,7 @@ def node_checks(
         _shards(state, node_id),
         _disk_works(problem),
         _dangling(dangling),
+        _reserve(reserved),
     )
 
 
@@ -190,6 +198,14 @@ def _dangling(count: int) -> Check:
     return Check(102, LOW, text, count == 0)
 
 
+def _reserve(reserved: int) -> Check:
+    text = (
+        "The disk should have the space that is reserved for the cluster state; without it tables cannot be dropped when the disk "
+        "is full. Free some space, and it is taken again."
+    )
+    return Check(103, HIGH, text, reserved >= limits.STATE_LOG_RESERVE_BYTES // 2)
+
+
 def _node_checks(view: SystemView) -> Iterable[Row]:
     local = view.local
     usage = psutil.disk_usage(local.data_path)
@@ -200,6 +216,7 @@ def _node_checks(view: SystemView) -> Iterable[Row]:
         disk_free=usage.free,
         problem=local.disk_problem(),
         dangling=len(local.dangling_tables()),
+        reserved=local.state_reserve_bytes(),
     )
     return [
         {

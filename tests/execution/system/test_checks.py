@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from cratepy import limits
 from cratepy.cluster.commands import apply
 from cratepy.execution.system.checks import cluster_checks, is_above, node_checks
 from cratepy.model.commands import SetClusterSettings
@@ -35,9 +36,22 @@ def failed(state: ClusterState) -> dict[int, str]:
 
 
 def failed_of_node(
-    state: ClusterState, *, free: int = 50 * GB, problem: str | None = None, dangling: int = 0
+    state: ClusterState,
+    *,
+    free: int = 50 * GB,
+    problem: str | None = None,
+    dangling: int = 0,
+    reserved: int = limits.STATE_LOG_RESERVE_BYTES,
 ) -> list[int]:
-    checks = node_checks(state, node_id="a", disk_total=100 * GB, disk_free=free, problem=problem, dangling=dangling)
+    checks = node_checks(
+        state,
+        node_id="a",
+        disk_total=100 * GB,
+        disk_free=free,
+        problem=problem,
+        dangling=dangling,
+        reserved=reserved,
+    )
     return [check.id for check in checks if not check.passed]
 
 
@@ -109,3 +123,4 @@ def test_a_node_near_its_limit_of_shards_is_told() -> None:
 
 def test_a_bad_disk_and_directories_of_no_table_are_told() -> None:
     assert failed_of_node(THREE, problem="a write failed", dangling=1) == [101, 102]
+    assert failed_of_node(THREE, reserved=1) == [103]

@@ -38,8 +38,8 @@ class NoSync(RealFileSystem):
     def __init__(self) -> None:
         self.may_sync = threading.Event()
 
-    def append(self, path: Path) -> AppendFile:
-        return _Waiting(super().append(path), self.may_sync)
+    def append(self, path: Path, *, at: int | None = None) -> AppendFile:
+        return _Waiting(super().append(path, at=at), self.may_sync)
 
     def create(self, path: Path) -> AppendFile:
         return _Waiting(super().create(path), self.may_sync)
