@@ -1,6 +1,6 @@
 """The cluster under its master: failover, changes of the state, starts. Real processes on loopback, default settings.
 
-    python -m benchmarks.cluster [failover silent changes starts simulated idle]
+    python -m benchmarks.cluster [failover leaving silent changes starts simulated idle]
 
 Ratios are to CrateDB 6.4.3 as measured on a machine like this one (three nodes, 1 GiB heap each); it is not started here, so
 those are fixed figures. ROUNDS is the number of kills (default 20) and of cuts (half of it).
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.traffic import Traffic
 from cratepy.cluster.coordination.settings import CoordinationSettings
 from demo.processes import Cluster, Node, SqlError
 from tests.simulation.cluster import SimulatedCluster
@@ -46,18 +47,38 @@ def _acknowledged(nodes: Sequence[Node], statement: str, *, timeout_s: float = 3
 
 
 def failover() -> None:
-    """kill -9 of the master: time to the next acknowledged DDL."""
+    """kill -9 of the master under clients that read and write: time to the next acknowledged DDL, and what failed."""
     times = []
     with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory), 3) as cluster:
-        for number in range(ROUNDS):
-            master = cluster.master()
-            rest = [node for node in cluster.nodes if node is not master]
-            master.kill()
-            times.append(_acknowledged(rest, _TABLE.format(f"t{number}", 1)))
-            master.start()
-            cluster.wait_ready()
+        traffic = Traffic(cluster)
+        with traffic:
+            for number in range(ROUNDS):
+                master = cluster.master()
+                rest = [node for node in cluster.nodes if node is not master]
+                with traffic.without(master):
+                    master.kill()
+                    times.append(_acknowledged(rest, _TABLE.format(f"t{number}", 1)))
+                    master.start()
+                    cluster.wait_ready()
+        said = traffic.text()
     figure = f"{statistics.median(times):.2f} s, max {max(times):.2f} s"
     _print(f"kill -9 of the master, {len(times)} times: next DDL", figure, "0.5 s, max 1.5 s", "0.57 s, max 0.71 s")
+    print(said, flush=True)
+
+
+def leaving() -> None:
+    """Nodes, master or not, are stopped or killed and come back, under clients that read and write: what failed."""
+    with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory), 3) as cluster:
+        traffic = Traffic(cluster)
+        with traffic:
+            for number in range(ROUNDS):
+                node = cluster.nodes[number % 3]
+                with traffic.without(node):
+                    node.kill() if number % 2 else node.stop()
+                    node.start()
+                    cluster.wait_ready()
+        said = traffic.text()
+    print(f"nodes stopped (SIGTERM) and killed in turn, {ROUNDS} times; aim: no read of what is alive fails\n{said}", flush=True)
 
 
 def silent() -> None:
@@ -180,6 +201,7 @@ def simulated() -> None:
 
 PARTS: dict[str, Callable[[], None]] = {
     "failover": failover,
+    "leaving": leaving,
     "silent": silent,
     "changes": changes,
     "starts": starts,

@@ -185,9 +185,10 @@ class Cluster:
         expected = sum(1 for node in self.nodes if node.process is not None)
         for node in running:
             for _ in polls(START_TIMEOUT_S):
-                assert node.process is not None
-                if node.process.poll() is not None:
-                    raise RuntimeError(f"{node.name} ended with {node.process.returncode}:\n{tail(node.log)}")
+                # Of all nodes: the others wait in vain for one that has ended.
+                for one in self.nodes:
+                    if one.process is not None and one.process.poll() is not None:
+                        raise RuntimeError(f"{one.name} ended with {one.process.returncode}:\n{tail(one.log)}")
                 if node.is_ready() and node.sql("SELECT count(*) FROM sys.nodes")["rows"][0][0] == expected:
                     break
             else:

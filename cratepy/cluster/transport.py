@@ -326,17 +326,27 @@ class Transport:
             connection.wire.close("the peer is forgotten")
 
     async def _serve(self, peer: _Peer, connection: Outgoing) -> None:
+        if self._peers.get(peer.node_id) is not peer:
+            # Forgotten while it connected, perhaps because another attempt succeeded at the same moment.
+            connection.wire.close("the peer is forgotten")
+            return
         peer.connection = connection
         peer.was_tried.set()
-        for callback in self._on_connect:
-            callback(peer.node_id)
+        self._tell(self._on_connect, peer.node_id)
         try:
             await connection.run()
         finally:
             peer.connection = None
             logger.info("connection to node %s ended: %s", peer.node_id, connection.wire.reason)
-            for callback in self._on_disconnect:
-                callback(peer.node_id)
+            self._tell(self._on_disconnect, peer.node_id)
+            if self.connected(peer.node_id):
+                # Another connection was opened before this one's end was told: the last word must be true.
+                self._tell(self._on_connect, peer.node_id)
+
+    @staticmethod
+    def _tell(callbacks: Sequence[Callable[[str], None]], node_id: str) -> None:
+        for callback in callbacks:
+            callback(node_id)
 
     async def _try_open(self, peer: _Peer) -> Outgoing | None:
         try:

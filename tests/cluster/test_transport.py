@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 import trio
+import trio.testing
 
 from cratepy import limits
 from cratepy.clock import SystemClock
@@ -385,5 +386,47 @@ def test_a_receiver_may_come_after_its_batches() -> None:
         assert (await receiver.receive()).equals(BATCH)
         assert await receiver.receive() is None
         receiver.close()
+
+    _run(check)
+
+
+def test_who_is_connected_is_never_told_as_gone_when_two_attempts_succeed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A seed's address is tried while the node is connected to by its id; a restarted node was alone for ever after that.
+
+    Both attempts are held until both have a connection; in which order they go on is trio's choice, hence the rounds.
+    """
+
+    async def check(a: Transport, b: Transport, nursery: trio.Nursery) -> None:
+        told: list[bool] = []
+        a.on_connect(lambda _: told.append(True))
+        a.on_disconnect(lambda _: told.append(False))
+        address = a.peers["b"]
+        open_really = a._open
+        waiting: list[trio.Event] = []
+
+        async def open_together(target: tuple[str, int], *, target_id: str) -> Any:
+            connection = await open_really(target, target_id=target_id)
+            waiting.append(trio.Event())
+            if len(waiting) == 2:
+                waiting.pop(0).set()
+                waiting.clear()
+                await trio.lowlevel.cancel_shielded_checkpoint()  # now both are due at the same moment
+            else:
+                await waiting[-1].wait()
+            return connection
+
+        monkeypatch.setattr(a, "_open", open_together)
+        for _ in range(30):
+            a.forget_peer("b")
+            await trio.testing.wait_all_tasks_blocked()
+            told.clear()
+            a.add_peer("b", address)
+            assert await a.connect(address) == "b"
+            await trio.testing.wait_all_tasks_blocked()
+            assert a.connected("b")
+            assert told[-1] is True, told
+            assert await a.request("b", "echo", Text("x"), reply_type=Text) == Text("x")
 
     _run(check)
