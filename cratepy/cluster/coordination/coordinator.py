@@ -240,9 +240,13 @@ class Coordinator:
 
     @property
     def _is_voted_out(self) -> bool:
-        """The voting configuration without this node is committed; until then it takes this node to commit it."""
+        """The voting configuration without this node is committed; until then it takes this node to commit it.
+
+        A master that was made one without having a vote gets one by its first state.
+        """
         now = self.kernel.accepted.coordination
-        return now.committed_config == now.accepted_config and self.me.id not in now.accepted_config
+        is_settled = now.term == self.kernel.term and now.committed_config == now.accepted_config
+        return is_settled and self.me.id not in now.accepted_config
 
     # --- modes -------------------------------------------------------------------------------------------------------
 

@@ -136,6 +136,23 @@ def test_a_master_asked_to_step_down_hands_over_within_a_tenth_of_a_second() -> 
         assert sorted(cluster.accepted(cluster.leaders[0]).nodes) == cluster.ids
 
 
+def test_a_node_without_a_vote_can_be_made_master_and_gets_one() -> None:
+    """Of four nodes three have votes; the fourth, as heir, gave up the moment it had won."""
+    for seed in range(10):
+        cluster = _formed(seed, 4)
+        cluster.run_for(3)
+        old = cluster.leaders[0]
+        config = cluster.accepted(old).coordination.committed_config
+        heir = next(n for n in cluster.ids if n not in config)
+        cluster.post(old, StepDown(heir))
+        cluster.run_for(1)
+        assert cluster.leaders == [heir], seed
+        assert heir in cluster.accepted(heir).coordination.committed_config
+        ticket = cluster.submit(heir)
+        cluster.run_for(1)
+        assert cluster.answers[ticket] == "ok"
+
+
 def test_stepping_down_loses_no_command_that_waits() -> None:
     cluster = _formed(1, 3)
     leader = cluster.leaders[0]
