@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-START_TIMEOUT_S: Final = 30.0
+#: Of all nodes of a cluster; a machine that is busy with other things takes seconds to start one.
+START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 10.0
 
 

@@ -195,6 +195,11 @@ class Network:
             time.sleep(0.02)
         raise AssertionError(f"not within {timeout_s:g} s: {what}")
 
+    def home(self, index: int, table: str) -> int:
+        """The index of the node that has a table's only shard, as a node tells it."""
+        rows = self.nodes[index].sql("SELECT node['name'] FROM sys.shards WHERE table_name = ?", [table])["rows"]
+        return int(rows[0][0].removeprefix("n"))
+
     def ddl(self, index: int, name: str, *, timeout_s: float = 30) -> bool:
         """Create a table through a node; whether that was acknowledged."""
         try:
