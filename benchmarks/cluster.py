@@ -78,7 +78,10 @@ def leaving() -> None:
                     node.start()
                     cluster.wait_ready()
         said = traffic.text()
-    print(f"nodes stopped (SIGTERM) and killed in turn, {ROUNDS} times; aim: no read of what is alive fails\n{said}", flush=True)
+    print(
+        f"nodes stopped (SIGTERM) and killed in turn, {ROUNDS} times; aim: no read of what is alive fails\n{said}",
+        flush=True,
+    )
 
 
 def silent() -> None:

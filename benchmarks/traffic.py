@@ -230,7 +230,7 @@ class Traffic:
         node = self._node(chance, lost)
         table = chance.choice([table for table in self._written if lost not in table.homes])
         ids = [next(self._ids) for _ in range(chance.choice((1, 1, 4)))]
-        values = ", ".join(f"({id}, {id % 7})" for id in ids)
+        values = ", ".join(f"({key}, {key % 7})" for key in ids)
         read = _Read(f"INSERT INTO {table.name} (id, g) VALUES {values}", (), None)
         started = time.monotonic()
         reason = None

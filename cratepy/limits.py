@@ -134,8 +134,9 @@ EARLY_GROUPING_FACTOR: Final = 4
 JOB_TOMBSTONES_MAX: Final = 1_024
 #: Attempts to route a read or a write again after stale routing.
 ROUTING_RETRIES_MAX: Final = 10
-#: How long a statement whose routing is stale waits for a newer cluster state.
-ROUTING_WAIT_S: Final = 5.0
+#: How long a statement whose routing is stale waits for a newer cluster state: longer than a silent master is noticed and
+#: replaced on a machine whose disk is busy.
+ROUTING_WAIT_S: Final = 10.0
 #: Finished statements and phases kept for sys.jobs_log and sys.operations_log; CrateDB's ``stats.jobs_log_size``.
 JOBS_LOG_MAX: Final = 10_000
 OPERATIONS_LOG_MAX: Final = 10_000

@@ -12,7 +12,7 @@ Does not do yet: reads from replicas.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -66,6 +66,21 @@ def primary_of(state: ClusterState, table_uuid: str, shard: int, table: Relation
     return primary
 
 
+def any_opening(state: ClusterState, shards: Iterable[tuple[str, int]]) -> bool:
+    """Whether one of the shards (table uuid, number) is being opened by its node: worth waiting for."""
+    for table_uuid, shard in shards:
+        table = state.tables.get(table_uuid)
+        if table is not None and table.routing[shard].opening is not None:
+            return True
+    return False
+
+
+def settled_after(state: ClusterState, shards: Sequence[tuple[str, int]]) -> Callable[[ClusterState], bool]:
+    """Whether a state is newer than this one and none of these shards is being opened."""
+    is_newer = newer_than(state)
+    return lambda newer: is_newer(newer) and not any_opening(newer, shards)
+
+
 def newer_than(state: ClusterState) -> Callable[[ClusterState], bool]:
     """Whether a state is newer than this one: what a retry waits for."""
     version = state.version
@@ -82,8 +97,14 @@ class RowReader:
     def read_local(
         self, definition: TableDefinition, shard: int, ids: Sequence[str], sources: Sequence[str]
     ) -> list[Row | None] | None:
-        """The rows (None: no such row) if the shard's primary is open on this node, else None."""
-        primary = primary_of(self._cluster.state, definition.uuid, shard, definition.name)
+        """The rows (None: no such row) if the shard's primary is open on this node, else None. Raises ShardUnavailable."""
+        state = self._cluster.state
+        try:
+            primary = primary_of(state, definition.uuid, shard, definition.name)
+        except ShardUnavailable:
+            if any_opening(state, ((definition.uuid, shard),)):
+                return None
+            raise
         if primary.node_id != self._cluster.node_id:
             return None
         copy = self._store.shard(definition.uuid, shard)
@@ -152,8 +173,9 @@ class RowReader:
     async def _read_shard(
         self, definition: TableDefinition, shard: int, ids: list[str], sources: Sequence[str]
     ) -> list[Row | None]:
-        """One shard, again if the routing was stale or the node is gone."""
+        """One shard, again if the routing was stale, the node is gone or opens it. Raises ShardUnavailable at once if it is lost."""
         last: Exception | None = None
+        wanted = [(definition.uuid, shard)]
         for _ in range(limits.ROUTING_RETRIES_MAX):
             state = self._cluster.state
             try:
@@ -162,10 +184,14 @@ class RowReader:
                     return rows
                 primary = primary_of(state, definition.uuid, shard, definition.name)
                 return await self._ask(primary, definition, shard, ids, sources)
-            except (StaleRouting, PeerUnavailable, RequestTimeout, ShardUnavailable) as error:
+            except (StaleRouting, PeerUnavailable, RequestTimeout) as error:
+                last = error
+            except ShardUnavailable as error:
+                if not any_opening(state, wanted):
+                    raise
                 last = error
             with trio.move_on_after(limits.WRITE_RETRY_MAX_S):
-                await self._cluster.wait_for(newer_than(state), timeout_s=limits.REQUEST_TIMEOUT_S)
+                await self._cluster.wait_for(settled_after(state, wanted), timeout_s=limits.REQUEST_TIMEOUT_S)
         raise ShardUnavailable(f"[{definition.name}][{shard}] cannot be read: {last}") from last
 
     async def _ask(
@@ -397,12 +423,18 @@ class LookupService:
         last: Exception | None = None
         for _ in range(limits.ROUTING_RETRIES_MAX):
             state = self._cluster.state
+            table = state.tables.get(plan.table_uuid)
+            wanted = [(plan.table_uuid, routing.shard) for routing in ([] if table is None else table.routing)]
             try:
                 return Result(columns=plan.columns, rows=[(await self._count(plan, state),)])
             except (StaleRouting, PeerUnavailable, RequestTimeout) as error:
                 last = error
+            except ShardUnavailable as error:
+                if not any_opening(state, wanted):
+                    raise
+                last = error
             with trio.move_on_after(limits.WRITE_RETRY_MAX_S):
-                await self._cluster.wait_for(newer_than(state), timeout_s=limits.REQUEST_TIMEOUT_S)
+                await self._cluster.wait_for(settled_after(state, wanted), timeout_s=limits.REQUEST_TIMEOUT_S)
         raise ShardUnavailable(f"[{plan.table}] cannot be counted: {last}") from last
 
     async def _count(self, plan: CountPlan, state: ClusterState) -> int:

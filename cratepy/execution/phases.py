@@ -29,7 +29,7 @@ from cratepy.execution.exchange import Receiver, Streams, collect_all, outbox, p
 from cratepy.execution.jobs import JobRegistry, Operation
 from cratepy.execution.local_view import LocalView
 from cratepy.execution.passing import Passer, passing
-from cratepy.execution.runs import Run, node_lost, unroutable_error
+from cratepy.execution.runs import Run, node_lost, node_stops, unroutable_error
 from cratepy.execution.small import is_short
 from cratepy.execution.sources import Leaf, LocalSources, leaves, read_leaf
 from cratepy.execution.spill import BatchBuffer
@@ -86,6 +86,7 @@ async def run_phases(run: Run, parts: NodeParts, deliver: Deliver | None) -> Non
             else:
                 if phase.output is None:
                     run.is_drained = is_drained
+                    run.answer()
                     nursery.cancel_scope.cancel()  # Whatever still runs here works for nobody.
 
         for phase in mine:
@@ -115,6 +116,8 @@ def _stream_error(raised: BaseException, run: Run, parts: NodeParts) -> CrateErr
     """
     if isinstance(raised, Exception):
         run.fail(client_error(raised, job_id=run.job_id, name_of=parts.name_of))
+    elif not run.is_stopped and run.handler_id != parts.node_id:
+        run.fail(node_stops(parts.name_of(parts.node_id)))  # not cancelled by anybody: the node ends
     return run.error or JobKilled("Job killed.")
 
 
@@ -136,7 +139,18 @@ async def _run_phase(phase: Phase, run: Run, parts: NodeParts, deliver: Deliver 
             plan = passing(phase.relation)
             if plan is not None:
                 passer = Passer(plan, run.plan.context, deliver)
-                return passer.wants_rows and await pass_on(receivers[plan.input.phase], passer.give)
+                if not passer.wants_rows:
+                    return False
+                senders = receivers[plan.input.phase]
+                if not _reads_system_tables(run.phase(plan.input.phase).relation):
+                    return await pass_on(senders, passer.give)
+                # Short, and of nodes that may go at any time: as long as no row was given, it can be begun anew without.
+                buffer = _buffer(parts, operation, stack)
+                await collect_all([(sender, buffer) for sender in senders])
+                for batch in await buffer.batches():
+                    if not await passer.give(batch):
+                        break
+                return True
             inputs = await _inputs(phase, run, parts, receivers, operation, stack)
             await _compute(phase, run, parts, inputs, lambda _, batch: deliver(batch))
             return True
@@ -187,14 +201,7 @@ async def _inputs(
     local = await read_local(wanted, phase, run, parts)
     buffers: dict[int, BatchBuffer] = {}
     for phase_id in receivers:
-        buffer = BatchBuffer(
-            workers=parts.workers,
-            spill_path=parts.spill_path,
-            memory_bytes_max=parts.exchange_memory_bytes,
-            on_growth=operation.uses,
-        )
-        stack.callback(buffer.close)
-        buffers[phase_id] = buffer
+        buffers[phase_id] = _buffer(parts, operation, stack)
     await collect_all([(receiver, buffers[i]) for i, of_phase in receivers.items() for receiver in of_phase])
     collected = {i: [await buffer.batches()] for i, buffer in buffers.items()}
     remaining = iter(local)
@@ -202,6 +209,22 @@ async def _inputs(
         FragmentInput(leaf.columns, collected[leaf.phase]) if isinstance(leaf, ExchangeInput) else next(remaining)
         for leaf in wanted
     ]
+
+
+def _buffer(parts: NodeParts, operation: Operation, stack: contextlib.ExitStack) -> BatchBuffer:
+    """Room for the rows of other phases; closed with the stack."""
+    buffer = BatchBuffer(
+        workers=parts.workers,
+        spill_path=parts.spill_path,
+        memory_bytes_max=parts.exchange_memory_bytes,
+        on_growth=operation.uses,
+    )
+    stack.callback(buffer.close)
+    return buffer
+
+
+def _reads_system_tables(relation: Relation) -> bool:
+    return any(isinstance(leaf, SystemScan) for leaf in leaves(relation))
 
 
 async def read_local(wanted: Sequence[Leaf], phase: Phase, run: Run, parts: NodeParts) -> list[FragmentInput]:

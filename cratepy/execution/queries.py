@@ -40,7 +40,7 @@ from cratepy.execution.jobs import Job
 from cratepy.execution.messages import CancelRun, RunFailed, RunFate, RunPlan, RunStatus, Started, StartRun
 from cratepy.execution.phases import NodeParts, client_error, run_phases
 from cratepy.execution.results import Result
-from cratepy.execution.runs import Run, RunTable, Unroutable
+from cratepy.execution.runs import Run, RunTable, Unroutable, node_stops
 from cratepy.execution.sleeping import Sleeps
 from cratepy.execution.small import batch_of_row, constant_row, is_short
 from cratepy.execution.sources import leaves, read_leaf, resolve_shards
@@ -124,6 +124,10 @@ class QueryRunner:
         self._transport.on_disconnect(self._on_disconnect)
         self._transport.on_connect(self._on_connect)
 
+    def stop(self) -> None:
+        """Take part in nothing new: the tasks of this node end, while the other nodes are still being told."""
+        self._nursery = None
+
     # --- the handler's side ------------------------------------------------------------------------------------------
 
     async def query(
@@ -166,8 +170,11 @@ class QueryRunner:
         if batches is not None:
             on_end(None, sum(batch.num_rows for batch in batches))
             return Result(columns=plan.columns, batches=batches)
+        if self._nursery is None:
+            error = JobKilled("Job killed. The node is shutting down")
+            on_end(error, 0)
+            raise error
         stream = QueryStream(on_end)
-        assert self._nursery is not None, "the service runs"
         self._nursery.start_soon(self._drive, job, run, state_version, stream)
         first = await stream.receive()
         if first is None:
@@ -324,6 +331,8 @@ class QueryRunner:
                 )
             except PeerUnavailable:
                 stale[node_id] = Unroutable(NodeUnavailable(f"node [{self._parts.name_of(node_id)}] is not connected"))
+            except StaleRouting:
+                stale[node_id] = Unroutable(node_stops(self._parts.name_of(node_id)))
             except RequestTimeout:
                 run.fail(NodeUnavailable(f"node [{self._parts.name_of(node_id)}] did not answer in time"))
             except CrateError as error:
@@ -340,11 +349,13 @@ class QueryRunner:
 
     def _stale(self, node_id: str, missing: list[str]) -> StaleRouting:
         """The node does not hold these shards (``uuid/shard``)."""
-        uuid, _, shard = missing[0].rpartition("/")
+        shards = [(uuid, int(number)) for uuid, _, number in (name.rpartition("/") for name in missing)]
+        uuid, shard = shards[0]
         table = self._cluster.state.tables.get(uuid)
         name = table.definition.name if table is not None else uuid
         node = self._parts.name_of(node_id)
-        return Unroutable(ShardUnavailable(f"shard [{name}][{shard}] is not available on node [{node}]"))
+        error = ShardUnavailable(f"shard [{name}][{shard}] is not available on node [{node}]")
+        return Unroutable(error, shards=shards)
 
     # --- subqueries --------------------------------------------------------------------------------------------------
 
@@ -381,27 +392,32 @@ class QueryRunner:
         plan = messages.decode_plan(request.plan)
         if self._runs.is_dead(request.run_id):
             return Started()
+        if self._nursery is None:
+            raise StaleRouting("the node is stopping")
         shards, missing = resolve_shards(self._store, plan.phases, self._parts.node_id)
         if missing:
             return Started(tuple(missing))
         run = Run(id=request.run_id, handler_id=source, plan=plan, shards=shards)
         self._runs.add(run)
-        assert self._nursery is not None
         self._nursery.start_soon(self._take_part, run)
         return Started()
 
     async def _take_part(self, run: Run) -> None:
+        has_ended = False
         try:
             with run.scope:
                 await run_phases(run, self._parts, None)
+            has_ended = True
         finally:
+            if not has_ended:
+                run.fail(node_stops(self._parts.name_of(self._parts.node_id)))
             self._runs.end(run)
-        if run.error is not None:
-            name, message = error_to_wire(run.error)
-            # The handler may have a connection to this node although this one has none: then it asks (RunStatus).
-            self._transport.notify(
-                run.handler_id, messages.FAILED, RunFailed(run_id=run.id, name=name, message=message)
-            )
+            if run.error is not None:
+                name, message = error_to_wire(run.error)
+                # The handler may have a connection to this node although this one has none: then it asks (RunStatus).
+                self._transport.notify(
+                    run.handler_id, messages.FAILED, RunFailed(run_id=run.id, name=name, message=message)
+                )
 
     def _on_failed(self, source: str, request: RunFailed) -> None:
         run = self._runs.get(request.run_id)

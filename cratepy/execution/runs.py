@@ -7,7 +7,7 @@ that a start that arrives after its cancellation does nothing (``limits.JOB_TOMB
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -53,6 +53,10 @@ class Run:
             if phase.id == phase_id:
                 return phase
         raise AssertionError(f"run {self.id} has no phase {phase_id}")
+
+    def answer(self) -> None:
+        """The rows are complete: whatever fails from now on has nothing to do with them."""
+        self.is_stopped = True
 
     def fail(self, error: CrateError) -> None:
         """Stop the run for this reason; the first reason stays."""
@@ -126,11 +130,15 @@ class RunTable:
 
 
 class Unroutable(StaleRouting):
-    """StaleRouting that knows what to tell the client if no newer routing comes."""
+    """StaleRouting that knows what to tell the client if no newer routing comes.
 
-    def __init__(self, error: CrateError) -> None:
+    ``shards`` (table uuid, number) were looked for in vain; those that are being opened are worth waiting for.
+    """
+
+    def __init__(self, error: CrateError, *, shards: Sequence[tuple[str, int]] = ()) -> None:
         super().__init__(error.message)
         self.error = error
+        self.shards = tuple(shards)
 
 
 def unroutable_error(stale: StaleRouting) -> CrateError:
@@ -140,6 +148,10 @@ def unroutable_error(stale: StaleRouting) -> CrateError:
         if isinstance(stale, Unroutable)
         else ShardUnavailable(str(stale) or "the routing of a table is stale")
     )
+
+
+def node_stops(node_name: str) -> NodeUnavailable:
+    return NodeUnavailable(f"node [{node_name}] is stopping")
 
 
 def node_lost(node_name: str) -> NodeUnavailable:

@@ -24,12 +24,12 @@ from cratepy.execution.cpu import Workers
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.jobs import Job, JobRegistry
 from cratepy.execution.local_view import JobProgress, LocalView, SessionEntry, no_entries
-from cratepy.execution.lookups import LookupService
+from cratepy.execution.lookups import LookupService, any_opening
 from cratepy.execution.phases import NodeParts, client_error
 from cratepy.execution.queries import QueryRunner
 from cratepy.execution.refresh import Refresher
 from cratepy.execution.results import BulkItem, Result
-from cratepy.execution.runs import RunTable, unroutable_error
+from cratepy.execution.runs import RunTable, Unroutable, unroutable_error
 from cratepy.execution.scrubbing import Scrubber
 from cratepy.execution.shards import ShardKeeper
 from cratepy.execution.small import constant_row, is_constant_query
@@ -139,6 +139,10 @@ class ExecutionService:
             nursery.start_soon(self._refresher.run)
             nursery.start_soon(self._scrubber.run)
             task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._queries.stop()
 
     async def execute(
         self, compiled: CompiledStatement, context: StatementContext, *, timeout_s: float | None
@@ -311,9 +315,12 @@ class ExecutionService:
         """The statement for a cluster state newer than the one it was compiled with. Raises CrateError if none comes."""
         if self.recompile is None:
             raise unroutable_error(stale)
+        wanted = stale.shards if isinstance(stale, Unroutable) else ()
+        is_opening = any_opening(self._cluster.state, wanted)
         try:
             await self._cluster.wait_for(
-                lambda state: state.version > compiled.state_version, timeout_s=limits.ROUTING_WAIT_S
+                lambda state: state.version > compiled.state_version and not any_opening(state, wanted),
+                timeout_s=limits.SHARDS_STARTED_WAIT_S if is_opening else limits.ROUTING_WAIT_S,
             )
         except RequestTimeout:
             raise unroutable_error(stale) from stale

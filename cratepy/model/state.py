@@ -62,6 +62,14 @@ class ShardRouting(msgspec.Struct, frozen=True, kw_only=True):
                 return copy
         return None
 
+    @property
+    def opening(self) -> ShardCopy | None:
+        """The primary that its node is opening, or None."""
+        for copy in self.copies:
+            if copy.is_primary and copy.state == "initializing" and copy.node_id is not None:
+                return copy
+        return None
+
 
 class TableState(msgspec.Struct, frozen=True):
     """A table's definition and where its shards are; ``routing[i].shard == i``."""

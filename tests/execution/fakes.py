@@ -213,6 +213,8 @@ class Node:
     runs: RunTable
     queries: QueryRunner
     scope: trio.CancelScope
+    #: The tasks of queries, which end before the transport does when a node is stopped.
+    work: trio.CancelScope
     ends: list[tuple[Exception | None, int]] = field(default_factory=list)
 
     def start_job(
@@ -316,18 +318,24 @@ async def _start_node(node_id: str, nursery: trio.Nursery, tmp_path: Path, excha
         exchange_memory_bytes=exchange_memory_bytes,
     )
     queries = QueryRunner(cluster=cluster, store=store, parts=parts, runs=runs)
-    scope = trio.CancelScope()
+    scope, work = trio.CancelScope(), trio.CancelScope()
 
     async def run(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with scope:
             async with trio.open_nursery() as inner:
                 await inner.start(transport.run)
-                queries.start(inner)
-                task_status.started()
+                with work:
+                    async with trio.open_nursery() as working:
+                        queries.start(working)
+                        task_status.started()
+                        try:
+                            await trio.sleep_forever()
+                        finally:
+                            queries.stop()
                 await trio.sleep_forever()
 
     await nursery.start(run)
-    return Node(node_id, transport, cluster, store, engine, jobs, runs, queries, scope)
+    return Node(node_id, transport, cluster, store, engine, jobs, runs, queries, scope, work)
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:

@@ -21,13 +21,14 @@ from cratepy.errors import (
     StaleRouting,
     StatementTimeout,
 )
-from cratepy.execution.runs import Unroutable
+from cratepy.execution.messages import RunPlan
+from cratepy.execution.runs import Run, Unroutable
 from cratepy.model.expressions import Column, Literal, SortKey
 from cratepy.model.plan import Broadcast, Gather, HashPartition, Phase, QueryPlan, SubPlan
-from cratepy.model.relations import ExchangeInput, Item, Limit, Project, Sort
+from cratepy.model.relations import ExchangeInput, Item, Limit, Project, ScanColumn, Sort, SystemScan
 from cratepy.model.types import BIGINT
 from tests.execution import fakes
-from tests.execution.fakes import COLUMN, TABLE_UUID, FakeShard, Node, drain, gathered, local, nodes, wait_until
+from tests.execution.fakes import COLUMN, TABLE, TABLE_UUID, FakeShard, Node, drain, gathered, local, nodes, wait_until
 
 IDS = ["n1", "n2", "n3"]
 #: A relation that is no mere passing on: the engine has to see all rows before it starts.
@@ -317,6 +318,75 @@ def test_a_lost_node_has_a_statement_without_rows_begun_anew_and_is_named(tmp_pa
         await all_idle(made[:2])
 
     run(test, tmp_path)
+
+
+def test_a_node_that_stops_says_so_and_the_statement_is_begun_anew(tmp_path: Path) -> None:
+    """Its tasks end while its transport goes on: the client was told of a kill that nobody had asked for."""
+
+    async def test(made: list[Node]) -> None:
+        outcome: list[BaseException] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stuck_query, made, outcome)
+            await wait_until(lambda: all(node.jobs.operations() for node in made))
+            made[2].work.cancel()
+        assert isinstance(outcome[0], Unroutable)
+        assert "node [name-n3] is stopping" in str(outcome[0])
+        await all_idle(made)
+
+    run(test, tmp_path)
+
+
+def test_a_node_that_stops_takes_part_in_nothing_new(tmp_path: Path) -> None:
+    async def test(made: list[Node]) -> None:
+        made[2].work.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(Unroutable, match=r"node \[name-n3\] is stopping"):
+            await made[0].query(gathered(IDS, "n1"))
+        await wait_until(lambda: all(not node.jobs.operations() and len(node.runs) == 0 for node in made))
+
+    run(test, tmp_path)
+
+
+def test_rows_of_system_tables_wait_for_those_of_all_nodes(tmp_path: Path) -> None:
+    """So that the loss of one does not fail a statement that can do without it."""
+    columns = (ScanColumn(1, "a", BIGINT, "a"),)
+    plan = QueryPlan(
+        phases=(
+            Phase(id=0, nodes=tuple(IDS), relation=SystemScan(table=TABLE, columns=columns), output=Gather(1)),
+            Phase(id=1, nodes=("n1",), relation=ExchangeInput(0, (COLUMN,)), output=None),
+        ),
+        columns=(COLUMN,),
+    )
+
+    async def test(made: list[Node]) -> None:
+        outcome: list[BaseException] = []
+
+        async def never() -> None:
+            await trio.sleep_forever()
+
+        async def ask() -> None:
+            with pytest.raises(Unroutable) as raised:
+                await made[0].query(plan)
+            outcome.append(raised.value)
+
+        made[2].engine.gate = never
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await wait_until(lambda: bool(made[2].engine.opened) and not made[1].jobs.operations())
+            await wait_until(lambda: [entry.name for entry in made[0].jobs.operations()] == ["merge"])
+            made[2].scope.cancel()
+        assert "name-n3" in str(outcome[0])
+
+    run(test, tmp_path)
+
+
+def test_a_complete_answer_is_not_failed_by_what_comes_after_it() -> None:
+    plan = RunPlan(phases=(), context=fakes.statement("n1"))
+    done = Run(id="1", handler_id="n1", plan=plan, shards={})
+    done.answer()
+    done.fail(NodeUnavailable("gone"))
+    assert done.error is None
+    assert done.scope.cancel_called
 
 
 def test_a_lost_handler_ends_its_work_on_the_other_nodes(tmp_path: Path) -> None:

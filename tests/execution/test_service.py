@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from cratepy import limits
 from cratepy.errors import CrateError, JobKilled, RelationAlreadyExists, ShardUnavailable, SQLParseError
 from cratepy.execution.service import ExecutionService
 from cratepy.model.commands import AlterTableSettings, CreateTable, DropTable
@@ -230,7 +231,9 @@ def test_stale_routing_is_compiled_again_and_repeated(tmp_path: Path) -> None:
     run(test, tmp_path, count=1)
 
 
-def test_stale_routing_without_a_newer_state_names_the_shard(tmp_path: Path) -> None:
+def test_stale_routing_without_a_newer_state_names_the_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ROUTING_WAIT_S", 0.1)
+
     async def test(made: list[Server]) -> None:
         await made[0].execute(CREATE)
         for shard in range(4):

@@ -259,9 +259,10 @@ class _Attempts:
             routing = self._routing(state)
             primary = routing.primary
             target = None if primary is None else _incarnation(state, primary, routing.primary_term)
+            if self._reached is not None and target != self._reached:
+                # Whoever has the shard next does so under another term and knows nothing of the operation.
+                raise self._unknown()
             if target is not None:
-                if self._reached is not None and target != self._reached:
-                    raise self._unknown()
                 try:
                     return await self._attempt(target)
                 except StaleRouting:

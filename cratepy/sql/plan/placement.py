@@ -1,7 +1,8 @@
 """Where rows are: shards to nodes, by the routing of one cluster state.
 
-A query reads the started primary of every shard. A shard without one on a live node cannot be read, and a query that
-needs it fails as a whole: an answer without its rows would be wrong.
+A query reads the primary of every shard; one that its node is opening is asked of that node, and the execution waits for
+it. A shard without either on a live node cannot be read, and a query that needs it fails as a whole: an answer without its
+rows would be wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def shard_sources(state: ClusterState, table_uuid: str, table: RelationName) -> 
         raise RelationUnknown(f"Relation '{table}' unknown")
     by_node: dict[str, list[int]] = {}
     for routing in table_state.routing:
-        primary = routing.primary
+        primary = routing.primary or routing.opening
         if primary is None or primary.node_id is None or primary.node_id not in state.nodes:
             raise ShardUnavailable(
                 f"Shard {routing.shard} of table [{table_state.definition.name}] is not available: "

@@ -15,6 +15,7 @@ from cratepy.execution.writes.requests import WRITE
 from cratepy.model.expressions import Column
 from cratepy.model.plan import ConflictAction, CountPlan, DeletePlan, GetPlan, RefreshPlan, UpdatePlan
 from cratepy.model.relations import Item, OutputColumn
+from cratepy.model.state import ClusterState
 from cratepy.model.types import BIGINT, INTEGER, TEXT
 from tests.execution.writes.fakes import (
     NAME,
@@ -139,6 +140,100 @@ def test_the_outcome_is_unknown_if_the_process_that_got_the_write_is_gone(tmp_pa
             )
             assert isinstance(error, OutcomeUnknown)
             assert len([r for r in cluster.first.transport.requests if r[1] == WRITE]) == 1
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.5))
+
+
+def _without_n2(cluster: Cluster) -> ClusterState:
+    state = cluster.shared.state
+    table = state.tables[cluster.uuid]
+    routing = tuple(
+        msgspec.structs.replace(
+            shard,
+            copies=tuple(
+                msgspec.structs.replace(copy, state="unassigned", node_id=None, last_node_id="n2")
+                for copy in shard.copies
+            ),
+        )
+        for shard in table.routing
+    )
+    nodes = {node_id: node for node_id, node in state.nodes.items() if node_id != "n2"}
+    return msgspec.structs.replace(
+        state, nodes=nodes, tables={cluster.uuid: msgspec.structs.replace(table, routing=routing)}
+    )
+
+
+def test_the_outcome_is_unknown_as_soon_as_the_node_that_got_the_write_is_gone(tmp_path: Path) -> None:
+    """Whether it comes back or not: no other process can know. It was waited for a minute."""
+
+    async def main() -> None:
+        async with open_cluster(tmp_path, nodes=2, owners=("n2",)) as cluster:
+
+            class Leaving(list[str]):
+                def pop(self, index: Any = -1) -> str:
+                    cluster.shared.publish(_without_n2(cluster))
+                    return super().pop(index)
+
+            cluster.first.transport.faults = Leaving(["no_reply"])
+            plan = values_plan([(1, "x", 1)], cluster.definition)
+            started = trio.current_time()
+            assert isinstance(await error_of(cluster.first.writes.insert(plan, context())), OutcomeUnknown)
+            assert trio.current_time() - started < 2, "of simulated time"
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.5))
+
+
+def test_reads_of_a_lost_shard_fail_at_once_and_name_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_cluster(tmp_path, nodes=2, owners=("n2",)) as cluster:
+            await fill(cluster, 3)
+            cluster.shared.publish(_without_n2(cluster))
+            count = CountPlan(table_uuid=cluster.uuid, table=NAME, columns=(OutputColumn(1, "count(*)", BIGINT),))
+            started = trio.current_time()
+            for read in (
+                cluster.first.lookups.get(get_plan(1), context()),
+                cluster.first.lookups.count(count, context()),
+            ):
+                error = await error_of(read)
+                assert isinstance(error, ShardUnavailable)
+                assert error.message.startswith("[doc.t][")
+            assert trio.current_time() == started, "of simulated time"
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.5))
+
+
+def test_reads_wait_for_a_shard_that_is_being_opened(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_cluster(tmp_path, nodes=2, owners=("n2",)) as cluster:
+            await fill(cluster, 3)
+            await cluster.first.writes.refresh(RefreshPlan(tables=(cluster.uuid,)), context())
+            started = cluster.shared.state
+            table = started.tables[cluster.uuid]
+            routing = tuple(
+                msgspec.structs.replace(
+                    shard, copies=tuple(msgspec.structs.replace(copy, state="initializing") for copy in shard.copies)
+                )
+                for shard in table.routing
+            )
+            opening = msgspec.structs.replace(
+                started, tables={cluster.uuid: msgspec.structs.replace(table, routing=routing)}
+            )
+            count = CountPlan(table_uuid=cluster.uuid, table=NAME, columns=(OutputColumn(1, "count(*)", BIGINT),))
+            cluster.shared.publish(opening)
+
+            async def start_later() -> None:
+                for _ in range(3 * limits.ROUTING_RETRIES_MAX):  # news of other tables is no reason to give up
+                    await trio.sleep(0.1)
+                    cluster.shared.publish(cluster.shared.state)
+                cluster.shared.publish(started)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(start_later)
+                assert (await cluster.first.lookups.get(get_plan(1), context())).rows == [(1, "v1", 1)]
+            cluster.shared.publish(opening)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(start_later)
+                assert (await cluster.first.lookups.count(count, context())).rows == [(3,)]
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.5))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -336,16 +337,24 @@ def test_groups_are_partitioned_only_if_there_may_be_many(golden: Callable[[str,
     golden("physical_many_groups", shown(_top_groups(Builder()), state(3), {"uuid-ta": 100_000_000}))
 
 
-def test_shard_without_started_primary_is_an_error_that_names_it() -> None:
+def _with_shard_2(**changes: Any) -> ClusterState:
     cluster = state(3)
     table = cluster.tables["uuid-ta"]
     routing = list(table.routing)
-    copy = msgspec.structs.replace(routing[2].copies[0], state="initializing")
+    copy = msgspec.structs.replace(routing[2].copies[0], **changes)
     routing[2] = msgspec.structs.replace(routing[2], copies=(copy,))
     table = msgspec.structs.replace(table, routing=tuple(routing))
-    cluster = msgspec.structs.replace(cluster, tables={**cluster.tables, "uuid-ta": table})
+    return msgspec.structs.replace(cluster, tables={**cluster.tables, "uuid-ta": table})
+
+
+def test_shard_without_a_primary_is_an_error_that_names_it() -> None:
     with pytest.raises(ShardUnavailable, match=r"Shard 2 of table \[doc.ta\]"):
-        planned(_scan(Builder()), cluster)
+        planned(_scan(Builder()), _with_shard_2(state="unassigned", node_id=None))
+
+
+def test_a_shard_that_its_node_is_opening_is_read_there() -> None:
+    as_usual = planned(_scan(Builder()), state(3)).plan
+    assert planned(_scan(Builder()), _with_shard_2(state="initializing")).plan == as_usual
 
 
 def test_primary_on_a_node_that_left_is_not_available() -> None:
