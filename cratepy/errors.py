@@ -203,6 +203,26 @@ class RoleUnknown(CrateError):
     code, sqlstate, label = 40410, "42704", "RoleUnknownException"
 
 
+class RepositoryUnknown(CrateError):
+    code, sqlstate, label = 4047, "42704", "RepositoryMissingException"
+
+
+class UserFunctionUnknown(CrateError):
+    code, sqlstate, label = 4049, "42883", "UserDefinedFunctionUnknownException"
+
+
+class ResourceUnknown(CrateError):
+    code, sqlstate, label = 4040, "42704", "ResourceNotFoundException"
+
+
+class PublicationUnknown(CrateError):
+    code, sqlstate, label = 5000, "42704", "PublicationUnknownException"
+
+
+class SubscriptionUnknown(CrateError):
+    code, sqlstate, label = 5000, "42704", "SubscriptionUnknownException"
+
+
 class SettingUnknown(SQLParseError):
     """A session, cluster or table setting this server does not have."""
 

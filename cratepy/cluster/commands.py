@@ -44,6 +44,7 @@ from cratepy.model.commands import (
     SetClusterSettings,
     ShardFailed,
     ShardStarted,
+    SwapTables,
 )
 from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName
 from cratepy.model.schema import ColumnDefinition, SettingValue, TableDefinition, check_total_columns, column_paths
@@ -79,6 +80,8 @@ def apply(state: ClusterState, command: Command) -> ClusterState:
             return _alter_settings(state, command)
         case RenameTable():
             return _rename_table(state, command)
+        case SwapTables():
+            return _swap_tables(state, command)
         case CreateAnalyzer():
             return _create_analyzer(state, command)
         case DropAnalyzer():
@@ -137,7 +140,7 @@ def is_repeatable(command: Command) -> bool:
             return flag
         case CreateSchema(if_not_exists=flag) | DropSchema(if_exists=flag) | DropTable(if_exists=flag):
             return flag
-        case RenameTable() | DropAnalyzer():
+        case RenameTable() | SwapTables() | DropAnalyzer():
             return False
         case _:
             assert_never(command)
@@ -332,6 +335,20 @@ def _rename_table(state: ClusterState, command: RenameTable) -> ClusterState:
         kind = "view" if str(target) in state.views else "table"
         raise SQLParseError(f"Cannot rename table {command.name} to {target}, {kind} {target} already exists")
     return _with_definition(state, table, replace(table.definition, name=target))
+
+
+def _swap_tables(state: ClusterState, command: SwapTables) -> ClusterState:
+    found = []
+    for name in (command.source, command.target):
+        table = state.table(name)
+        if table is None:
+            raise RelationUnknown(f"Relation '{name}' unknown")
+        found.append(table)
+    source, target = found
+    if source is not target:
+        state = _with_definition(state, source, replace(source.definition, name=command.target))
+        state = _with_definition(state, target, replace(target.definition, name=command.source))
+    return _without_tables(state, {target.definition.uuid}) if command.drops_source else state
 
 
 def _relation_exists(state: ClusterState, name: RelationName) -> bool:

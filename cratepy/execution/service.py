@@ -376,7 +376,7 @@ class ExecutionService:
                 )
             case NoOperationPlan():
                 notices = () if plan.notice is None else (plan.notice,)
-                return Result(columns=compiled.columns, rowcount=0, notices=notices)
+                return Result(columns=compiled.columns, rowcount=plan.rowcount, notices=notices)
             case QueryPlan():
                 raise AssertionError("queries have their own scopes")
             case (

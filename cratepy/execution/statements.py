@@ -41,6 +41,7 @@ from cratepy.model.commands import (
     SetClusterSettings,
     ShardFailed,
     ShardStarted,
+    SwapTables,
 )
 from cratepy.model.plan import ExplainPlan, KillPlan, StatementContext
 from cratepy.model.relations import OutputColumn
@@ -95,7 +96,8 @@ def affected(command: Command, before: ClusterState, after: ClusterState) -> int
         case CreateView() | CreateSchema() | DropSchema() | CreateAnalyzer() | DropAnalyzer() | SetClusterSettings():
             return 1
         case (
-            AddColumns()
+            SwapTables()
+            | AddColumns()
             | ChangeTable()
             | AlterTableSettings()
             | RenameTable()

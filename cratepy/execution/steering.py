@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cratepy import limits
-from cratepy.errors import BadRequest, CrateError, NodeUnavailable, PeerUnavailable, RequestTimeout
+from cratepy.errors import BadRequest, CrateError, NodeUnavailable, PeerUnavailable, RequestTimeout, SQLParseError
 from cratepy.execution.results import Result
 from cratepy.model.commands import RetireNodes, RetryFailedShards
 from cratepy.model.expressions import Expression
@@ -111,7 +111,7 @@ class Steering:
         for node in self._cluster.state.nodes.values():
             if name in (node.id, node.name):
                 return node
-        raise BadRequest(f"Node '{name}' is not in the cluster")
+        raise SQLParseError(f"Node: '{name}' could not be found")
 
     async def _decommission(self, node: NodeInfo) -> None:
         state = self._cluster.state

@@ -84,6 +84,14 @@ class RenameTable(msgspec.Struct, frozen=True, tag_field="$", tag="rename_table"
     new_name: str
 
 
+class SwapTables(msgspec.Struct, frozen=True, tag_field="$", tag="swap_tables", kw_only=True):
+    """The two tables exchange their names at once; with ``drops_source`` the one that is called ``source`` then goes."""
+
+    source: RelationName
+    target: RelationName
+    drops_source: bool = False
+
+
 class CreateAnalyzer(msgspec.Struct, frozen=True, tag_field="$", tag="create_analyzer"):
     """Make an analyzer, or make it anew; tables keep the one they were made with."""
 
@@ -141,6 +149,7 @@ Command = (
     | DropSchema
     | AlterTableSettings
     | RenameTable
+    | SwapTables
     | CreateAnalyzer
     | DropAnalyzer
     | SetClusterSettings

@@ -15,6 +15,8 @@ SYSTEM_SCHEMAS: Final = frozenset({"sys", "information_schema", "pg_catalog", "b
 #: ``SHOW search_path``; the implicit schema in front is pg_catalog, as in PostgreSQL.
 DEFAULT_SEARCH_PATH: Final = ("pg_catalog", "doc")
 CATALOG_NAME: Final = "crate"
+#: The user who may do everything.
+SUPERUSER: Final = "crate"
 
 
 class RelationName(msgspec.Struct, frozen=True, order=True):

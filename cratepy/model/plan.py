@@ -319,6 +319,7 @@ class NoOperationPlan(msgspec.Struct, frozen=True, tag_field="$", tag="noop", kw
     """A statement accepted for clients that send it and without effect here (LISTEN, ANALYZE, SET TRANSACTION …)."""
 
     notice: str | None = None
+    rowcount: int = 0
 
 
 Plan = (

@@ -8,11 +8,10 @@ everybody else is unknown.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from cratepy.errors import Unauthorized
+from cratepy.model.names import SUPERUSER
 
-SUPERUSER: Final = "crate"
 Authenticate = Callable[[str, str | None], str]
 
 

@@ -23,11 +23,12 @@ import trio
 from cratepy import limits
 from cratepy.errors import CrateError, InternalError, ParsingError, Unauthorized, UnsupportedFeature
 from cratepy.execution.results import BulkItem, Result
+from cratepy.model.names import SUPERUSER
 from cratepy.protocols.http import replies
 from cratepy.protocols.http.requests import BodyRefused, ContinueWanted, Refusal, Request, RequestParser, inflate
 from cratepy.protocols.http.service_info import root_body
 from cratepy.protocols.http.statements import SqlRequest, flag, parse_body
-from cratepy.server.authentication import SUPERUSER, Authenticate
+from cratepy.server.authentication import Authenticate
 from cratepy.server.http_arguments import BulkArguments, argument_types, fitted
 from cratepy.server.readiness import LEVELS, unready_reason
 from cratepy.server.session import BULK_PLANS, Session, SessionServices

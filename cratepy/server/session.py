@@ -444,7 +444,7 @@ class Session:
     async def _no_operation(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
         plan = compiled.plan
         assert isinstance(plan, NoOperationPlan)
-        return Result(rowcount=0, notices=(plan.notice,) if plan.notice else ())
+        return Result(rowcount=plan.rowcount, notices=(plan.notice,) if plan.notice else ())
 
 
 _Handler = Callable[[Session, CompiledStatement, Sequence[Any]], Awaitable[Result]]

@@ -35,6 +35,7 @@ from cratepy.model.commands import (
     DropView,
     RenameTable,
     SetClusterSettings,
+    SwapTables,
 )
 from cratepy.model.names import RelationName
 from cratepy.model.schema import ColumnDefinition, ViewDefinition, column_paths
@@ -278,3 +279,17 @@ def test_a_changed_definition_of_an_older_version_is_refused() -> None:
         apply(newer, ChangeTable(definition=msgspec.structs.replace(known, columns=known.columns[:1])))
     with pytest.raises(RelationUnknown):
         apply(THREE, ChangeTable(definition=known))
+
+
+@pytest.mark.parametrize("drops_source", [False, True])
+def test_two_tables_exchange_their_names(drops_source: bool) -> None:
+    state = created(WITH_T, "u")
+    other = RelationName("doc", "u")
+    after = apply(state, SwapTables(source=T, target=other, drops_source=drops_source))
+    taken = after.table(other)
+    left = after.table(T)
+    assert taken is not None
+    assert taken.definition.uuid == "uuid-t"
+    assert (None if left is None else left.definition.uuid) == (None if drops_source else "uuid-u")
+    with pytest.raises(RelationUnknown, match=r"doc\.nosuch"):
+        apply(state, SwapTables(source=T, target=RelationName("doc", "nosuch")))

@@ -79,7 +79,7 @@ def _tables(view: SystemView) -> Iterator[Row]:
             "column_policy": definition.column_policy,
             "closed": definition.is_closed,
             "partitioned_by": list(definition.partitioned_by) or None,
-            "routing_hash_function": "org.elasticsearch.cluster.routing.Murmur3HashFunction",
+            "routing_hash_function": "Murmur3",
             "reference_generation": "SYSTEM GENERATED",
             "self_referencing_column_name": "_id",
             "settings": table_settings(definition),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from cratepy.errors import OperationOnInaccessibleRelation, SQLParseError, UnsupportedFeature
-from cratepy.model.commands import AddColumns, AlterTableSettings, Command, RenameTable
+from cratepy.model.commands import AddColumns, AlterTableSettings, Command, RenameTable, SwapTables
 from cratepy.model.names import RelationName, check_column_name
 from cratepy.model.schema import NEW_COLUMN_IDS, CheckConstraint, ColumnDefinition, TableDefinition, ViewDefinition
 from cratepy.model.search import IndexDefinition, part_path
@@ -18,7 +18,13 @@ from cratepy.sql.analyze import alter_columns, table_definitions
 from cratepy.sql.analyze.catalog import SystemTable
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.indexes import custom_analyzers, part_index, part_indexes
-from cratepy.sql.analyze.settings import check_changeable, check_table_setting_name, table_settings
+from cratepy.sql.analyze.settings import (
+    boolean_value,
+    check_changeable,
+    check_table_setting_name,
+    constant,
+    table_settings,
+)
 from cratepy.sql.parse import tree
 
 
@@ -64,6 +70,18 @@ def _rename(context: Context, node: tree.AlterTableNode) -> Command:
     if context.catalog.find((target.schema, target.name)) is not None:
         raise SQLParseError(f"Cannot rename table {found.name} to {target}, table {target} already exists")
     return RenameTable(name=found.name, new_name=node.names[0])
+
+
+def swap_tables(context: Context, node: tree.SwapTablesNode) -> SwapTables:
+    """The command of an ALTER CLUSTER SWAP TABLE."""
+    drops_source = False
+    for name, value in node.options:
+        if name != "drop_source":
+            raise SQLParseError(f"Invalid options for ALTER CLUSTER SWAP TABLE: {name}")
+        drops_source = boolean_value(constant(context, value))
+    source = context.catalog.table(node.source, "ALTER")
+    target = context.catalog.table(node.target, "ALTER")
+    return SwapTables(source=source.name, target=target.name, drops_source=drops_source)
 
 
 def _add_columns(context: Context, node: tree.AlterTableNode, table: TableDefinition) -> Command:

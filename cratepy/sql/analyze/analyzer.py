@@ -15,6 +15,7 @@ from cratepy.model.types import TEXT, DataType
 from cratepy.sql.analyze import changes, copies, ddl, inserts, sessions, shows
 from cratepy.sql.analyze.catalog import CatalogView
 from cratepy.sql.analyze.context import Context, Fold
+from cratepy.sql.analyze.missing import missing_object
 from cratepy.sql.analyze.queries import analyze_query
 from cratepy.sql.analyze.statements import (
     Analysis,
@@ -72,6 +73,8 @@ def _statement(context: Context, node: tree.Statement, parsed: ParsedStatement) 
             return changes.delete(context, node), "DELETE"
         case tree.CopyFromNode():
             return copies.copy_from(context, node), "COPY"
+        case tree.MissingObject():
+            return missing_object(context, node)
         case (
             tree.CreateTableNode()
             | tree.CreateViewNode()
@@ -80,6 +83,7 @@ def _statement(context: Context, node: tree.Statement, parsed: ParsedStatement) 
             | tree.DropAnalyzerNode()
             | tree.DropNode()
             | tree.AlterTableNode()
+            | tree.SwapTablesNode()
             | tree.RefreshNode()
             | tree.OptimizeNode()
         ):

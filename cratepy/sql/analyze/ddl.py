@@ -28,7 +28,7 @@ from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName
 from cratepy.model.plan import CommandPlan, OptimizePlan, Plan, RefreshPlan
 from cratepy.model.schema import ViewDefinition
 from cratepy.sql.analyze import analyzers, table_definitions
-from cratepy.sql.analyze.alter_tables import alter_table
+from cratepy.sql.analyze.alter_tables import alter_table, swap_tables
 from cratepy.sql.analyze.catalog import CatalogView, SystemTable, split_name
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.queries import analyze_query
@@ -44,6 +44,7 @@ _Node = (
     | tree.CreateAnalyzerNode
     | tree.DropAnalyzerNode
     | tree.AlterTableNode
+    | tree.SwapTablesNode
     | tree.RefreshNode
     | tree.OptimizeNode
 )
@@ -70,6 +71,8 @@ def define(context: Context, node: _Node) -> tuple[AnalyzedStatement, str]:
             return _command(analyzers.drop_analyzer(context, node), "DROP")
         case tree.AlterTableNode():
             return _command(alter_table(context, node), "ALTER")
+        case tree.SwapTablesNode():
+            return _command(swap_tables(context, node), "ALTER")
         case tree.RefreshNode():
             return _direct(RefreshPlan(tables=_uuids(context, node.names, "REFRESH")), "REFRESH")
         case tree.OptimizeNode():

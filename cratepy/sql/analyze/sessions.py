@@ -83,7 +83,7 @@ def direct(context: Context, node: _Node) -> tuple[AnalyzedStatement, str]:
         case tree.CopyOtherNode():
             raise UnsupportedFeature(node.reason)
         case tree.NoOperation():
-            return _plan(NoOperationPlan(), node.tag)
+            return _plan(NoOperationPlan(rowcount=node.rowcount), node.tag)
         case _:
             assert_never(node)
 

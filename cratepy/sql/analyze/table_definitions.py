@@ -36,6 +36,7 @@ from cratepy.model.types import BOOLEAN, UNDEFINED, DataType
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.indexes import column_index, custom_analyzers, named_indexes, part_indexes
+from cratepy.sql.analyze.like_tables import like_definition
 from cratepy.sql.analyze.queries import analyze_query
 from cratepy.sql.analyze.schema_text import first_name_offset, stored_text, table_scope
 from cratepy.sql.analyze.scope import Scope
@@ -76,6 +77,9 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
     """The command of a CREATE TABLE."""
     name = context.catalog.new_name(node.name)
     check_name(name)
+    if node.like is not None:
+        made = like_definition(context, node.like, name, frozenset(node.like_parts))
+        return _created(context, made, node)
     if node.partitioned_by:
         raise UnsupportedFeature("PARTITIONED BY is not supported")
     settings = table_settings(context, node.settings)
@@ -104,6 +108,11 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
     definition = msgspec.structs.replace(definition, checks=_checks(context, definition, node))
     definition = _with_layout(context, definition, node, settings)
     check_total_columns(definition)
+    return _created(context, definition, node)
+
+
+def _created(context: Context, definition: TableDefinition, node: tree.CreateTableNode) -> CommandPlan:
+    name = definition.name
     if context.catalog.find((name.schema, name.name)) is not None and not node.if_not_exists:
         raise RelationAlreadyExists(f"Relation '{name}' already exists.")
     return CommandPlan(command=CreateTable(definition=definition, if_not_exists=node.if_not_exists))

@@ -9,6 +9,7 @@ from typing import Any
 
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.expressions import parse_expression, parse_list, parse_value
+from cratepy.sql.parse.queries import parse_qualified_name
 from cratepy.sql.parse.tokens import QUOTED, STRING, Cursor
 from cratepy.sql.parse.tree import ColumnDef, Node
 from cratepy.sql.parse.typenames import parse_type
@@ -30,6 +31,10 @@ _COLUMN_WORDS = frozenset(
         "references",
     }
 )
+
+
+#: What LIKE can include. There are no comments on columns.
+_LIKE_PARTS = ("comments", "constraints", "defaults", "generated", "indexes", "storage")
 
 
 def parse_column(cursor: Cursor) -> ColumnDef:
@@ -135,6 +140,23 @@ def _is_bare_word(cursor: Cursor) -> bool:
     key = cursor.key
     is_word = key == QUOTED or key[:1].isalpha() or key[:1] == "_"
     return is_word and cursor.peek() in (",", ")", "", ";")
+
+
+def parse_like(cursor: Cursor) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """``(LIKE table INCLUDING … EXCLUDING …)``: the table, and the parts that are included in the end."""
+    cursor.expect("(")
+    cursor.expect("like")
+    name = parse_qualified_name(cursor)
+    included: set[str] = set()
+    while cursor.key in ("including", "excluding"):
+        is_included = cursor.advance() == "including"
+        word = cursor.any_word()
+        if word not in (*_LIKE_PARTS, "all"):
+            raise cursor.error(f"expecting {{'ALL', {', '.join(repr(part.upper()) for part in _LIKE_PARTS)}}}")
+        parts = _LIKE_PARTS if word == "all" else (word,)
+        included = included.union(parts) if is_included else included.difference(parts)
+    cursor.expect(")")
+    return name, tuple(sorted(included))
 
 
 def parse_table_elements(cursor: Cursor) -> dict[str, Any]:

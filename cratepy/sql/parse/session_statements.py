@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cratepy.sql.parse import tree
-from cratepy.sql.parse.columns import parse_setting_name, parse_setting_value
+from cratepy.sql.parse.columns import parse_setting_name, parse_setting_value, parse_settings
 from cratepy.sql.parse.expressions import parse_expression
 from cratepy.sql.parse.queries import parse_qualified_name, parse_query
 from cratepy.sql.parse.tokens import NUMBER, STRING, Cursor
@@ -276,7 +276,7 @@ def parse_notification(cursor: Cursor) -> Statement:
 
 
 def parse_alter_cluster(cursor: Cursor) -> Statement:
-    """After ALTER CLUSTER. SWAP TABLE is not known yet."""
+    """After ALTER CLUSTER."""
     if cursor.take("decommission"):
         return tree.AlterClusterStatement("decommission", _node_name(cursor))
     if cursor.take_words("step", "down"):
@@ -285,10 +285,12 @@ def parse_alter_cluster(cursor: Cursor) -> Statement:
         return tree.AlterClusterStatement("retry_failed")
     if cursor.take_words("gc", "dangling", "artifacts"):
         return tree.AlterClusterStatement("gc")
-    if cursor.key == "swap":
-        while cursor.key != "":
-            cursor.advance()
-        return tree.CopyOtherNode("ALTER CLUSTER SWAP TABLE is not supported")
+    if cursor.take_words("swap", "table"):
+        source = parse_qualified_name(cursor)
+        cursor.expect("to")
+        target = parse_qualified_name(cursor)
+        options = parse_settings(cursor) if cursor.take("with") else ()
+        return tree.SwapTablesNode(source=source, target=target, options=options)
     raise cursor.error("expecting {'DECOMMISSION', 'GC', 'REROUTE', 'STEP', 'SWAP'}")
 
 

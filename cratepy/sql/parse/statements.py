@@ -8,8 +8,9 @@ from typing import Final
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.alter_tables import parse_alter_table
 from cratepy.sql.parse.analyzers import parse_create_analyzer, parse_drop_analyzer
-from cratepy.sql.parse.columns import parse_settings, parse_table_elements
+from cratepy.sql.parse.columns import parse_like, parse_settings, parse_table_elements
 from cratepy.sql.parse.expressions import parse_expression, parse_list, parse_value, starts_query
+from cratepy.sql.parse.missing import parse_missing
 from cratepy.sql.parse.queries import parse_qualified_name, parse_query, parse_select_items
 from cratepy.sql.parse.session_statements import (
     parse_alter_cluster,
@@ -87,23 +88,11 @@ _UNSUPPORTED: Final = (
     ("create", "role"),
     ("create", "publication"),
     ("create", "subscription"),
-    ("drop", "blob", "table"),
-    ("drop", "function"),
-    ("drop", "repository"),
-    ("drop", "snapshot"),
-    ("drop", "server"),
-    ("drop", "foreign", "table"),
-    ("drop", "user"),
-    ("drop", "role"),
-    ("drop", "publication"),
-    ("drop", "subscription"),
+    ("alter", "blob", "table"),
     ("alter", "user"),
     ("alter", "role"),
-    ("alter", "server"),
-    ("alter", "publication"),
-    ("alter", "subscription"),
-    ("alter", "repository"),
-    ("alter", "blob", "table"),
+    ("drop", "user"),
+    ("drop", "role"),
     ("restore", "snapshot"),
     ("grant",),
     ("deny",),
@@ -128,6 +117,9 @@ def _create_table(cursor: Cursor) -> Statement:
     name = parse_qualified_name(cursor)
     if cursor.take("as"):
         return tree.CreateTableNode(name=name, if_not_exists=if_not_exists, query=parse_query(cursor))
+    if cursor.key == "(" and cursor.peek() == "like":
+        like, like_parts = parse_like(cursor)
+        return tree.CreateTableNode(name=name, if_not_exists=if_not_exists, like=like, like_parts=like_parts)
     elements = parse_table_elements(cursor)
     partitioned_by: tuple[Node, ...] = ()
     clustered_by = shards = None
@@ -165,7 +157,9 @@ def _drop(cursor: Cursor) -> Statement:
     if cursor.take("analyzer"):
         return parse_drop_analyzer(cursor)
     if cursor.key not in ("table", "view", "schema"):
-        return _refused(cursor, start)
+        cursor.rewind(start)
+        missing = parse_missing(cursor)
+        return missing if missing is not None else _refused(cursor, start)
     kind = cursor.advance()
     if_exists = cursor.take_words("if", "exists")
     names = [parse_qualified_name(cursor)]
@@ -183,7 +177,9 @@ def _alter(cursor: Cursor) -> Statement:
     if cursor.take("cluster"):
         return parse_alter_cluster(cursor)
     if not cursor.take("table"):
-        return _refused(cursor, start)
+        cursor.rewind(start)
+        missing = parse_missing(cursor)
+        return missing if missing is not None else _refused(cursor, start)
     return parse_alter_table(cursor)
 
 
@@ -367,7 +363,7 @@ def _analyze(cursor: Cursor) -> Statement:
     cursor.advance()
     if cursor.is_name():
         parse_qualified_name(cursor)
-    return tree.NoOperation("ANALYZE")
+    return tree.NoOperation("ANALYZE", 1)
 
 
 _STATEMENTS: Final[dict[str, Callable[[Cursor], Statement]]] = {

@@ -415,6 +415,9 @@ class CreateTableNode(msgspec.Struct, frozen=True, kw_only=True):
     shards: Node | None = None
     settings: tuple[tuple[str, Node], ...] = ()
     query: Query | None = None
+    #: The table of ``(LIKE table)``, and what is copied beside its columns.
+    like: tuple[str, ...] | None = None
+    like_parts: tuple[str, ...] = ()
 
 
 class CreateViewNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -610,6 +613,23 @@ class NoOperation(msgspec.Struct, frozen=True):
     """A statement accepted without effect; ``tag`` is its command tag."""
 
     tag: str
+    rowcount: int = 0
+
+
+class MissingObject(msgspec.Struct, frozen=True, kw_only=True):
+    """DROP or ALTER (``tag``) of an object of a kind this server has none of; ``types`` are a function's."""
+
+    kind: str
+    name: tuple[str, ...]
+    tag: str
+    types: tuple[TypeName, ...] = ()
+    if_exists: bool = False
+
+
+class SwapTablesNode(msgspec.Struct, frozen=True, kw_only=True):
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    options: tuple[tuple[str, Node], ...] = ()
 
 
 Statement = (
@@ -640,6 +660,8 @@ Statement = (
     | CloseStatement
     | ExplainStatement
     | NoOperation
+    | MissingObject
+    | SwapTablesNode
 )
 
 

@@ -13,6 +13,7 @@ from cratepy.model.commands import (
     DropTable,
     DropView,
     RenameTable,
+    SwapTables,
 )
 from cratepy.model.names import RelationName
 from cratepy.model.plan import CommandPlan, InsertPlan, RefreshPlan
@@ -104,6 +105,8 @@ def test_show_create_table_prints_what_makes_the_table_again() -> None:
         ("drop view nosuch", "RelationUnknown[Relations not found: doc.nosuch]"),
         ("alter table t rename to u", "SQLParseException[Cannot rename table doc.t to doc.u, table doc.u already exists]"),
         ("alter table t rename to s.x", "SQLParseException[Target table name must not include a schema]"),
+        ("alter cluster swap table t to nosuch", "RelationUnknown[Relation 'nosuch' unknown]"),
+        ("alter cluster swap table t to u with (x = 1)", "SQLParseException[Invalid options for ALTER CLUSTER SWAP TABLE: x]"),
         ("create table x as select 1, 1", 'SQLParseException[column "1" specified more than once]'),
     ],
 )  # fmt: skip
@@ -146,6 +149,9 @@ def test_other_ddl_becomes_commands() -> None:
     assert command("drop table if exists nosuch") == DropTable(name=RelationName("doc", "nosuch"), if_exists=True)
     assert command("alter table t rename to x") == RenameTable(name=RelationName("doc", "t"), new_name="x")
     assert command("drop view if exists nosuch") == DropView(names=(), if_exists=True)
+    swapped = command("alter cluster swap table t to u with (drop_source = true)")
+    t, u = RelationName("doc", "t"), RelationName("doc", "u")
+    assert swapped == SwapTables(source=t, target=u, drops_source=True)
     settings = command("alter table t set (number_of_replicas = '0-all')")
     assert settings == AlterTableSettings(name=RelationName("doc", "t"), settings={"number_of_replicas": "0-all"})
     reset = command("alter table t reset (refresh_interval)")

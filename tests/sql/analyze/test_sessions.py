@@ -69,7 +69,7 @@ from tests.sql.analyze.helpers import TABLES, analysis, plan_of
         ("discard all", DeallocatePlan(name=None, discards_session=True), "DISCARD"),
         ("discard plans", NoOperationPlan(), "DISCARD"),
         ("listen x", NoOperationPlan(), "LISTEN"),
-        ("analyze", NoOperationPlan(), "ANALYZE"),
+        ("analyze", NoOperationPlan(rowcount=1), "ANALYZE"),
     ],
 )
 def test_it_becomes_this_plan(text: str, plan: Plan, tag: str) -> None:

@@ -1,0 +1,52 @@
+"""DROP and ALTER of objects of kinds that this server has none of: they are not there, in CrateDB's words."""
+
+from __future__ import annotations
+
+import pytest
+
+from cratepy.model.plan import NoOperationPlan
+from cratepy.sql.analyze.statements import AnalyzedDirect
+from tests.sql.analyze.helpers import analysis, error_of
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("drop user nosuch", "RoleUnknownException[Role 'nosuch' does not exist]"),
+        ("drop role nosuch", "RoleUnknownException[Role 'nosuch' does not exist]"),
+        ("alter user nosuch set (password = 'x')", "RoleUnknownException[Role 'nosuch' does not exist]"),
+        ("drop user crate", "UnsupportedFeatureException[DROP of the superuser is not supported]"),
+        ("drop repository nosuch", "RepositoryMissingException[[nosuch] missing]"),
+        ("alter repository nosuch set (a = 1)", "RepositoryMissingException[[nosuch] missing]"),
+        ("drop snapshot nosuch.snap", "RepositoryMissingException[[nosuch] missing]"),
+        ("drop function s.nosuch(int, array(text))", "UserDefinedFunctionUnknownException[Cannot resolve user defined function: 's.nosuch(integer, text_array)']"),
+        ("drop publication nosuch", "PublicationUnknownException[Publication 'nosuch' unknown]"),
+        ("alter publication nosuch add table t", "PublicationUnknownException[Publication 'nosuch' unknown]"),
+        ("drop subscription nosuch", "SubscriptionUnknownException[Subscription 'nosuch' unknown]"),
+        ("drop server nosuch cascade", "ResourceNotFoundException[Server `nosuch` not found]"),
+        ("drop foreign table nosuch", "RelationUnknown[Relation 'doc.nosuch' unknown]"),
+        ("drop blob table nosuch", "RelationUnknown[Relation 'blob.nosuch' unknown]"),
+        ("drop function nosuch", "ParsingException[line 1:21: mismatched input '<EOF>' expecting '(']"),
+        ("drop repository if exists nosuch", "ParsingException[line 1:17: mismatched input 'if' expecting an identifier]"),
+        ("drop user mapping for crate server s", "UnsupportedFeatureException[DROP USER is not supported]"),
+        ("create user x", "UnsupportedFeatureException[CREATE USER is not supported]"),
+    ],
+)  # fmt: skip
+def test_it_is_said_not_to_be_there(text: str, error: str) -> None:
+    assert error_of(text) == error
+
+
+@pytest.mark.parametrize(
+    ("text", "rowcount"),
+    [
+        ("drop user if exists nosuch", 0),
+        ("drop blob table if exists nosuch", 0),
+        ("drop function if exists nosuch()", 1),
+        ("drop publication if exists nosuch", 1),
+        ("drop server if exists nosuch", 1),
+    ],
+)
+def test_it_need_not_be_there(text: str, rowcount: int) -> None:
+    statement = analysis(text).statement
+    assert isinstance(statement, AnalyzedDirect)
+    assert (statement.plan, statement.tag) == (NoOperationPlan(rowcount=rowcount), "DROP")
