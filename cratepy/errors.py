@@ -280,6 +280,12 @@ class EngineError(CrateError):
     label = "SQLExecutionException"
 
 
+class OutputFailed(CrateError):
+    """A file of COPY TO could not be written; the message gives the reason."""
+
+    code, sqlstate, label = 5000, "58030", "UnhandledServerException"
+
+
 class RowOverflow(CrateError):
     """Overflow or division by zero met while rows are read (a constant one is a SQLParseError)."""
 

@@ -36,6 +36,7 @@ from cratepy.execution.small import constant_row, is_constant_query
 from cratepy.execution.statements import Killer, explain, run_command
 from cratepy.execution.steering import Steering
 from cratepy.execution.system.tables import SystemTables
+from cratepy.execution.writes.copy_to import Exporter
 from cratepy.execution.writes.service import WriteService
 from cratepy.functions.evaluate import value_of
 from cratepy.model.plan import (
@@ -44,6 +45,7 @@ from cratepy.model.plan import (
     CommandPlan,
     CompiledStatement,
     CopyFromPlan,
+    CopyToPlan,
     CountPlan,
     CreateTableAsPlan,
     DeallocatePlan,
@@ -126,6 +128,7 @@ class ExecutionService:
         self._writes = WriteService(
             cluster=cluster, store=store, engine=engine, transport=cluster.transport, run_query=self.run_query
         )
+        self._exporter = Exporter(cluster=cluster, run_query=self.run_query)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer other nodes, open and refresh shards, run queries; until cancelled."""
@@ -203,7 +206,7 @@ class ExecutionService:
         match plan:
             case InsertPlan() | UpdatePlan() | DeletePlan() | CopyFromPlan():
                 await self._cluster.require_master()
-            case GetPlan() | CountPlan() if self._cluster.refuses_reads:
+            case GetPlan() | CountPlan() | CopyToPlan() if self._cluster.refuses_reads:
                 await self._cluster.require_master()
             case QueryPlan() if self._cluster.refuses_reads and any(phase.shards for phase in plan.phases):
                 await self._cluster.require_master()
@@ -355,6 +358,8 @@ class ExecutionService:
                 return await self._writes.delete(plan, context)
             case CopyFromPlan():
                 return await self._writes.copy_from(plan, context)
+            case CopyToPlan():
+                return await self._exporter.copy_to(plan, context)
             case RefreshPlan():
                 return await self._writes.refresh(plan, context)
             case OptimizePlan():
@@ -440,7 +445,7 @@ def classification(plan: Plan) -> str:
             return "UPDATE"
         case DeletePlan():
             return "DELETE"
-        case CopyFromPlan():
+        case CopyFromPlan() | CopyToPlan():
             return "COPY"
         case CommandPlan() | CreateTableAsPlan():
             return "DDL"

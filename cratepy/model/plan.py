@@ -216,6 +216,21 @@ class CopyFromPlan(msgspec.Struct, frozen=True, tag_field="$", tag="copy_from", 
     returns_summary: bool
 
 
+class CopyToPlan(msgspec.Struct, frozen=True, tag_field="$", tag="copy_to", kw_only=True):
+    """COPY t TO files. The last column of the query is the text that routes the row; the others are written."""
+
+    table_uuid: str
+    table: RelationName
+    query: QueryPlan
+    #: A text.
+    directory: Expression
+    #: Whole rows: what is NULL is left out.
+    is_whole: bool
+    #: Keys of an object per line; None: an array per line.
+    names: tuple[str, ...] | None
+    is_gzip: bool
+
+
 class CommandPlan(msgspec.Struct, frozen=True, tag_field="$", tag="command", kw_only=True):
     """DDL: a command for the master."""
 
@@ -330,6 +345,7 @@ Plan = (
     | UpdatePlan
     | DeletePlan
     | CopyFromPlan
+    | CopyToPlan
     | CommandPlan
     | CreateTableAsPlan
     | RefreshPlan

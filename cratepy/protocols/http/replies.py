@@ -161,6 +161,39 @@ class JsonRows:
         return escape_astral(orjson.dumps(list(zip(*columns, strict=True)))[1:-1])
 
 
+class JsonLines:
+    """Encodes each row of a batch for itself: as an array, or as an object if there are names.
+
+    Without ``with_nulls`` an object has no keys for what is NULL.
+    """
+
+    def __init__(
+        self, columns: Sequence[OutputColumn], names: Sequence[str] | None, *, with_nulls: bool = True
+    ) -> None:
+        self._with_nulls = with_nulls
+        self._types = [column.type for column in columns]
+        # Bits are their digits, as a cast to bits reads them.
+        self._converts = [None if kind.kind == "bit" else _converter(kind) for kind in self._types]
+        self._names = names
+
+    def encode(self, batch: pa.RecordBatch) -> list[bytes]:
+        """A line per row; further columns of the batch are not looked at."""
+        columns = [
+            _json_column(batch.column(i), data_type, convert)
+            for i, (data_type, convert) in enumerate(zip(self._types, self._converts, strict=True))
+        ]
+        rows = zip(*columns, strict=True)
+        if self._names is None:
+            return [orjson.dumps(row) for row in rows]
+        names = self._names
+        if self._with_nulls:
+            return [orjson.dumps(dict(zip(names, row, strict=True))) for row in rows]
+        return [
+            orjson.dumps({name: value for name, value in zip(names, row, strict=True) if value is not None})
+            for row in rows
+        ]
+
+
 def _json_column(array: pa.Array, data_type: DataType, convert: Convert | None) -> list[Any]:
     if data_type.kind in ("object", "geo_shape"):
         # JSON text already; orjson copies it.

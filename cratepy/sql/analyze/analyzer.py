@@ -12,7 +12,7 @@ from typing import assert_never
 from cratepy.errors import StatementTooComplex
 from cratepy.limits import PARAMETERS_MAX
 from cratepy.model.types import TEXT, DataType
-from cratepy.sql.analyze import changes, copies, ddl, inserts, sessions, shows
+from cratepy.sql.analyze import changes, copies, ddl, exports, inserts, sessions, shows
 from cratepy.sql.analyze.catalog import CatalogView
 from cratepy.sql.analyze.context import Context, Fold
 from cratepy.sql.analyze.missing import missing_object
@@ -75,6 +75,8 @@ def _statement(context: Context, node: tree.Statement, parsed: ParsedStatement) 
             return copies.copy_from(context, node), "COPY"
         case tree.MissingObject():
             return missing_object(context, node)
+        case tree.CopyToNode():
+            return exports.copy_to(context, node), "COPY"
         case (
             tree.CreateTableNode()
             | tree.CreateViewNode()

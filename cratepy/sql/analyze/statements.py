@@ -17,7 +17,7 @@ import msgspec
 
 from cratepy.model.commands import CreateTable
 from cratepy.model.names import RelationName
-from cratepy.model.plan import CopyFromPlan, InsertPlan, Plan
+from cratepy.model.plan import CopyFromPlan, CopyToPlan, InsertPlan, Plan
 from cratepy.model.relations import Item, OutputColumn, Relation
 from cratepy.model.types import DataType
 
@@ -88,6 +88,13 @@ class AnalyzedCopyFrom(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[OutputColumn, ...] | None
 
 
+class AnalyzedCopyTo(msgspec.Struct, frozen=True, kw_only=True):
+    """``plan.query`` is filled in by the planner."""
+
+    plan: CopyToPlan
+    query: AnalyzedQuery
+
+
 class AnalyzedExplain(msgspec.Struct, frozen=True, kw_only=True):
     """EXPLAIN of a query (or of another statement that has a plan to show)."""
 
@@ -121,6 +128,7 @@ AnalyzedStatement = (
     | AnalyzedUpdate
     | AnalyzedDelete
     | AnalyzedCopyFrom
+    | AnalyzedCopyTo
     | AnalyzedExplain
     | AnalyzedDeclare
     | AnalyzedDirect

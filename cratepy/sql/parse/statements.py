@@ -280,21 +280,22 @@ def _copy(cursor: Cursor) -> Statement:
     cursor.advance()
     if cursor.key == "(" and starts_query(cursor):
         _skip(cursor)
-        return tree.CopyOtherNode("COPY TO is not supported")
+        return tree.CopyOtherNode("COPY of a query is not supported")
     name = parse_qualified_name(cursor)
     if cursor.key == "partition":
         _skip(cursor)
         return tree.CopyOtherNode("COPY with PARTITION is not supported")
-    columns = None
+    written: tuple[Node, ...] = ()
+    columns_start = cursor.index
     if cursor.take("("):
-        columns_list = [cursor.name()]
-        while cursor.take(","):
-            columns_list.append(cursor.name())
+        written = parse_list(cursor)
         cursor.expect(")")
-        columns = tuple(columns_list)
     if cursor.key in ("to", "where"):
-        _skip(cursor)
-        return tree.CopyOtherNode("COPY TO is not supported")
+        return _copy_to(cursor, name, written)
+    columns = None
+    if written:
+        cursor.rewind(columns_start + 1)
+        columns = _copied_names(cursor)
     cursor.expect("from")
     if cursor.key == "stdin":
         _skip(cursor)
@@ -305,6 +306,26 @@ def _copy(cursor: Cursor) -> Statement:
     return tree.CopyFromNode(
         name=name, columns=columns, source=source, options=options, returns_summary=returns_summary
     )
+
+
+def _copied_names(cursor: Cursor) -> tuple[str, ...]:
+    """The columns of a COPY FROM, which are names."""
+    names = [cursor.name()]
+    while cursor.take(","):
+        names.append(cursor.name())
+    cursor.expect(")")
+    return tuple(names)
+
+
+def _copy_to(cursor: Cursor, name: tuple[str, ...], columns: tuple[Node, ...]) -> Statement:
+    where = parse_expression(cursor) if cursor.take("where") else None
+    cursor.expect("to")
+    if not cursor.take("directory"):
+        _skip(cursor)
+        return tree.CopyOtherNode("Using COPY TO without specifying a DIRECTORY is not supported")
+    directory = parse_expression(cursor)
+    options = parse_settings(cursor) if cursor.take("with") else ()
+    return tree.CopyToNode(name=name, columns=columns, where=where, directory=directory, options=options)
 
 
 def _skip(cursor: Cursor) -> None:

@@ -524,6 +524,16 @@ class CopyFromNode(msgspec.Struct, frozen=True, kw_only=True):
     returns_summary: bool = False
 
 
+class CopyToNode(msgspec.Struct, frozen=True, kw_only=True):
+    """``columns`` is empty for whole rows."""
+
+    name: tuple[str, ...]
+    columns: tuple[Node, ...]
+    where: Node | None
+    directory: Node
+    options: tuple[tuple[str, Node], ...] = ()
+
+
 class CopyOtherNode(msgspec.Struct, frozen=True):
     """COPY in a form that is refused, with the reason."""
 
@@ -645,6 +655,7 @@ Statement = (
     | UpdateNode
     | DeleteNode
     | CopyFromNode
+    | CopyToNode
     | CopyOtherNode
     | RefreshNode
     | OptimizeNode

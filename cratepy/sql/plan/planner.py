@@ -33,6 +33,7 @@ from cratepy.model.types import TEXT
 from cratepy.sql.analyze.statements import (
     SEQ_NO_USAGE,
     AnalyzedCopyFrom,
+    AnalyzedCopyTo,
     AnalyzedCreateTableAs,
     AnalyzedDeclare,
     AnalyzedDelete,
@@ -98,6 +99,10 @@ def plan_statement(statement: AnalyzedStatement, around: Surroundings) -> Planne
             return Planned(_delete(statement, around), statement.columns)
         case AnalyzedCopyFrom():
             return Planned(statement.plan, statement.columns)
+        case AnalyzedCopyTo():
+            found = plan_readable(statement.query, around, may_look_up=False).plan
+            assert isinstance(found, QueryPlan)
+            return Planned(msgspec.structs.replace(statement.plan, query=found), None)
         case AnalyzedExplain():
             return _explain(statement, around)
         case AnalyzedDeclare():
