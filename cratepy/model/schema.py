@@ -30,9 +30,13 @@ class ColumnDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     is_nullable: bool = True
     default_sql: str | None = None
     generated_sql: str | None = None
-    #: ``plain`` (default), ``off`` or ``fulltext``.
+    #: The generated expression as output names show expressions: ``(a + 1)``. It is what catalogs and errors tell.
+    generated_shown: str | None = None
+    #: ``plain`` (default), ``off``, ``fulltext``, or of a geo_shape the tree that was asked for.
     index: str = "plain"
     analyzer: str | None = None
+    #: Options of the tree, as SHOW CREATE TABLE prints them.
+    index_options: tuple[tuple[str, str], ...] = ()
     has_columnstore: bool = True
 
 

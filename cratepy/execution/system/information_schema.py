@@ -173,7 +173,7 @@ def _column_row(
         "data_type": type_name(data_type),
         "is_nullable": "YES" if is_nullable else "NO",
         "is_generated": "ALWAYS" if is_generated else "NEVER",
-        "generation_expression": column.generated_sql if column is not None else None,
+        "generation_expression": column.generated_shown or column.generated_sql if column is not None else None,
         "column_default": column.default_sql if column is not None else None,
         "character_maximum_length": data_type.length if data_type.kind in ("text", "character") else None,
         "numeric_precision": digits,

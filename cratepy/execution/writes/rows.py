@@ -149,7 +149,7 @@ def compare_generated(block: RowBlock, column: ColumnDefinition, given: pa.Array
         if left != right and row not in absent and not (left != left and right != right):
             message = (
                 f"Given value {plain_text(left)} for generated column {column.name} does not match calculation "
-                f"{column.generated_sql} = {plain_text(right)}"
+                f"{column.generated_shown or column.generated_sql} = {plain_text(right)}"
             )
             block.errors.setdefault(row, SQLParseError(message))
 

@@ -21,7 +21,7 @@ from cratepy.model.schema import SYSTEM_COLUMNS, ColumnDefinition, TableDefiniti
 from cratepy.model.search import IndexDefinition, part_path
 from cratepy.model.types import DataType
 from cratepy.sql.analyze.context import Context
-from cratepy.sql.analyze.schema_text import names_in, renamed_text
+from cratepy.sql.analyze.schema_text import names_in, renamed_text, shown_text
 from cratepy.sql.analyze.table_definitions import check_new_column_name, default_text
 from cratepy.sql.parse import tree
 
@@ -89,8 +89,9 @@ def _check_droppable(table: TableDefinition, name: str, dropped: list[str]) -> N
     for column in table.columns:
         sql = column.generated_sql
         if sql is not None and column.name not in dropped and name in names_in(sql):
+            shown = column.generated_shown or sql
             raise UnsupportedFeature(
-                f"Cannot drop column `{name}`. It's used in generated column `{column.name}`: {sql}"
+                f"Cannot drop column `{name}`. It's used in generated column `{column.name}`: {shown}"
             )
     for check in table.checks:
         named = names_in(check.sql)
@@ -149,7 +150,10 @@ def _with_name(table: TableDefinition, old: str, new: str) -> TableDefinition:
         return sql if sql is None or old not in names_in(sql) else renamed_text(sql, old, new)
 
     def column(known: ColumnDefinition) -> ColumnDefinition:
-        return replace(known, name=new if known.name == old else known.name, generated_sql=text(known.generated_sql))
+        sql = text(known.generated_sql)
+        shown = known.generated_shown if sql is None or sql == known.generated_sql else shown_text(sql)
+        name = new if known.name == old else known.name
+        return replace(known, name=name, generated_sql=sql, generated_shown=shown)
 
     columns = tuple(map(column, table.columns))
     ordinals = tuple(map(moved, table.ordinals))

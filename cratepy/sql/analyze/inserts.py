@@ -261,6 +261,9 @@ def _conflict(
     context: Context, table: TableDefinition, added: tuple[Field, ...], written: tree.OnConflict
 ) -> ConflictAction:
     names = [node.parts[-1] if isinstance(node, tree.Name) else printed(node) for node in written.columns]
+    for name in names:
+        if table.column(split_path(name)[0]) is None:
+            raise ColumnUnknown(f"Column {name} unknown")
     if written.columns and sorted(names) != sorted(table.primary_key):
         raise SQLParseError(
             f"Conflict target ({', '.join(names)}) did not match the primary key columns "

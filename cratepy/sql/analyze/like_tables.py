@@ -53,7 +53,9 @@ def _column(column: ColumnDefinition, parts: frozenset[str]) -> ColumnDefinition
         column,
         default_sql=column.default_sql if "defaults" in parts else None,
         generated_sql=column.generated_sql if "generated" in parts else None,
+        generated_shown=column.generated_shown if "generated" in parts else None,
         index=column.index if has_indexes else "plain",
         analyzer=column.analyzer if has_indexes else None,
+        index_options=column.index_options if has_indexes else (),
         has_columnstore=column.has_columnstore or "storage" not in parts,
     )

@@ -17,6 +17,7 @@ from cratepy.model.schema import TableDefinition
 from cratepy.model.types import BOOLEAN, DataType
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
+from cratepy.sql.analyze.naming import printed
 from cratepy.sql.analyze.scope import Scope, TableSource
 from cratepy.sql.analyze.typing import cast_to
 from cratepy.sql.parse import tree
@@ -47,6 +48,11 @@ def stored_text(node: tree.Node, text: str, start: int) -> str:
 def names_in(text: str) -> frozenset[str]:
     """The columns that a stored text names."""
     return frozenset(name.parts[-1] for name in _names(_parsed(text)))
+
+
+def shown_text(text: str) -> str:
+    """A stored text as output names show expressions."""
+    return printed(_parsed(text))
 
 
 def renamed_text(text: str, old: str, new: str) -> str:

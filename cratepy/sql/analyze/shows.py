@@ -168,6 +168,11 @@ def _column_text(column: ColumnDefinition, part_indexes: Mapping[str, IndexDefin
         text += " INDEX OFF"
     elif column.index == "fulltext":
         text += f" INDEX USING FULLTEXT WITH (\n      analyzer = '{column.analyzer}'\n   )"
+    elif column.type.kind == "geo_shape" and column.index != "plain":
+        text += f" INDEX USING {column.index.upper()}"
+        if column.index_options:
+            options = ",\n".join(f"      {name} = {_setting_text(value)}" for name, value in column.index_options)
+            text += f" WITH (\n{options}\n   )"
     if not column.has_columnstore:
         text += " STORAGE WITH (\n      columnstore = false\n   )"
     return text

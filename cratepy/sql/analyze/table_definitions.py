@@ -37,6 +37,7 @@ from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.indexes import column_index, custom_analyzers, named_indexes, part_indexes
 from cratepy.sql.analyze.like_tables import like_definition
+from cratepy.sql.analyze.naming import printed
 from cratepy.sql.analyze.queries import analyze_query
 from cratepy.sql.analyze.schema_text import first_name_offset, stored_text, table_scope
 from cratepy.sql.analyze.scope import Scope
@@ -50,6 +51,8 @@ _FORBIDDEN: Final = frozenset('\\/*?"<>| ,#')
 _NOT_STORED: Final = frozenset(
     {"interval", "time with time zone", "json", "regclass", "regproc", "regtype", "oidvector", "record"}
 )
+#: What a geo_shape may be indexed with in CrateDB. There is no such index here; the clause is kept for SHOW CREATE TABLE.
+_SHAPE_TREES: Final = frozenset({"bkdtree", "geohash", "quadtree"})
 _NO_KEY: Final = frozenset({"object", "geo_point", "geo_shape"})
 
 
@@ -187,6 +190,10 @@ def column_definition(context: Context, written: tree.ColumnDef, oid: int, table
     else:
         kind = written_type(written)
     index, analyzer = column_index(context, written, kind)
+    index_options: tuple[tuple[str, str], ...] = ()
+    if kind.kind == "geo_shape" and written.index in _SHAPE_TREES:
+        index = written.index
+        index_options = tuple((name, str(constant(context, value))) for name, value in written.index_options)
     default_sql = None
     if written.default is not None:
         default_sql = default_text(context, written.name, written.default, kind)
@@ -203,6 +210,7 @@ def column_definition(context: Context, written: tree.ColumnDef, oid: int, table
         default_sql=default_sql,
         index=index,
         analyzer=analyzer,
+        index_options=index_options,
         has_columnstore=has_columnstore,
     )
 
@@ -257,7 +265,9 @@ def _with_generated(context: Context, definition: TableDefinition, node: tree.Cr
         else:
             cast_to(context, expression, kind)
         sql = stored_text(tree_node, text, first_name_offset(tree_node, text))
-        columns[index] = msgspec.structs.replace(columns[index], type=kind, generated_sql=sql)
+        columns[index] = msgspec.structs.replace(
+            columns[index], type=kind, generated_sql=sql, generated_shown=printed(tree_node)
+        )
     return msgspec.structs.replace(definition, columns=tuple(columns))
 
 

@@ -58,6 +58,21 @@ def test_shards_default_to_four_or_two_for_each_data_node() -> None:
     assert definition("create table x (a int)").routing_shards == 1024
 
 
+def test_the_tree_of_a_shape_is_kept_for_show_create_table() -> None:
+    table = definition(
+        "create table x (a geo_shape, b geo_shape index using quadtree, "
+        "c geo_shape index using geohash with (precision = '1m', distance_error_pct = 0.25))"
+    )
+    assert [(c.index, c.index_options) for c in table.columns] == [
+        ("plain", ()),
+        ("quadtree", ()),
+        ("geohash", (("precision", "1m"), ("distance_error_pct", "0.25"))),
+    ]
+    text = create_table_text(table)
+    assert definition(text.replace('"doc"."x"', "y")).columns == table.columns
+    assert '"b" GEO_SHAPE INDEX USING QUADTREE,' in text
+
+
 def test_show_create_table_prints_what_makes_the_table_again() -> None:
     text = (
         "CREATE TABLE x (a int NOT NULL, o object(strict) AS (k int, l array(text)), n numeric(5, 2), f text INDEX OFF,"

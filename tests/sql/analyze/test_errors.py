@@ -114,7 +114,6 @@ from tests.sql.analyze.helpers import EMPTY, TABLES, analysis, error_of, types_o
             "UnsupportedFeatureException[match predicate cannot be selected]",
         ),
         ("select 'nosuch'::regclass", "RelationUnknown[Relation 'nosuch' unknown]"),
-        ("copy t to directory '/tmp'", "UnsupportedFeatureException[COPY TO is not supported]"),
         ("create user x", "UnsupportedFeatureException[CREATE USER is not supported]"),
     ],
 )

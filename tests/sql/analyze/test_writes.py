@@ -103,6 +103,7 @@ def test_many_literal_rows_are_checked_like_few() -> None:
         ("insert into w (id, a) values (1, a)", "Columns cannot be used in this context. Maybe you wanted to use a string literal which requires single quotes: 'a'"),
         ("insert into w (id, v) values (1, 'abcd')", "'abcd' is too long for the text type of length: 3"),
         ("insert into w (id, n) values ('x', 1)", "Cannot cast `'x'` of type `text` to type `integer`"),
+        ("insert into w (id) values (1) on conflict (nosuch) do nothing", "Column nosuch unknown"),
         ("insert into w (id) values (1) on conflict (a) do nothing", "Conflict target (a) did not match the primary key columns ([id])"),
         ("insert into w (id) values (1) on conflict (id) do update set id = 5", "Validation failed for id: Updating a primary key is not supported"),
         ("insert into w (id) values (1) on conflict (id) do update set a = other.a", "Relation 'doc.other' unknown"),
