@@ -17,6 +17,8 @@ STATEMENT_CHARS_MAX: Final = 262_144
 #: Nesting of expressions, subqueries and parentheses. Python's own stack is 1,000 frames deep; each level of nesting
 #: costs up to six of them in the parser.
 STATEMENT_NESTING_MAX: Final = 128
+#: Times a name of WITH or of a view is replaced by its query: each may name others twice, and so on.
+QUERY_EXPANSIONS_MAX: Final = 500
 #: Parameters of one statement: the PostgreSQL wire format counts them in 16 bits.
 PARAMETERS_MAX: Final = 65_535
 #: Texts kept in the statement → plan cache of a node.
@@ -78,6 +80,8 @@ HTTP_STREAM_BYTES: Final = MIB
 CONNECTION_TURN_MAX: Final = 16
 #: Client connections of a node, per protocol.
 CONNECTIONS_MAX: Final = 4_096
+#: A row of a result with more bytes is refused: it is in memory several times on its way to the client.
+RESULT_ROW_BYTES_MAX: Final = 512 * MIB
 #: Result bytes encoded before a write to the client's socket.
 RESULT_CHUNK_BYTES: Final = 64 * KIB
 

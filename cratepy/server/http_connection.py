@@ -32,6 +32,7 @@ from cratepy.server.authentication import Authenticate
 from cratepy.server.http_arguments import BulkArguments, argument_types, fitted
 from cratepy.server.readiness import LEVELS, unready_reason
 from cratepy.server.session import BULK_PLANS, Session, SessionServices
+from cratepy.server.slices import rows_per_slice
 from cratepy.server.sockets import ClientGone, ClientSocket
 
 _log = logging.getLogger(__name__)
@@ -337,7 +338,7 @@ class _SqlReply:
             return True
         count = size = 0
         while (batch := await result.receive()) is not None:
-            step = _slice_rows(batch)
+            step = rows_per_slice(batch, limits.TRANSPORT_FRAME_BYTES_MAX)
             for start in range(0, batch.num_rows, step):
                 rows = await _encode(encoder, batch.slice(start, step))
                 parts.append(b"," + rows if count or start else rows)
@@ -363,11 +364,6 @@ class _SqlReply:
         if not self.is_head:
             self.client.write(replies.chunk(data) if self.is_chunked else data)
         await self.client.flush()
-
-
-def _slice_rows(batch: pa.RecordBatch) -> int:
-    bytes_per_row = max(1, batch.nbytes // batch.num_rows)
-    return max(1, min(limits.ENCODE_SLICE_ROWS, limits.TRANSPORT_FRAME_BYTES_MAX // bytes_per_row))
 
 
 async def _encode(encoder: replies.JsonRows, batch: pa.RecordBatch) -> bytes:

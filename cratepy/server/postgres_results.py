@@ -22,6 +22,7 @@ from cratepy.protocols.postgres.rows import RowEncoder
 from cratepy.server.portals import Portal
 from cratepy.server.session import ROLLBACK_WARNING
 from cratepy.server.session_settings import SessionSettings
+from cratepy.server.slices import rows_per_slice
 from cratepy.server.sockets import ClientSocket
 
 _ROWS_PER_CHUNK = 512
@@ -51,25 +52,21 @@ async def send_all(client: ClientSocket, result: Result, encoder: RowEncoder) ->
 
 
 async def _send_batch(client: ClientSocket, batch: pa.RecordBatch, encoder: RowEncoder) -> None:
-    if batch.num_rows <= _FEW_ROWS and not any(column.type.kind in _MADE_TEXTS for column in encoder.columns):
+    is_small = batch.nbytes <= limits.RESULT_CHUNK_BYTES
+    if is_small and batch.num_rows <= _FEW_ROWS and not any(c.type.kind in _MADE_TEXTS for c in encoder.columns):
         values = [from_arrow(batch.column(i), column.type) for i, column in enumerate(encoder.columns)]
         client.write(encoder.encode(zip(*values, strict=True) if values else [()] * batch.num_rows))
         await _relieve(client)
         return
-    if batch.num_rows <= limits.ENCODE_INLINE_ROWS and batch.nbytes <= limits.RESULT_CHUNK_BYTES:
+    if is_small and batch.num_rows <= limits.ENCODE_INLINE_ROWS:
         client.write(encode_batch(encoder, batch))
         await _relieve(client)
         return
-    step = _slice_rows(batch)
+    # One slice's text stays far below the 2 GiB an Arrow binary array can hold.
+    step = rows_per_slice(batch, limits.TRANSPORT_FRAME_BYTES_MAX // 4)
     for start in range(0, batch.num_rows, step):
         client.write(await trio.to_thread.run_sync(encode_batch, encoder, batch.slice(start, step)))
         await _relieve(client)
-
-
-def _slice_rows(batch: pa.RecordBatch) -> int:
-    """Rows per slice: few enough that one slice's text stays far below the 2 GiB an Arrow binary array can hold."""
-    bytes_per_row = max(1, batch.nbytes // batch.num_rows)
-    return max(1, min(limits.ENCODE_SLICE_ROWS, limits.TRANSPORT_FRAME_BYTES_MAX // 4 // bytes_per_row))
 
 
 async def _relieve(client: ClientSocket) -> None:

@@ -14,6 +14,7 @@ makes the order meaningless. ::
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -275,10 +276,17 @@ class Renderer:
     def _set_operation(self, relation: SetOperation) -> _Select:
         parts = [self._renamed(child, relation.columns) for child in relation.children]
         word = f" {_SET_WORDS[relation.kind]} "
-        sql = parts[0]
-        for part in parts[1:]:
-            # INTERSECT binds tighter than the others; brackets make the order ours.
-            sql = f"({sql}){word}({part})"
+        # INTERSECT binds tighter than the others; brackets make the order ours.
+        if relation.kind == "except":
+            sql = parts[0]
+            for part in parts[1:]:
+                sql = f"({sql}){word}({part})"
+        else:
+            # The others mean the same in any order, and the engine's parser goes 400 levels deep.
+            while len(parts) > 1:
+                pairs = itertools.zip_longest(parts[::2], parts[1::2])
+                parts = [left if right is None else f"({left}){word}({right})" for left, right in pairs]
+            sql = parts[0]
         return self._table(f"({sql}) AS {self._alias()}", relation.columns)
 
     def _renamed(self, relation: Relation, columns: tuple[OutputColumn, ...]) -> str:

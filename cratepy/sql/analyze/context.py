@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from cratepy import limits
 from cratepy.errors import SQLParseError
 from cratepy.model.expressions import Expression, Parameter
 from cratepy.model.types import UNDEFINED, DataType
@@ -39,12 +40,21 @@ class Context:
         #: A function asks for names or definitions by oid.
         self.reads_catalog = False
         self.view_depth = 0
+        self._expansions = 0
         self._ids = 0
         self._untyped = 0
 
     def next_id(self) -> int:
         self._ids += 1
         return self._ids
+
+    def count_expansion(self) -> None:
+        """A name of WITH or a view is about to be replaced by its query. Raises SQLParseError: too often."""
+        self._expansions += 1
+        if self._expansions > limits.QUERY_EXPANSIONS_MAX:
+            raise SQLParseError(
+                f"Names of WITH and views stand for more than {limits.QUERY_EXPANSIONS_MAX} queries in this statement"
+            )
 
     def start_ids_above(self, highest: int) -> None:
         self._ids = max(self._ids, highest)

@@ -123,6 +123,7 @@ def _view(context: Context, table: tree.TableName, view: ViewDefinition, alias: 
 
     if context.view_depth >= VIEW_DEPTH_MAX:
         raise SQLParseError(f"View '{view.name}' is defined by views nested too deeply")
+    context.count_expansion()
     (parsed,) = parse(view.sql)
     assert isinstance(parsed.tree, tree.Query)
     outside = context.catalog
@@ -144,6 +145,7 @@ def _with_name(context: Context, table: tree.TableName, binding: WithBinding) ->
     if binding.reference is not None:
         columns = tuple(OutputColumn(context.next_id(), name, kind) for name, kind in binding.reference)
         return _from_columns(RecursiveReference(item.name, columns), columns, alias, None, table.columns)
+    context.count_expansion()
     if binding.is_recursive:
         relation, columns = recursive_query(context, binding)
         return _from_columns(relation, columns, alias, None, table.columns)

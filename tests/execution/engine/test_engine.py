@@ -385,6 +385,15 @@ def test_set_operations_take_nulls_for_equal(engine: Engine, kind: str, expected
     assert ordered(rows(engine, operation)) == expected
 
 
+@pytest.mark.parametrize(("kind", "count"), [("union_all", 1_000), ("union", 2)])
+def test_a_thousand_operands_are_not_too_deep_for_the_engine(engine: Engine, kind: str, count: int) -> None:
+    children = tuple(
+        Values(rows=((lit(i % 2),),), columns=(OutputColumn(100 + i, "a", INTEGER),)) for i in range(1_000)
+    )
+    operation = SetOperation(kind=kind, children=children, columns=(OutputColumn(32, "b", INTEGER),))
+    assert len(rows(engine, operation)) == count
+
+
 def test_a_union_with_a_constant_column_can_be_ordered_by_it(engine: Engine) -> None:
     """The engine's planner refuses this if it may sort the branches one by one."""
     first = Project(PEOPLE.leaf, (item(30, lit("a", TEXT)), item(31, PEOPLE[0]), item(32, PEOPLE[0])))

@@ -144,3 +144,11 @@ def test_deep_expressions_are_too_complex_rather_than_a_crash() -> None:
     for _ in range(60):
         text = f"({text})" + " + 1" * 100
     assert error_of(f"select {text} from t").startswith("SQLParseException[")
+
+
+def test_names_that_stand_for_more_and_more_queries_are_refused() -> None:
+    doubling = ", ".join([f"c{i} AS (SELECT p.a FROM c{i - 1} p, c{i - 1} q)" for i in range(1, 30)])
+    text = f"WITH c0 AS (SELECT 1 a), {doubling} SELECT * FROM c29"
+    assert error_of(text) == (
+        "SQLParseException[Names of WITH and views stand for more than 500 queries in this statement]"
+    )
