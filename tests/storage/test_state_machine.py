@@ -19,10 +19,15 @@ from cratepy import limits
 from cratepy.storage.operations import ColumnRange, WriteBatch
 from cratepy.storage.shard import Shard
 from tests.crash.disk import SimulatedDisk
-from tests.storage.shards import open_shard, rows, scanned
+from tests.storage.shards import open_shard, rows, scanned, table
+from tests.storage.text.texts import found, fulltext, match, words
 
 IDS = st.sampled_from([f"k{i}" for i in range(12)])
-VALUES = st.tuples(st.one_of(st.none(), st.integers(-5, 5)), st.one_of(st.none(), st.text(max_size=20)))
+WORDS = ("red", "Green", "blue", "it's", "naïve", "x1")
+PHRASES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map(" ".join)
+VALUES = st.tuples(
+    st.one_of(st.none(), st.integers(-5, 5)), st.one_of(st.none(), st.text(max_size=20), PHRASES, PHRASES)
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Row:
 
 
 class ShardMachine(RuleBasedStateMachine):
+    definition = table()
+
     def __init__(self) -> None:
         super().__init__()
         self.disk = SimulatedDisk()
@@ -54,7 +61,9 @@ class ShardMachine(RuleBasedStateMachine):
     def _open(self) -> Shard:
         # Files of different starts must have different ids.
         self.starts += 1
-        return open_shard(self.directory, files=self.disk, create=self.starts == 1, seed=self.starts)
+        return open_shard(
+            self.directory, definition=self.definition, files=self.disk, create=self.starts == 1, seed=self.starts
+        )
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -217,5 +226,36 @@ class ShardMachine(RuleBasedStateMachine):
         assert self.shard.failure is None
 
 
+class SearchMachine(ShardMachine):
+    """The same with a text index, which says what a look at each text says."""
+
+    definition = fulltext("standard")
+
+    @rule(text=PHRASES, kind=st.sampled_from(["or", "and", "phrase"]), limit=st.integers(1, 8))
+    def search(self, text: str, kind: str, limit: int) -> None:
+        wanted = [word.lower() for word in text.split()]
+        expected = [key for key, row in self.visible.items() if _matches(wanted, row.value[1], kind)]
+        options = (("operator", "and"),) if kind == "and" else ()
+        query = match(text, *options, kind="phrase" if kind == "phrase" else "best_fields")
+        sources = ("_id", "c1", "_seq_no", "_score")
+        hits = found(self.shard, query, sources=sources)
+        assert sorted(row[0] for row in hits) == sorted(expected)
+        assert all(row[1:3] == (self.visible[row[0]].value[0], self.visible[row[0]].seq_no) for row in hits)
+        assert [row[2] for row in hits] == sorted(row[2] for row in hits), "in the order of a scan"
+        best = found(self.shard, query, sources=sources, limit=limit)
+        assert [row[3] for row in best] == sorted((row[3] for row in hits), reverse=True)[:limit]
+        assert set(best) <= set(hits)
+        assert self.shard.text_view_failure is None
+
+
+def _matches(wanted: list[str], text: str | None, kind: str) -> bool:
+    there = words(text)
+    if kind == "phrase":
+        return any(there[at : at + len(wanted)] == wanted for at in range(len(there)))
+    return (all if kind == "and" else any)(word in there for word in wanted)
+
+
+TestSearchMachine = SearchMachine.TestCase
+TestSearchMachine.settings = settings(max_examples=15, stateful_step_count=30, deadline=None, derandomize=True)
 TestShardMachine = ShardMachine.TestCase
 TestShardMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None, derandomize=True)
