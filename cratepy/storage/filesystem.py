@@ -148,6 +148,8 @@ class _RealFile:
         except OSError as error:
             if error.errno not in _CANNOT_RESERVE:
                 raise
+            # ext4 keeps what it found before there was no more: all that was free, and others need it more.
+            os.ftruncate(self._descriptor, self._end)
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -87,3 +88,21 @@ def test_more_errands_than_may_wait_are_run_at_once(tmp_path: Path, monkeypatch:
     assert len(_descriptors_of(paths[0])) == 1
     assert _descriptors_of(paths[1]) == []
     os.close(int(_descriptors_of(paths[0])[0]))
+
+
+def test_what_a_full_disk_gave_of_a_reservation_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ext4 keeps what it could allocate before it found no more: all that was free, which refreshes and other logs need."""
+
+    def in_part(descriptor: int, offset: int, length: int) -> None:
+        os.ftruncate(descriptor, offset + length // 2)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", in_part)
+    files = RealFileSystem()
+    file = files.create(tmp_path / "log")
+    file.write(b"record")
+    file.reserve(limits.MIB)
+    assert files.size(tmp_path / "log") == 6
+    file.write(b"another")
+    assert files.read(tmp_path / "log") == b"recordanother"
+    file.close()
