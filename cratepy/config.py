@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from cratepy.errors import CrateError
 
 
@@ -126,6 +124,8 @@ def load_config(
 
 
 def _read_file(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    import yaml  # most nodes have no file
+
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.safe_load(text)

@@ -156,6 +156,9 @@ STREAM_BATCH_BYTES: Final = 8 * MIB
 COMPACT_INLINE_BYTES_MAX: Final = 128 * KIB
 #: Bytes an exchange input may have in its file.
 EXCHANGE_FILE_BYTES_MAX: Final = 64 * 1024 * MIB
+#: A phase that only filters, counts or computes this many values does so on the event loop: that takes less time than to
+#: ask a thread, and the engine is not even loaded on nodes that nothing else is asked of.
+PHASE_VALUES_HERE_MAX: Final = 32
 #: A fragment that can touch at most this many rows is run in one go on a worker thread instead of as a stream.
 SMALL_FRAGMENT_ROWS_MAX: Final = 131_072
 

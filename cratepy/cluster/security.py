@@ -19,17 +19,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from cratepy.errors import CrateError
 
 SECRET_CHARS_MIN: Final = 16
 _READ_BYTES: Final = 256 * 1024
 _KEY_INFO: Final = b"cratepy transport key 1"
-_NAME: Final = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cratepy cluster secret")])
 
 
 class SecurityError(CrateError):
@@ -61,13 +55,20 @@ def from_secret(secret: str) -> TransportSecurity:
     """The contexts of everybody who knows the secret. Raises SecurityError: it is too short to be one."""
     if len(secret) < SECRET_CHARS_MIN:
         raise SecurityError(f"[cluster.secret] must have at least {SECRET_CHARS_MIN} characters")
+    # Only needed with a secret; 60 ms and 10 MiB of every start otherwise.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     seed = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=_KEY_INFO).derive(secret.encode())
     key = Ed25519PrivateKey.from_private_bytes(seed)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cratepy cluster secret")])
     # Everything in it is fixed, and Ed25519 signs deterministically: every node makes the same certificate.
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(_NAME)
-        .issuer_name(_NAME)
+        .subject_name(name)
+        .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(datetime.datetime(2000, 1, 1))

@@ -22,10 +22,12 @@ import trio
 from cratepy import limits
 from cratepy.clock import Clock, SystemClock
 from cratepy.errors import CrateError, InternalError, JobKilled, PeerUnavailable, StaleRouting, error_to_wire
+from cratepy.execution.batches import batch_of_rows
 from cratepy.execution.cpu import Workers
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.engine.inputs import FragmentInput
 from cratepy.execution.exchange import Receiver, Streams, collect_all, outbox, pass_on, stream_key
+from cratepy.execution.few import few_rows
 from cratepy.execution.jobs import JobRegistry, Operation
 from cratepy.execution.local_view import LocalView
 from cratepy.execution.passing import Passer, passing
@@ -34,7 +36,7 @@ from cratepy.execution.small import is_short
 from cratepy.execution.sources import Leaf, LocalSources, leaves, read_leaf
 from cratepy.execution.spill import BatchBuffer
 from cratepy.model.plan import HashPartition, Phase
-from cratepy.model.relations import ExchangeInput, Join, Relation, Scan, SystemScan, children
+from cratepy.model.relations import ExchangeInput, Join, Relation, Scan, SystemScan, children, output_columns
 
 if TYPE_CHECKING:
     from cratepy.execution.system.tables import SystemTables
@@ -60,6 +62,7 @@ class NodeParts:
     name_of: Callable[[str], str]
     clock: Clock = field(default_factory=SystemClock)
     exchange_memory_bytes: int = limits.EXCHANGE_MEMORY_BYTES_MAX
+    phase_values_here_max: int = limits.PHASE_VALUES_HERE_MAX
 
     def sources(self, run: Run) -> LocalSources:
         return LocalSources(
@@ -256,6 +259,11 @@ async def _compute(
         partition_by = phase.output.keys
         partition_count = len(run.phase(phase.output.phase).nodes)
     if partition_count == 1 and is_short(phase.relation, [i.row_count for i in inputs]):
+        rows = few_rows(phase.relation, inputs, context, values_max=parts.phase_values_here_max)
+        if rows is not None:
+            if rows:
+                await take(0, batch_of_rows(rows, output_columns(phase.relation)))
+            return
         for batch in await parts.engine.run_small(phase.relation, inputs, context):
             if batch.num_rows > 0 and not await take(0, batch):
                 return

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cratepy import limits
 from cratepy.errors import BadRequest, CrateError
 from cratepy.execution.engine.constants import constant_values
 from cratepy.functions.evaluate import has_columns, subexpressions, value_of
+from cratepy.model import compute as pc
 from cratepy.model.arrow import arrow_type, from_arrow
 from cratepy.model.expressions import Call, Column, Expression, InList
 from cratepy.model.plan import StatementContext

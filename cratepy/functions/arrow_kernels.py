@@ -13,19 +13,20 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cratepy.errors import RowOverflow
 from cratepy.functions.values import DAY_MS, INTEGER_RANGES, overflow_word
+from cratepy.model import compute as pc
 from cratepy.model.arrow import arrow_type
 from cratepy.model.types import DataType
 
-_CHECKED: Final[dict[str, Callable[..., Any]]] = {
-    "+": pc.add_checked,
-    "-": pc.subtract_checked,
-    "*": pc.multiply_checked,
-    "negate": pc.negate_checked,
-    "abs": pc.abs_checked,
+#: Names of Arrow's functions: looking one up loads them all.
+_CHECKED: Final = {
+    "+": "add_checked",
+    "-": "subtract_checked",
+    "*": "multiply_checked",
+    "negate": "negate_checked",
+    "abs": "abs_checked",
 }
 
 
@@ -33,9 +34,10 @@ def checked_arithmetic(symbol: str) -> Callable[[tuple[DataType, ...], DataType]
     """The kernel of an operator for calls whose arguments and result are one integer or timestamp type."""
 
     def make(arguments: tuple[DataType, ...], result: DataType) -> Callable[..., Any] | None:
-        kernel = _CHECKED.get(symbol)
-        if kernel is None or any(argument != result for argument in arguments):
+        name = _CHECKED.get(symbol)
+        if name is None or any(argument != result for argument in arguments):
             return None
+        kernel = getattr(pc, name)
         if result.is_integer:
             return lambda *arrays: _checked(kernel, arrays, result.kind)
         if result.is_timestamp:

@@ -21,9 +21,9 @@ from typing import Any, Final
 import mmh3
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cratepy.clock import Clock
+from cratepy.model import compute as pc
 from cratepy.model.arrow import from_arrow
 from cratepy.model.leaves import known_key_part
 from cratepy.model.schema import TableDefinition

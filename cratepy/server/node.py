@@ -44,6 +44,7 @@ from cratepy.execution.engine.engine import Engine
 from cratepy.execution.row_counts import RowCounts
 from cratepy.execution.service import ExecutionService
 from cratepy.execution.system.tables import SystemTables
+from cratepy.model import compute
 from cratepy.model.names import RelationName
 from cratepy.model.plan import CompiledStatement, StatementContext
 from cratepy.model.state import ClusterState
@@ -266,10 +267,18 @@ class _Node:
             _log_address(psql_log, host, self._ports.psql)
         await nursery.start(self._execution.run)
         nursery.start_soon(self._row_counts.run)
+        nursery.start_soon(self._load_kernels)
         await nursery.start(self._cluster.run)
+        # While the others are looked for: what the first statement would do first (system tables' columns, a cold compiler).
+        self._compile("SELECT count(*) FROM sys.nodes", SessionView(), ())
         await self._cluster.wait_for(lambda state: state.version > 0, timeout_s=float("inf"))
         gc.freeze()  # what start-up made stays: no need to look through it in every collection
         self._log_ready()
+
+    async def _load_kernels(self) -> None:
+        """What only data needs is loaded as soon as the cluster has a table, and not by the first statement that needs it."""
+        await self._cluster.wait_for(lambda state: bool(state.tables), timeout_s=float("inf"))
+        await trio.to_thread.run_sync(compute.load)
 
     def _log_ready(self) -> None:
         http = self._ports.http.getsockname()[1]

@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from cratepy.model import compute as pc
 from cratepy.storage.blocks import (
     ID,
     PRIMARY_TERM,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyroaring import BitMap
 
 from cratepy import limits
+from cratepy.model import compute as pc
 
 if TYPE_CHECKING:
     from cratepy.storage.segment import Segment

@@ -23,8 +23,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from cratepy.model import compute as pc
 from cratepy.storage.integer_texts import integers_of
 from cratepy.storage.operations import Scalar
 

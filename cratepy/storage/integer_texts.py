@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from cratepy.model import compute as pc
 
 #: More might not fit in 64 bits.
 _DIGITS_MAX: Final = 18

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json as pajson
 
 from cratepy.errors import CrateError
 from cratepy.functions.casts import json_value_as
+from cratepy.model import compute as pc
 from cratepy.model.arrow import arrow_type, stored_type, to_arrow
 from cratepy.model.leaves import Leaf, is_leaf_source
 from cratepy.model.types import DataType

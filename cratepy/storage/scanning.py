@@ -15,8 +15,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from cratepy.model import compute as pc
 from cratepy.model.arrow import arrow_type, from_arrow
 from cratepy.storage.blocks import ID, Layout
 from cratepy.storage.columns import ColumnCache, live_rows

@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from cratepy.model import compute as pc
 from cratepy.model.arrow import MS_PER_DAY
 from cratepy.storage.operations import Bounds, ColumnRange, Scalar
 

@@ -316,6 +316,7 @@ async def _start_node(node_id: str, nursery: trio.Nursery, tmp_path: Path, excha
         spill_path=tmp_path / node_id,
         name_of=lambda other: f"name-{other}",
         exchange_memory_bytes=exchange_memory_bytes,
+        phase_values_here_max=0,  # the tests are about what the engine does
     )
     queries = QueryRunner(cluster=cluster, store=store, parts=parts, runs=runs)
     scope, work = trio.CancelScope(), trio.CancelScope()

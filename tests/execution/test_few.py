@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from cratepy.errors import RowDivisionByZero
+from cratepy.execution.batches import batch_of_rows
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.engine.inputs import FragmentInput
 from cratepy.execution.few import few_rows
@@ -18,6 +19,7 @@ from cratepy.model.names import RelationName
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import (
     Aggregation,
+    ExchangeInput,
     Item,
     Limit,
     OutputColumn,
@@ -26,6 +28,7 @@ from cratepy.model.relations import (
     Scan,
     ScanColumn,
     Sort,
+    SystemScan,
     output_columns,
 )
 from cratepy.model.types import BIGINT, BOOLEAN, DOUBLE, REAL, TEXT, TIMESTAMPTZ, array_of, numeric
@@ -57,6 +60,13 @@ def given(rows: int | None = None) -> FragmentInput:
 
 def scan(condition: Expression | None = None) -> Scan:
     return Scan(table_uuid="u", table=RelationName("doc", "t"), columns=COLUMNS, filter=condition)
+
+
+def system_scan(condition: Expression | None = None) -> SystemScan:
+    return SystemScan(table=RelationName("sys", "t"), columns=COLUMNS, filter=condition)
+
+
+RECEIVED = ExchangeInput(0, tuple(OutputColumn(c.id, c.name, c.type) for c in COLUMNS))
 
 
 def call(function: str, *arguments: Expression) -> Call:
@@ -98,6 +108,17 @@ QUERIES: list[Relation] = [
     ),
     Aggregation(scan(), (), (Item(40, "count", COUNT),)),
     Aggregation(scan(), (), (Item(40, "count", COUNT), Item(41, "count", COUNT))),
+    Aggregation(scan(call(">", N, big(1))), (), (Item(40, "count", COUNT),)),
+    system_scan(),
+    everything(system_scan(call(">", N, big(1)))),
+    Limit(system_scan(), big(2), big(1)),
+    Aggregation(system_scan(), (), (Item(40, "count", COUNT),)),
+    Aggregation(system_scan(call("=", N, big(1))), (), (Item(40, "count", COUNT),)),
+    Aggregation(RECEIVED, (), (Item(40, "sum", Aggregate("sum", (N,), BIGINT)), Item(41, "count", COUNT))),
+    Project(
+        Aggregation(RECEIVED, (), (Item(40, "sum", Aggregate("sum", (N,), BIGINT)),)),
+        (Item(50, "n", Call("coalesce", (Column(40, "sum", BIGINT), big(0)), BIGINT)), Item(51, "one", big(1))),
+    ),
 ]
 
 
@@ -135,7 +156,9 @@ def test_the_answer_is_the_engines(relation: Relation, tmp_path: Path) -> None:
         scan(call(">", Call("random", (), DOUBLE), Literal(0.5, DOUBLE))),
         Aggregation(scan(), (), (Item(40, "max", Aggregate("max", (N,), BIGINT)),)),
         Aggregation(scan(), (Item(1, "n", N),), (Item(40, "count", COUNT),)),
-        Aggregation(scan(call("=", N, big(1))), (), (Item(40, "count", COUNT),)),
+        Aggregation(RECEIVED, (), (Item(40, "sum", Aggregate("sum", (N,), BIGINT, is_distinct=True)),)),
+        Aggregation(RECEIVED, (), (Item(40, "sum", Aggregate("sum", (Column(3, "d", DOUBLE),), DOUBLE)),)),
+        Aggregation(RECEIVED, (), (Item(40, "count", Aggregate("count", (), BIGINT, filter=TRUE)),)),
     ],
 )
 def test_what_does_more_is_for_the_engine(relation: Relation) -> None:
@@ -145,6 +168,15 @@ def test_what_does_more_is_for_the_engine(relation: Relation) -> None:
 def test_many_rows_are_for_the_engine() -> None:
     assert few_rows(scan(call("=", N, big(1))), [given(1_000)], CONTEXT) is None
     assert few_rows(Aggregation(scan(), (), (Item(40, "count", COUNT),)), [given(1_000)], CONTEXT) == [(1_000,)]
+    counted = Aggregation(scan(call("=", N, big(1))), (), (Item(40, "count", COUNT),))
+    assert few_rows(counted, [given(1_000)], CONTEXT) is None
+
+
+def test_sums_of_nothing_are_null_and_those_that_do_not_fit_are_for_the_engine() -> None:
+    total = Aggregation(RECEIVED, (), (Item(40, "sum", Aggregate("sum", (N,), BIGINT)),))
+    assert few_rows(total, [given(0)], CONTEXT) == [(None,)]
+    largest = [(2**63 - 1, *ROWS[1][1:])] * 2
+    assert few_rows(total, [FragmentInput(RECEIVED.columns, [[batch_of_rows(largest, COLUMNS)]])], CONTEXT) is None
 
 
 def test_only_rows_that_are_given_are_computed() -> None:

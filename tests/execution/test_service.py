@@ -186,6 +186,8 @@ def test_kill_of_something_that_is_no_job_id_is_refused(tmp_path: Path) -> None:
 def test_cancel_stops_a_statement_by_its_id(tmp_path: Path) -> None:
     async def test(made: list[Server]) -> None:
         await made[0].execute(CREATE)
+        await made[0].execute(insert(list(range(100))))
+        await made[0].execute(RefreshPlan(tables=(TABLE_UUID,)))
         never_ending(made[0])
         outcome: list[str] = []
         async with trio.open_nursery() as nursery:

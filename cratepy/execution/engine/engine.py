@@ -25,7 +25,6 @@ from cratepy.execution.engine.decorrelate import without_subqueries
 from cratepy.execution.engine.expressions import Text
 from cratepy.execution.engine.inputs import ROW_MARKER, FragmentInput, Series, bind
 from cratepy.execution.engine.kernels import Notes, encoded
-from cratepy.execution.engine.loop import LoopThread
 from cratepy.execution.engine.render import Renderer
 from cratepy.execution.engine.stopping import JoinGuard
 from cratepy.execution.engine.stream import FragmentStream
@@ -48,6 +47,8 @@ from cratepy.model.relations import children as relation_children
 
 if TYPE_CHECKING:
     from datafusion import RuntimeEnvBuilder, SessionContext
+
+    from cratepy.execution.engine.loop import LoopThread
 
 #: Inputs with fewer rows than this run in one partition: starting threads costs more.
 _ONE_PARTITION_ROWS_MAX: Final = 16_384
@@ -128,8 +129,11 @@ class Engine:
                 self._loop = None
 
     def _loop_thread(self) -> LoopThread:
+        """Called on a worker thread: the first call imports asyncio, which is for streams only."""
         with self._lock:
             if self._loop is None:
+                from cratepy.execution.engine.loop import LoopThread
+
                 self._loop = LoopThread()
             return self._loop
 
@@ -161,7 +165,7 @@ class Engine:
 
         ids = [column.id for column in output_columns(relation)]
         return FragmentStream(
-            loop=self._loop_thread(),
+            loop_of=self._loop_thread,
             start=start,
             restart=restart,
             translate=lambda error: self._translated(error, notes, context),

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cratepy.errors import CircuitBreaking
 from cratepy.execution.engine.kernels import encoded
+from cratepy.model import compute as pc
 from cratepy.model.arrow import arrow_type
 from cratepy.model.types import DataType
 

@@ -12,18 +12,21 @@ the scope marks the fragment stopped (kernels and join checks raise) and cancels
 
 from __future__ import annotations
 
-import asyncio
 import collections
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import trio
 
 from cratepy.errors import CrateError
-from cratepy.execution.engine.loop import LoopThread
 from cratepy.execution.engine.partitioning import partitioned
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from cratepy.execution.engine.loop import LoopThread
 
 #: Batches read from the engine that nobody has received yet.
 READY_BATCHES_MAX: Final = 4
@@ -35,7 +38,7 @@ class FragmentStream:
     def __init__(
         self,
         *,
-        loop: LoopThread,
+        loop_of: Callable[[], LoopThread],
         start: Callable[[], Any],
         restart: Callable[[BaseException], Callable[[], Any] | None],
         translate: Callable[[BaseException], CrateError],
@@ -43,7 +46,8 @@ class FragmentStream:
         partition_keys: tuple[int, ...],
         partition_count: int,
     ) -> None:
-        self._loop = loop
+        self._loop_of = loop_of
+        self._loop: LoopThread | None = None
         self._start = start
         self._restart = restart
         self._translate = translate
@@ -67,8 +71,12 @@ class FragmentStream:
 
     async def _begin(self, start: Callable[[], Any]) -> None:
         """Plan on a worker thread (milliseconds of CPU), then read in the loop's."""
+
+        def begin() -> tuple[LoopThread, Any]:
+            return self._loop_of(), start()
+
         try:
-            stream = await trio.to_thread.run_sync(start, abandon_on_cancel=True)
+            loop, stream = await trio.to_thread.run_sync(begin, abandon_on_cancel=True)
         except trio.Cancelled:
             self._stop()
             raise
@@ -76,7 +84,8 @@ class FragmentStream:
             self._error, self._is_done = error, True
             return
         self._is_done = False
-        self._cancel = self._loop.start(self._pump(stream))
+        self._loop = loop
+        self._cancel = loop.start(self._pump(stream))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -97,6 +106,7 @@ class FragmentStream:
             if self._ready:
                 item = self._ready.popleft()
                 self._has_given = True
+                assert self._loop is not None, "it gave something"
                 self._loop.call(self._make_room)
                 return item
             if self._is_done:
@@ -122,6 +132,8 @@ class FragmentStream:
             self._room.set()
 
     async def _pump(self, stream: Any) -> None:
+        import asyncio  # by the loop's thread, which has it
+
         self._room = asyncio.Event()
         try:
             async for batch in stream:

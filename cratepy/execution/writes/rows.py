@@ -18,13 +18,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cratepy.errors import CheckViolation, CrateError, NotNullViolation, SQLParseError
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.writes.expressions import evaluate, is_deterministic
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.values import at_rest, column_of_values, is_limited, limited, plain_text, values_of
+from cratepy.model import compute as pc
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Literal
 from cratepy.model.leaves import Leaf

@@ -15,7 +15,7 @@ Does not do yet: replicas; COPY FROM on other nodes than the handler; new top-le
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -29,7 +29,6 @@ from cratepy.execution.lookups import LookupService, RowReader, newer_than
 from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.writes.blocks import BlockWriter
 from cratepy.execution.writes.changes import Changer
-from cratepy.execution.writes.copy_from import Copier
 from cratepy.execution.writes.copy_progress import CopyProgress
 from cratepy.execution.writes.inserts import Inserter, RunQuery
 from cratepy.execution.writes.layout import Layouts
@@ -58,6 +57,9 @@ from cratepy.model.plan import (
 )
 from cratepy.storage.shard import Shard
 from cratepy.storage.store import ShardStore
+
+if TYPE_CHECKING:
+    from cratepy.execution.writes.copy_from import Copier
 
 #: Asks a node to do something with shards; gives back those it does not have.
 _Ask = Callable[[str, list[tuple[str, int]]], Awaitable[list[tuple[str, int]]]]
@@ -104,7 +106,8 @@ class WriteService:
             layouts=layouts,
             run_query=run_query,
         )
-        self._copier = Copier(cluster=cluster, blocks=blocks)
+        self._blocks = blocks
+        self._copier: Copier | None = None
 
     def register(self) -> None:
         """Answer other nodes' writes; ``LookupService.register`` answers their reads."""
@@ -128,11 +131,15 @@ class WriteService:
 
     async def copy_from(self, plan: CopyFromPlan, context: StatementContext) -> Result:
         """See :mod:`cratepy.execution.writes.copy_from`."""
+        if self._copier is None:
+            from cratepy.execution.writes.copy_from import Copier  # readers of files, which most nodes never need
+
+            self._copier = Copier(cluster=self._cluster, blocks=self._blocks)
         return await self._copier.copy_from(plan, context)
 
     def copy_progress(self, job_id: str) -> CopyProgress | None:
         """How far a running COPY FROM is; None if the job is none."""
-        return self._copier.progress(job_id)
+        return None if self._copier is None else self._copier.progress(job_id)
 
     # --- bulk --------------------------------------------------------------------------------------------------------
 

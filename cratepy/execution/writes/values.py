@@ -16,12 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cratepy import limits
 from cratepy.errors import BadRequest, ConversionError, CrateError, SQLParseError, ValueConversionError
 from cratepy.execution.engine.constants import constant_values
 from cratepy.functions.casts import convert
+from cratepy.model import compute as pc
 from cratepy.model.arrow import JSON_KINDS, stored_type, to_arrow
 from cratepy.model.expressions import Expression, Parameter
 from cratepy.model.parameter_columns import ParameterColumn

@@ -12,7 +12,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import unescape
 from typing import Final, Literal
 
 from cratepy.errors import BadRequest, UnsupportedFeature
@@ -371,6 +370,8 @@ _TAGS: Final = re.compile(r"</?[A-Za-z!?][^<>]*>")
 
 
 def _html_strip(text: str) -> str:
+    from html import unescape  # a table of 2,000 names
+
     return unescape(_TAGS.sub("", _BLOCK_TAGS.sub("\n", text)))
 
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from cratepy.model import compute as pc
 from cratepy.model.arrow import MS_PER_DAY, UNCONSTRAINED_DIGITS, from_arrow
 from cratepy.model.types import DataType
 from cratepy.protocols.postgres.binary import (

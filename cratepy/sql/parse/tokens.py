@@ -10,13 +10,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sqlglot.errors import TokenError
-from sqlglot.tokens import TokenType
-
 from cratepy import limits
 from cratepy.errors import ParsingError, StatementTooComplex, StatementTooLong
 from cratepy.functions.keywords import RESERVED
-from cratepy.sql.parse.dialect import CrateDB
+from cratepy.sql.parse.dialect import TokenError, TokenType, tokenize
 
 #: Keys of tokens that are not words or operators. A word's key is the word in lower case, an operator's its text.
 QUOTED: Final = '"'
@@ -40,7 +37,6 @@ _PIECES: Final = re.compile(
     r"""|(?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<body>.*?)\$(?P=tag)\$)""",
     re.DOTALL,
 )
-_TOKENIZER: Final = CrateDB().tokenizer()
 #: Words after which an operand follows that may be nested without parentheses.
 _PREFIXES: Final = frozenset({"not", "case", "-", "+"})
 
@@ -181,7 +177,7 @@ def cursors(text: str) -> list[Cursor]:
     bodies: dict[int, str] = {}
     plain = _without_dollar_quotes(text, bodies) if "$" in text and _DOLLAR_QUOTE.search(text) else text
     try:
-        tokens = _TOKENIZER.tokenize(plain)
+        tokens = tokenize(plain)
     except TokenError:
         raise _lexical_error(plain) from None
     found: list[Cursor] = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from cratepy import limits
@@ -69,6 +72,7 @@ def test_statements_are_split_at_semicolons_outside_of_strings() -> None:
         ('select "abc', "line 1:8: "),
         ("select 1 /* x", "line 1:10: "),
         ("select `a`", "line 1:8: "),
+        ("select N'abc' + 1", "line 1:9: "),
     ],
 )
 def test_what_is_no_token_is_a_syntax_error_with_its_place(text: str, place: str) -> None:
@@ -108,3 +112,17 @@ def test_a_place_in_a_later_line_counts_lines_and_columns() -> None:
     with pytest.raises(ParsingError, match=r"^line 3:5: ") as caught:
         parse("select 1\nfrom t\n    ) x = 1")
     assert caught.value.position == len("select 1\nfrom t\n    ") + 1
+
+
+def test_the_rest_of_sqlglot_can_still_be_imported() -> None:
+    """Its tokenizer is imported without its package: whoever wants all of it gets it all the same."""
+    script = (
+        "import sys\n"
+        "from cratepy.sql.parse.parser import parse\n"
+        "assert len(parse('select a; select b')) == 2\n"
+        "assert 'sqlglot' not in sys.modules and 'sqlglot.parser' not in sys.modules\n"
+        "import sqlglot\n"
+        "print(sqlglot.transpile('select a from t group by 1', write='duckdb')[0])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout == "SELECT a FROM t GROUP BY 1\n"
