@@ -307,6 +307,14 @@ class LookupService:
         rows = [row for row in found if row is not None]
         return Result(columns=prepared.output, rows=self._finish(prepared, rows, context))
 
+    def one_id(self, plan: GetPlan, context: StatementContext) -> str | None:
+        """The id that a plan of one key of one part means, if its text is that of a number or text; else None."""
+        prepared = self._prepare(plan)
+        if not prepared.is_single:
+            return None
+        (value,) = values_of(prepared.parts, context)
+        return str(value) if type(value) is int or type(value) is str else None
+
     def keys_of_rows(
         self, plan: GetPlan, context: StatementContext, rows: Sequence[Sequence[Any]]
     ) -> tuple[list[str], list[int]]:

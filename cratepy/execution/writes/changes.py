@@ -30,6 +30,7 @@ from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.recheck import recheck_of
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import RowWrites, WriteRouter
+from cratepy.execution.writes.single_changes import SingleChanges, is_by_one_key
 from cratepy.execution.writes.updater import Candidates, ReadRows, UpdateOutcome, Updater
 from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values, values_of
 from cratepy.model.arrow import from_arrow, to_arrow
@@ -55,6 +56,7 @@ class Changer:
         lookups: LookupService,
         layouts: Layouts,
         run_query: RunQuery,
+        singles: SingleChanges,
     ) -> None:
         self._cluster = cluster
         self._engine = engine
@@ -64,11 +66,15 @@ class Changer:
         self._lookups = lookups
         self._layouts = layouts
         self._run_query = run_query
+        self._singles = singles
 
     # --- statements --------------------------------------------------------------------------------------------------
 
     async def update(self, plan: UpdatePlan, context: StatementContext) -> Result:
         """Execute the plan; the Result counts the rows changed or has RETURNING's rows."""
+        single = await self._singles.update(plan, self._layout(plan), context)
+        if single is not None:
+            return Result(rowcount=single)
         changes = Changes(plan.assignments, plan.generated, plan.checks)
         pieces: list[WrittenRows] = []
         changed = read = 0
@@ -90,6 +96,9 @@ class Changer:
 
     async def delete(self, plan: DeletePlan, context: StatementContext) -> Result:
         """Execute the plan; RETURNING gives the rows as they were."""
+        single = await self._singles.delete(plan, self._layout(plan), context)
+        if single is not None:
+            return Result(rowcount=single)
         pieces: list[WrittenRows] = []
         deleted = read = 0
         async for found in self._find(plan, context):
@@ -239,7 +248,7 @@ class Changer:
         self, plan: UpdatePlan, context: StatementContext, parameter_rows: Sequence[Sequence[Any]]
     ) -> list[BulkItem]:
         """One item per parameter row; a key that finds nothing is the error DocumentMissing."""
-        if not _is_gatherable(plan) or not all(_is_settable(item.expression) for item in plan.assignments):
+        if not is_by_one_key(plan) or not all(_is_settable(item.expression) for item in plan.assignments):
             items = await one_by_one(self.update, plan, context, parameter_rows)
             return _with_missing(plan, items, context, parameter_rows)
         ids, candidates = self._keys(plan, context, parameter_rows)
@@ -264,7 +273,7 @@ class Changer:
         self, plan: DeletePlan, context: StatementContext, parameter_rows: Sequence[Sequence[Any]]
     ) -> list[BulkItem]:
         """As :meth:`update_bulk`."""
-        if not _is_gatherable(plan):
+        if not is_by_one_key(plan):
             items = await one_by_one(self.delete, plan, context, parameter_rows)
             return _with_missing(plan, items, context, parameter_rows)
         ids, candidates = self._keys(plan, context, parameter_rows)
@@ -278,19 +287,6 @@ class Changer:
         ids, shards = self._lookups.keys_of_rows(plan.find, context, parameter_rows)
         definition = definition_of(self._cluster, plan.table_uuid, plan.table)
         return ids, Candidates(definition=definition, ids=ids, shards=shards)
-
-
-def _is_gatherable(plan: UpdatePlan | DeletePlan) -> bool:
-    """One key per parameter row, and nothing that needs the row that was seen."""
-    find = plan.find
-    return (
-        isinstance(find, GetPlan)
-        and len(find.keys) == 1
-        and not find.is_by_id
-        and find.residual is None
-        and not plan.returning
-        and not plan.expects_version
-    )
 
 
 def _is_settable(expression: Any) -> bool:

@@ -166,7 +166,7 @@ class WriteRouter:
         """One row, by the shortest way: None if it was written, else why its shard refused it."""
         definition = layout.definition
         shard = layout.shard_of(id)
-        copy, term = self._local_copy(self._cluster.state, definition, shard)
+        copy, term = self.local_copy(self._cluster.state, definition, shard)
         if copy is not None:
             try:
                 result = await self._primary.write_one(
@@ -203,14 +203,15 @@ class WriteRouter:
         remote: list[_Part] = []
         state = self._cluster.state
         for part in _split(writes):
-            copy, term = self._local_copy(state, writes.definition, part.shard)
+            copy, term = self.local_copy(state, writes.definition, part.shard)
             if copy is None:
                 remote.append(part)
             else:
                 local.append((part, copy, term))
         return local, remote
 
-    def _local_copy(self, state: ClusterState, definition: TableDefinition, shard: int) -> tuple[Shard | None, int]:
+    def local_copy(self, state: ClusterState, definition: TableDefinition, shard: int) -> tuple[Shard | None, int]:
+        """The shard's primary and its term if it is open on this node, else None."""
         table = state.tables.get(definition.uuid)
         if table is None:
             return None, 0

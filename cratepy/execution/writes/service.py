@@ -44,6 +44,7 @@ from cratepy.execution.writes.requests import (
     ShardWritten,
 )
 from cratepy.execution.writes.router import WriteRouter
+from cratepy.execution.writes.single_changes import SingleChanges
 from cratepy.execution.writes.updater import Updater
 from cratepy.model.plan import (
     CopyFromPlan,
@@ -96,15 +97,17 @@ class WriteService:
         self._inserter = Inserter(
             cluster=cluster, engine=engine, router=router, blocks=blocks, layouts=layouts, run_query=run_query
         )
+        lookups = LookupService(cluster=cluster, store=store, engine=engine)
         self._changer = Changer(
             cluster=cluster,
             engine=engine,
             router=router,
             updater=updater,
             reader=reader,
-            lookups=LookupService(cluster=cluster, store=store, engine=engine),
+            lookups=lookups,
             layouts=layouts,
             run_query=run_query,
+            singles=SingleChanges(cluster=cluster, router=router, primary=self._primary, lookups=lookups),
         )
         self._blocks = blocks
         self._copier: Copier | None = None

@@ -33,10 +33,10 @@ from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import DataType
 from cratepy.storage.plain_rows import PlainRow
 
-#: A value as the column has it; raises one of ``_UNFIT``.
+#: A value as the column has it; raises one of ``UNFIT``.
 Fit = Callable[[Any], Any]
 
-_UNFIT: Final = (ValueError, OverflowError, TypeError, struct.error, decimal.DecimalException, pa.ArrowException)
+UNFIT: Final = (ValueError, OverflowError, TypeError, struct.error, decimal.DecimalException, pa.ArrowException)
 _FLOAT: Final = struct.Struct("<f")
 _RANGES: Final = {
     "byte": 2**7,
@@ -82,7 +82,7 @@ class SingleInsert:
                     if kind and not is_exact(value, kind):
                         return None
                     row[place] = fit(value)
-        except _UNFIT:
+        except UNFIT:
             return None
         for place in self.key:
             if row[place] is None:
@@ -131,7 +131,7 @@ def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
     places = []
     for name, expression in values:
         place = layout.position_by_name[name]
-        fit = _fit(layout.columns[place])
+        fit = fit_of(layout.columns[place])
         if fit is None:
             return None
         places.append((place, fit, expression.type.kind if isinstance(expression, Parameter) else ""))
@@ -147,7 +147,7 @@ def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
     )
 
 
-def _fit(column: ColumnDefinition) -> Fit | None:
+def fit_of(column: ColumnDefinition) -> Fit | None:
     """What makes a value fit the column; None if that is not simple."""
     data_type: DataType = column.type
     kind = data_type.kind
