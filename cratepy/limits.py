@@ -148,6 +148,8 @@ OPERATIONS_LOG_MAX: Final = 10_000
 JOBS_LOG_CHARS_MAX: Final = 32 * MIB
 #: Threads of a node for files: opening, refreshing and flushing shards, spilling.
 FILE_THREADS_MAX: Final = 4
+#: Of them, how many may open shards at the same time.
+SHARD_OPENERS_MAX: Final = FILE_THREADS_MAX - 1
 #: Batches that a query makes ahead of a client that reads slowly.
 RESULT_BATCHES_AHEAD: Final = 2
 #: Bytes of a batch on a data stream, above which it is cut further (far below TRANSPORT_FRAME_BYTES_MAX).
@@ -197,6 +199,9 @@ JOB_MESSAGE_TIMEOUT_S: Final = 5.0
 SHARDS_STARTED_WAIT_S: Final = 10.0
 #: Pause before a shard is opened or reported again after a failure that may pass.
 SHARD_RETRY_S: Final = 1.0
+#: A node tells the master of copies it has opened when it opens no more, or after so long; and how many at once.
+SHARD_REPORT_GATHER_S: Final = 0.02
+SHARD_REPORT_COPIES_MAX: Final = 1_000
 #: How long the files of a dropped table wait for statements that still read it.
 TABLE_READERS_WAIT_S: Final = 60.0
 
@@ -325,6 +330,8 @@ DROPPED_TABLES_MAX: Final = 500
 MASTER_QUEUE_MAX: Final = 10_000
 #: Commands put into one publication.
 MASTER_BATCH_MAX: Final = 1_000
+#: How long a publication of nothing but started shards waits for word of the other shards of their tables.
+STARTED_SHARDS_GATHER_S: Final = 0.005
 #: Attempts to bring back a shard copy that fails again and again; CrateDB's ``allocation.max_retries``.
 ALLOCATION_RETRIES_MAX: Final = 5
 #: Setting ``cluster.max_shards_per_node``; CrateDB's default.

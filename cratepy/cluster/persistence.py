@@ -42,6 +42,9 @@ class NodeDirectory:
         self.path = path
         self._state_path = path / "_state"
         self._state_path.mkdir(parents=True, exist_ok=True)
+        # Whoever made these names may have been killed before they were durable: "nodes", "0" and "_state".
+        for above in (path, path.parent, path.parent.parent):
+            sync_directory(above)
         self._lock_file = os.open(path / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.lockf(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,7 +130,12 @@ def write_durably(path: Path, data: bytes) -> None:
     finally:
         os.close(file)
     temporary.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in it durable."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:

@@ -2,6 +2,7 @@
 
 In: the directory. Out: a :class:`Manifest`, or ``ShardFailed`` in words an operator can act on. It is replaced as a
 whole: write ``manifest.tmp``, sync it, rename it, sync the directory; so after any crash it is the old or the new one.
+A new copy has none: until its first flush the first record of its first translog stands for it (:mod:`recovery`).
 
     magic (8) | format (u32) | payload length (u64) | crc32c of format, length and payload (u32) | payload (msgpack)
 
@@ -74,9 +75,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 _decoder: Final = msgspec.msgpack.Decoder(Manifest)
 
 
+def encode_payload(manifest: Manifest) -> bytes:
+    return msgspec.msgpack.encode(manifest)
+
+
+def decode_payload(payload: bytes | memoryview) -> Manifest:
+    """Raises msgspec.MsgspecError."""
+    return _decoder.decode(payload)
+
+
 def write_manifest(files: FileSystem, directory: Path, manifest: Manifest) -> None:
     """Replace the manifest durably; raises OSError with the old one still in place, and ``manifest.tmp`` beside it."""
-    payload = msgspec.msgpack.encode(manifest)
+    payload = encode_payload(manifest)
     checksum = _checksum(FORMAT, payload)
     temporary = directory / TEMPORARY_NAME
     file = files.create(temporary)

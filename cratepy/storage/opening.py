@@ -13,7 +13,7 @@ from cratepy.storage.core import ShardCore
 from cratepy.storage.log import ShardLog
 from cratepy.storage.lookup import ShardState
 from cratepy.storage.maintainer import ShardMaintainer
-from cratepy.storage.manifest import NAME, Manifest, read_manifest
+from cratepy.storage.manifest import Manifest
 from cratepy.storage.segment import COLUMNS, segment_name
 from cratepy.storage.text.failures import TextIndexFailed
 from cratepy.storage.tombstones import Tombstones, read_tombstones
@@ -26,16 +26,17 @@ def open_copy(
     """Raises ShardFailed (damaged, not there) and OSError. ``create``: one that is not there is made."""
     files, directory = core.files, core.directory
     started = core.clock.monotonic()
-    core.was_created = create and not files.exists(directory / NAME)
-    if core.was_created:
-        recovery.create_shard(files, directory, _first_manifest(core, primary_term), file_id=core.new_file_id())
-    core.manifest = manifest = read_manifest(files, directory)
+    core.was_created = create and recovery.create_if_missing(
+        files, directory, _first_manifest(core, primary_term), file_id=core.new_file_id()
+    )
+    core.manifest = manifest = recovery.read_current(files, directory)
     named = (manifest.table_uuid, manifest.shard, manifest.allocation_id)
     if named != (core.table_uuid, core.shard, core.allocation_id):
         raise ShardFailed(f"{directory} belongs to another shard copy: {named}")
-    # A process that was killed may have made names and not synced them; what goes now goes for good.
-    files.sync_directory(directory)
-    recovery.remove_orphans(files, directory, manifest)
+    if not core.was_created:
+        # A process that was killed may have made names and not synced them; what goes now goes for good.
+        files.sync_directory(directory)
+        recovery.remove_orphans(files, directory, manifest)
     core.primary_term = max(primary_term, manifest.primary_term)
     core.max_seq_no = core.flushed_seq_no = manifest.max_seq_no
     core.next_segment = manifest.next_segment
@@ -53,7 +54,7 @@ def _replay(core: ShardCore, writer: ShardWriter, maintainer: ShardMaintainer) -
     Then a flush, as Elasticsearch does: if an fsync of the log failed before the last process ended, the system shows
     what it never wrote as if it were durable, and nothing that is acknowledged from now on may stand behind that.
     """
-    replay = recovery.Replay(core.files, core.directory, core.manifest)
+    replay = recovery.Replay(core.files, core.directory, core.manifest, is_new=core.was_created)
     for header, ids, rows, size in replay.operations():
         writer.write_again(header, ids, rows, size)
         if core.state.active.buffered_bytes > core.buffer_bytes_max:

@@ -31,7 +31,7 @@ NO_SCHEMA: Final = -1
 class RecordHeader(msgspec.Struct, frozen=True, array_like=True):
     """The small part of a record. ``schema``: the ordinal this record defines or refers to."""
 
-    kind: Literal["index", "rows", "row", "delete", "schema", "mark"]
+    kind: Literal["index", "rows", "row", "delete", "schema", "mark", "birth"]
     schema: int = NO_SCHEMA
     first_seq_no: int = -1
     primary_term: int = 0
@@ -50,6 +50,12 @@ MARK: Final = _LENGTH.pack(len(_encode_header(RecordHeader("mark")))) + _encode_
 def encode_schema(ordinal: int, schema: pa.Schema) -> bytes:
     header = _encode_header(RecordHeader("schema", ordinal))
     return b"".join((_LENGTH.pack(len(header)), header, schema.serialize()))
+
+
+def encode_birth(manifest: bytes) -> bytes:
+    """The first record of a new copy: the manifest it has until its first flush."""
+    header = _encode_header(RecordHeader("birth"))
+    return b"".join((_LENGTH.pack(len(header)), header, manifest))
 
 
 def encode_operation(

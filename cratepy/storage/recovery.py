@@ -1,7 +1,8 @@
 """Opening a shard copy: from files to a state that goes on where the last process stopped.
 
-In: the shard's directory. Out: the manifest, its segments, and the operations of the translogs in order. What the
-manifest does not name is a left-over of a crash and removed. Damage is refused with ShardFailed naming the file; only
+In: the shard's directory. Out: the manifest, its segments, and the operations of the translogs in order. A new copy is
+one file, the first translog, whose first record holds the first manifest: one file to sync instead of two and a rename.
+What the manifest does not name is a left-over of a crash and removed. Damage is refused with ShardFailed naming the file; only
 the tail of the last translog, which was never acknowledged, is cut.
 """
 
@@ -26,7 +27,7 @@ from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.manifest import Manifest
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.plain_rows import PlainRow, decode_plain_row, plain_batch
-from cratepy.storage.records import RecordHeader, decode_record, decode_rows, decode_schema, split_ids
+from cratepy.storage.records import RecordHeader, decode_record, decode_rows, decode_schema, encode_birth, split_ids
 
 #: Header, ids, rows (None: deletes), bytes.
 Operation = tuple[RecordHeader, Sequence[str], pa.RecordBatch | PlainRow | None, int]
@@ -36,12 +37,53 @@ _GATHERED_ROWS_MAX: Final = 4_096
 _FIRST_TRANSLOG: Final = 1
 
 
-def create_shard(files: FileSystem, directory: Path, first: Manifest, *, file_id: bytes) -> None:
-    """Lay out an empty shard copy durably; what an interrupted attempt left is removed first."""
+def create_if_missing(files: FileSystem, directory: Path, first: Manifest, *, file_id: bytes) -> bool:
+    """Lay out an empty shard copy if there is none; what an interrupted attempt left is removed first.
+
+    What is in the directory is durable on return, the names above it are not: they are the store's.
+    """
+    assert first.translog_generation == _FIRST_TRANSLOG
+    birth = encode_birth(manifests.encode_payload(first))
+    if _is_there(files, directory, birth):
+        return False
     files.remove_tree(directory)
-    files.make_directory(directory)
-    translogs.create_translog(files, directory, generation=_FIRST_TRANSLOG, file_id=file_id).close()
-    manifests.write_manifest(files, directory, first)
+    files.make_directory(directory, is_synced=False)
+    translogs.create_translog(files, directory, generation=_FIRST_TRANSLOG, file_id=file_id, first=birth).close()
+    return True
+
+
+def _is_there(files: FileSystem, directory: Path, birth: bytes) -> bool:
+    path = directory / translogs.translog_name(_FIRST_TRANSLOG)
+    if files.exists(directory / manifests.NAME):
+        return True
+    if not files.exists(path):
+        return False
+    if files.size(path) > translogs.created_bytes(birth):
+        return True  # Something was appended, so it had been finished; if it does not read, that is damage.
+    try:
+        return _read_birth(files, directory) is not None
+    except ShardFailed:
+        return False
+
+
+def read_current(files: FileSystem, directory: Path) -> Manifest:
+    """The manifest, or of a copy that was never flushed the first record of its log. Raises ShardFailed."""
+    born = None if files.exists(directory / manifests.NAME) else _read_birth(files, directory)
+    return manifests.read_manifest(files, directory) if born is None else born
+
+
+def _read_birth(files: FileSystem, directory: Path) -> Manifest | None:
+    path = directory / translogs.translog_name(_FIRST_TRANSLOG)
+    if not files.exists(path):
+        return None
+    reader = translogs.TranslogReader(memoryview(files.map(path)), path=str(path), generation=_FIRST_TRANSLOG)
+    for payload in reader:
+        try:
+            header, body = decode_record(payload)
+            return manifests.decode_payload(body) if header.kind == "birth" else None
+        except (msgspec.MsgspecError, struct.error) as error:
+            raise ShardFailed(f"{path} is damaged: its first record: {error}") from error
+    raise ShardFailed(f"{path} is damaged: its first record is not there, and there is no manifest")
 
 
 def open_segments(
@@ -96,9 +138,11 @@ def translog_generation(name: str) -> int:
 class Replay:
     """The translogs of a shard from the manifest's generation on. Iterate over :meth:`operations`, then :meth:`resume`."""
 
-    def __init__(self, files: FileSystem, directory: Path, manifest: Manifest) -> None:
+    def __init__(self, files: FileSystem, directory: Path, manifest: Manifest, *, is_new: bool) -> None:
+        """``is_new``: it was laid out just now, so nothing that is read can be in the system's cache alone."""
         self._files = files
         self._directory = directory
+        self._is_new = is_new
         names = [name for name in files.names(directory) if name.startswith(translogs.PREFIX)]
         self._generations = sorted(translog_generation(name) for name in names)
         self._generations = [g for g in self._generations if g >= manifest.translog_generation]
@@ -144,7 +188,7 @@ class Replay:
                 elif header.kind == "schema":
                     assert header.schema == len(self.schemas)
                     self.schemas.append(decode_schema(body))
-                elif header.kind != "mark":
+                elif header.kind not in ("mark", "birth"):
                     ids: Sequence[str] = header.ids
                     rows: pa.RecordBatch | None = None
                     if header.kind == "index":
@@ -175,7 +219,8 @@ class Replay:
         if last.has_tail:
             file.truncate(last.end)
         # What was read is shown to clients from now on, so it must not be lost by the next power cut.
-        file.sync()
+        if not self._is_new:
+            file.sync()
         if newest != self._last_generation:
             file.close()
             return self._next(newest, last.file_id)

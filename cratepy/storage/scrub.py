@@ -31,7 +31,8 @@ def scrub(core: ShardCore, *, pause: Pause) -> int:
     with core.maintenance_lock:
         core.raise_if_unusable()
         with core.guarded():
-            read_manifest(core.files, core.directory)
+            if core.manifest.revision > 1:  # The first is a record of the log.
+                read_manifest(core.files, core.directory)
         segments = core.manifest.segments
         tombstones = core.manifest.tombstones
     if tombstones is not None:

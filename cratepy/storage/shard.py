@@ -117,6 +117,11 @@ class Shard:
         self._core.fail(reason)
 
     @property
+    def was_created(self) -> bool:
+        """Whether there was nothing to open."""
+        return self._core.was_created
+
+    @property
     def is_closed(self) -> bool:
         return self._core.is_closed
 

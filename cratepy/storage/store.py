@@ -36,6 +36,14 @@ class ShardStore:
         self._cache = ColumnCache()
         self._committer = Committer()
         self._shards: dict[tuple[str, int], Shard] = {}
+        self._by_table: dict[str, dict[int, Shard]] = {}
+        #: What :meth:`shards` gives, until one is opened or closed.
+        self._sorted: list[Shard] | None = None
+        self._buffer_share = 0
+        #: Tables of which all names above their copies' directories are known to be durable, but those made since.
+        self._named: set[str] = set()
+        #: Whether the name of the directory of all tables is known to be durable.
+        self._is_named = False
         self._lock = threading.Lock()
 
     @property
@@ -53,28 +61,52 @@ class ShardStore:
         """
         self.close_shard(definition.uuid, shard)
         directory = self._path / definition.uuid / str(shard) / allocation_id
-        self._sync_names(directory)
-        opened = Shard(
-            definition,
-            shard,
-            allocation_id,
-            directory=directory,
-            files=self._files,
-            clock=self._clock,
-            cache=self._cache,
-            primary_term=primary_term,
-            create=create,
-        )
+        self._files.make_directory(self._path)
+        try:
+            opened = Shard(
+                definition,
+                shard,
+                allocation_id,
+                directory=directory,
+                files=self._files,
+                clock=self._clock,
+                cache=self._cache,
+                primary_term=primary_term,
+                create=create,
+            )
+            try:
+                self._sync_names(directory, is_new=opened.was_created)
+            except OSError:
+                opened.close()
+                raise
+        except BaseException:
+            # What half an attempt has left is not new to the next one.
+            self._named.discard(definition.uuid)
+            raise
         with self._lock:
             self._shards[definition.uuid, shard] = opened
-            self._share_buffer()
+            self._by_table.setdefault(definition.uuid, {})[shard] = opened
+            self._sorted = None
+            self._share_buffer(opened)
         return opened
 
-    def _sync_names(self, directory: Path) -> None:
-        """Make durable that the directories above are there: who made them may have been killed before it did."""
-        for above in reversed(directory.parents[: list(directory.parents).index(self.path) + 1]):
-            if self._files.exists(above):
-                self._files.sync_directory(above)
+    def _sync_names(self, directory: Path, *, is_new: bool) -> None:
+        """Make durable that the directories above are there: who made them may have been killed before it did.
+
+        After the files, because one commit of the file system's journal takes along what was made before: the first
+        sync costs one, and the others find nothing to do.
+        """
+        of_shard, of_table = directory.parent, directory.parent.parent
+        self._files.sync_directory(of_shard)
+        is_first = of_table.name not in self._named
+        if is_new or is_first:
+            self._files.sync_directory(of_table)
+        if is_first:
+            self._files.sync_directory(self._path)
+            if not self._is_named:
+                self._files.sync_directory(self.path)
+                self._is_named = True
+            self._named.add(of_table.name)
 
     def shard(self, table_uuid: str, shard: int) -> Shard | None:
         return self._shards.get((table_uuid, shard))
@@ -82,19 +114,32 @@ class ShardStore:
     def shards(self) -> list[Shard]:
         """Open shards, failed ones too, by table and number."""
         with self._lock:
-            return [self._shards[key] for key in sorted(self._shards)]
+            if self._sorted is None:
+                self._sorted = [self._shards[key] for key in sorted(self._shards)]
+            return self._sorted.copy()
+
+    def shards_of(self, table_uuid: str) -> list[Shard]:
+        """The open shards of one table, by number."""
+        with self._lock:
+            shards = self._by_table.get(table_uuid, {})
+            return [shards[number] for number in sorted(shards)]
 
     def update_definition(self, definition: TableDefinition) -> None:
         """Tell the open shards of a table its new columns."""
-        for shard in self.shards():
-            if shard.table_uuid == definition.uuid:
-                shard.update_definition(definition)
+        for shard in self.shards_of(definition.uuid):
+            shard.update_definition(definition)
 
     def close_shard(self, table_uuid: str, shard: int) -> None:
         """Close a shard and keep its files; not open is fine."""
         with self._lock:
             found = self._shards.pop((table_uuid, shard), None)
-            self._share_buffer()
+            if found is not None:
+                of_table = self._by_table[table_uuid]
+                del of_table[shard]
+                if not of_table:
+                    del self._by_table[table_uuid]
+                self._sorted = None
+                self._share_buffer(None)
         if found is not None:
             found.close()
 
@@ -105,14 +150,14 @@ class ShardStore:
 
     def close_table(self, table_uuid: str) -> None:
         """Close a table's shards and keep their files."""
-        for shard in self.shards():
-            if shard.table_uuid == table_uuid:
-                self.close_shard(table_uuid, shard.shard)
+        for shard in self.shards_of(table_uuid):
+            self.close_shard(table_uuid, shard.shard)
 
     def remove_table(self, table_uuid: str) -> None:
         """Close a table's shards and delete their files."""
         self.close_table(table_uuid)
         self._remove(self.table_path(table_uuid))
+        self._named.discard(table_uuid)
 
     def table_path(self, table_uuid: str) -> Path:
         """The directory of a table's shards."""
@@ -144,12 +189,16 @@ class ShardStore:
         with self._lock:
             return sum(shard.buffered_bytes for shard in self._shards.values())
 
-    def _share_buffer(self) -> None:
+    def _share_buffer(self, opened: Shard | None) -> None:
         # Half of the memory, so that shards at their share leave room for the ones being frozen just then.
         share = limits.WRITE_BUFFER_BYTES_MAX // 2 // max(1, len(self._shards))
         share = max(limits.SHARD_BUFFER_BYTES_MIN, min(limits.SHARD_BUFFER_BYTES_MAX, share))
-        for shard in self._shards.values():
-            shard.buffer_bytes_max = share
+        if share != self._buffer_share:
+            self._buffer_share = share
+            for shard in self._shards.values():
+                shard.buffer_bytes_max = share
+        elif opened is not None:
+            opened.buffer_bytes_max = share
 
     def close(self) -> None:
         """Close every shard durably, then answer whoever still waits."""

@@ -124,14 +124,19 @@ class TranslogWriter:
         self._file.close()
 
 
-def create_translog(files: FileSystem, directory: Path, *, generation: int, file_id: bytes) -> TranslogWriter:
-    """Start an empty generation, durable before the first record can be. On a full disk it leaves nothing behind."""
+def create_translog(
+    files: FileSystem, directory: Path, *, generation: int, file_id: bytes, first: bytes | None = None
+) -> TranslogWriter:
+    """Start a generation, empty or with one record, durable before any other record can be.
+
+    On a full disk it leaves nothing behind.
+    """
     assert len(file_id) == 16
     header = _FILE_HEADER.pack(_FILE_MAGIC, FORMAT, generation, file_id)
     path = directory / translog_name(generation)
     file = files.create(path)
     try:
-        file.write(header + _CHECKSUM.pack(google_crc32c.value(header)))
+        file.write(_beginning(header, file_id, first))
     except OSError as error:
         file.close()
         if is_disk_full(error):
@@ -139,7 +144,20 @@ def create_translog(files: FileSystem, directory: Path, *, generation: int, file
         raise
     file.sync()
     files.sync_directory(directory)
-    return TranslogWriter(file, generation=generation, file_id=file_id, end=HEADER_BYTES)
+    return TranslogWriter(file, generation=generation, file_id=file_id, end=created_bytes(first))
+
+
+def created_bytes(first: bytes | None) -> int:
+    """The size of a file that was created with this record, before anything is appended."""
+    return HEADER_BYTES + (0 if first is None else _RECORD.size + len(first))
+
+
+def _beginning(header: bytes, file_id: bytes, first: bytes | None) -> bytes:
+    beginning = header + _CHECKSUM.pack(google_crc32c.value(header))
+    if first is None:
+        return beginning
+    checksum = google_crc32c.extend(google_crc32c.value(file_id), _SEED.pack(HEADER_BYTES, len(first), 0) + first)
+    return beginning + _RECORD.pack(_RECORD_MAGIC, len(first), checksum, 0) + first
 
 
 class TranslogReader:

@@ -70,17 +70,23 @@ def open_shard(
     create: bool = True,
     seed: int = 0,
 ) -> Shard:
-    return Shard(
+    disk: FileSystem = RealFileSystem() if files is None else files
+    shard = Shard(
         table() if definition is None else definition,
         0,
         "copy-1",
         directory=directory,
-        files=RealFileSystem() if files is None else files,
+        files=disk,
         clock=FakeClock(seed=seed),
         cache=ColumnCache(),
         primary_term=1,
         create=create,
     )
+    if files is not None:
+        # The names above the copy's directory are the store's to make durable.
+        for above in directory.parents:
+            disk.sync_directory(above)
+    return shard
 
 
 def scanned(shard: Shard, sources: Sequence[str] = ("_id", "c1", "c2")) -> list[tuple[Any, ...]]:

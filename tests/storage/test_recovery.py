@@ -178,11 +178,15 @@ def test_a_missing_translog_is_refused(tmp_path: Path) -> None:
         open_shard(tmp_path / "s", create=False)
 
 
-def test_every_flipped_byte_of_the_manifest_is_refused(tmp_path: Path) -> None:
-    shard = open_shard(tmp_path / "s")
+def flushed(directory: Path) -> None:
+    shard = open_shard(directory)
     shard.write(insert({"a": (1, "")}))
     shard.flush()
     shard.close()
+
+
+def test_every_flipped_byte_of_the_manifest_is_refused(tmp_path: Path) -> None:
+    flushed(tmp_path / "s")
     path = tmp_path / "s" / "manifest"
     whole = path.read_bytes()
     for position in range(len(whole)):
@@ -196,7 +200,7 @@ def test_every_flipped_byte_of_the_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused_as_such(tmp_path: Path) -> None:
-    open_shard(tmp_path / "s").close()
+    flushed(tmp_path / "s")
     path = tmp_path / "s" / "manifest"
     payload = path.read_bytes()[24:]
     checksum = google_crc32c.extend(google_crc32c.value(struct.pack("<IQ", 99, len(payload))), payload)
@@ -212,7 +216,7 @@ def test_a_missing_shard_is_not_made_by_opening_it(tmp_path: Path) -> None:
 
 
 def test_another_copys_directory_is_refused(tmp_path: Path) -> None:
-    open_shard(tmp_path / "s").close()
+    flushed(tmp_path / "s")
     manifest = manifests.decode_manifest((tmp_path / "s" / "manifest").read_bytes(), "")
     assert (manifest.table_uuid, manifest.shard, manifest.allocation_id) == ("table-1", 0, "copy-1")
     import cratepy.storage.filesystem as filesystem
@@ -260,3 +264,38 @@ def test_damaged_segment_files_are_found_by_opening_or_verifying(tmp_path: Path)
             open_shard(tmp_path / "s", create=False).verify()
         path.write_bytes(whole)
     open_shard(tmp_path / "s", create=False).verify()
+
+
+def test_a_new_copy_is_one_file_and_its_damage_is_refused_by_name(tmp_path: Path) -> None:
+    open_shard(tmp_path / "s").close()
+    path = tmp_path / "s" / "translog-1"
+    assert [file.name for file in (tmp_path / "s").iterdir()] == ["translog-1"]
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        with pytest.raises(ShardFailed, match="translog-1"):
+            open_shard(tmp_path / "s", create=False)
+        path.write_bytes(whole[:at])
+        with pytest.raises(ShardFailed, match="translog-1"):
+            open_shard(tmp_path / "s", create=False)
+    path.write_bytes(whole)
+    assert scanned(open_shard(tmp_path / "s", create=False)) == []
+
+
+def test_a_creation_that_was_interrupted_is_done_again_and_nothing_else_is(tmp_path: Path) -> None:
+    open_shard(tmp_path / "s").close()
+    path = tmp_path / "s" / "translog-1"
+    whole = path.read_bytes()
+    for found in (b"", whole[:10], whole[:HEADER_BYTES], whole[:-1], bytes(len(whole)), b"x" * len(whole)):
+        path.write_bytes(found)
+        shard = open_shard(tmp_path / "s", create=True)
+        shard.write(insert({"a": (1, "")}))
+        shard.close()
+        assert scanned(open_shard(tmp_path / "s", create=True))
+        shutil.rmtree(tmp_path / "s")
+        open_shard(tmp_path / "s").close()
+    written(tmp_path / "t")
+    path = tmp_path / "t" / "translog-1"
+    path.write_bytes(path.read_bytes()[:HEADER_BYTES] + bytes(40) + path.read_bytes()[HEADER_BYTES + 40 :])
+    with pytest.raises(ShardFailed, match="translog-1"):
+        open_shard(tmp_path / "t", create=True)

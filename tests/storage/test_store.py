@@ -230,3 +230,28 @@ def test_one_slow_file_does_not_hold_the_others_up(monkeypatch: pytest.MonkeyPat
     goes_on.set()
     store.close()
     assert answers == [None]
+
+
+def test_the_names_above_new_copies_are_durable_whatever_was_opened_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a copy that an attempt made and failed to make durable: to the next attempt it is not new."""
+    disk = SimulatedDisk()
+    store = ShardStore(Path("/data"), clock=FakeClock(), files=disk)
+    store.open_shard(table(), 0, "a", primary_term=1, create=True)
+
+    def fail(self: ShardStore, directory: Path, *, is_new: bool) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardStore, "_sync_names", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            store.open_shard(table(), 1, "b", primary_term=1, create=True)
+    assert not store.open_shard(table(), 1, "b", primary_term=1, create=True).was_created
+    assert store.open_shard(table(), 2, "c", primary_term=1, create=True).was_created
+    disk.power_cut(random.Random(1))
+    again = ShardStore(Path("/data"), clock=FakeClock(), files=disk)
+    for shard, allocation_id in enumerate("abc"):
+        again.open_shard(table(), shard, allocation_id, primary_term=1, create=False)
+    assert [shard.shard for shard in again.shards_of(table().uuid)] == [0, 1, 2]
+    again.close_shard(table().uuid, 1)
+    assert [shard.shard for shard in again.shards_of(table().uuid)] == [0, 2]
+    assert again.shards_of("another") == []
