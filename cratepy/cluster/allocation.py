@@ -17,11 +17,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
 from cratepy import limits
+from cratepy.model.commands import StartedCopy
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState, NodeInfo, ShardCopy, ShardRouting, TableState
 
@@ -51,12 +53,32 @@ def _fresh_copy(state: ClusterState, table_uuid: str, shard: int, primary_term: 
 def shard_counts(state: ClusterState) -> Counter[str]:
     """Shard copies per data node; nodes without any are there with 0."""
     counts = Counter({node.id: 0 for node in state.nodes.values() if node.is_data})
-    for table in state.tables.values():
-        for routing in table.routing:
-            for copy in routing.copies:
-                if copy.node_id is not None:
-                    counts[copy.node_id] += 1
+    counts.update(_copies_on_nodes(state.tables))
     return counts
+
+
+#: The tables counted last, and the counts: the next ones differ in few tables, and only those are looked into.
+_COUNTED: Final[list[tuple[dict[str, TableState], Counter[str]]]] = []
+
+
+def _copies_on_nodes(tables: dict[str, TableState]) -> Counter[str]:
+    known, counts = _COUNTED[0] if _COUNTED else ({}, Counter[str]())
+    if known is tables:
+        return counts
+    counts = counts.copy()
+    for uuid, table in known.items():
+        if tables.get(uuid) is not table:
+            counts.subtract(_nodes_of(table))
+    for uuid, table in tables.items():
+        if known.get(uuid) is not table:
+            counts.update(_nodes_of(table))
+    counts = +counts
+    _COUNTED[:] = [(tables, counts)]
+    return counts
+
+
+def _nodes_of(table: TableState) -> list[str]:
+    return [copy.node_id for routing in table.routing for copy in routing.copies if copy.node_id is not None]
 
 
 def change_nodes(state: ClusterState, nodes: Mapping[str, NodeInfo]) -> ClusterState:
@@ -75,7 +97,12 @@ def change_nodes(state: ClusterState, nodes: Mapping[str, NodeInfo]) -> ClusterS
         if node_id not in state.nodes or state.nodes[node_id].ephemeral_id != node.ephemeral_id
     }
     tables = {}
+    # Of ten thousand shards most are on nodes that stay.
+    affected: set[str | None] = {None, *gone}
     for uuid, table in state.tables.items():
+        if affected.isdisjoint([copy.node_id for routing in table.routing for copy in routing.copies]):
+            tables[uuid] = table
+            continue
         routing = tuple(_without_nodes(routing, gone, fresh) for routing in table.routing)
         tables[uuid] = replace(table, routing=routing) if _differs(routing, table.routing) else table
     ordered = {node_id: nodes[node_id] for node_id in sorted(nodes)}
@@ -172,17 +199,40 @@ def _forgiven(routing: ShardRouting) -> ShardRouting:
     return replace(routing, copies=tuple(copies))
 
 
-def start_shard(state: ClusterState, *, table_uuid: str, shard: int, allocation_id: str, term: int) -> ClusterState:
-    """The copy is open. News about a copy that is not (any more) initializing under this term changes nothing."""
-    found = _find(state, table_uuid, shard, allocation_id)
-    if found is None:
+def start_shards(state: ClusterState, copies: Iterable[StartedCopy]) -> ClusterState:
+    """The copies are open. News about one that is not (any more) initializing under its term changes nothing.
+
+    Costs one new table per table and one new mapping of tables, however many copies there are.
+    """
+    routings: dict[str, list[ShardRouting]] = {}
+    for started in copies:
+        table = state.tables.get(started.table_uuid)
+        if table is None or not 0 <= started.shard < len(table.routing):
+            continue
+        routing = routings.get(started.table_uuid, table.routing)[started.shard]
+        changed = _with_started(routing, started)
+        if changed is not routing:
+            routings.setdefault(started.table_uuid, list(table.routing))[started.shard] = changed
+    if not routings:
         return state
-    routing, copy = found
-    if copy.state != "initializing" or routing.primary_term != term:
-        return state
-    started = replace(copy, state="started", reason="", failed_attempts=0)
-    in_sync = routing.in_sync if allocation_id in routing.in_sync else (*routing.in_sync, allocation_id)
-    return _with_copy(state, table_uuid, replace(routing, in_sync=in_sync), started)
+    tables = {uuid: replace(state.tables[uuid], routing=tuple(routing)) for uuid, routing in routings.items()}
+    return replace(state, tables={**state.tables, **tables})
+
+
+def _with_started(routing: ShardRouting, started: StartedCopy) -> ShardRouting:
+    for index, copy in enumerate(routing.copies):
+        if copy.allocation_id != started.allocation_id:
+            continue
+        if copy.state != "initializing" or routing.primary_term != started.primary_term:
+            return routing
+        changed = replace(copy, state="started", reason="", failed_attempts=0)
+        in_sync = routing.in_sync
+        if started.allocation_id not in in_sync:
+            in_sync = (*in_sync, started.allocation_id)
+        return replace(
+            routing, in_sync=in_sync, copies=(*routing.copies[:index], changed, *routing.copies[index + 1 :])
+        )
+    return routing
 
 
 def fail_shard(

@@ -43,7 +43,7 @@ from cratepy.model.commands import (
     RetryFailedShards,
     SetClusterSettings,
     ShardFailed,
-    ShardStarted,
+    ShardsStarted,
     SwapTables,
 )
 from cratepy.model.names import DEFAULT_SCHEMA, SYSTEM_SCHEMAS, RelationName
@@ -88,14 +88,8 @@ def apply(state: ClusterState, command: Command) -> ClusterState:
             return _drop_analyzer(state, command)
         case SetClusterSettings():
             return _set_cluster_settings(state, command)
-        case ShardStarted():
-            return allocation.start_shard(
-                state,
-                table_uuid=command.table_uuid,
-                shard=command.shard,
-                allocation_id=command.allocation_id,
-                term=command.primary_term,
-            )
+        case ShardsStarted(copies):
+            return allocation.start_shards(state, copies)
         case RetireNodes(node_ids):
             return _retire_nodes(state, node_ids)
         case RetryFailedShards():
@@ -130,7 +124,7 @@ def is_repeatable(command: Command) -> bool:
             | AlterTableSettings()
             | CreateAnalyzer()
             | SetClusterSettings()
-            | ShardStarted()
+            | ShardsStarted()
             | RetireNodes()
             | RetryFailedShards()
             | ShardFailed()

@@ -1,9 +1,10 @@
 """A node's reaction to cluster states: open the shards assigned to it, say so, drop what was dropped.
 
 In: every committed cluster state (as an applier of the cluster service). Out: open shards in the :class:`ShardStore`,
-``ShardStarted`` and ``ShardFailed`` commands for the master. The applier only notes what changed and gives new definitions to
+``ShardsStarted`` and ``ShardFailed`` commands for the master. The applier only notes what changed and gives new definitions to
 the store before the state is visible, so that whoever sees a new column in the state can write it; everything that touches
-files happens in tasks, on file threads. A copy whose allocation id is in sync has data somewhere: it must be found on this
+files happens in tasks, on file threads. Only tables that a state changed are looked at, and copies that were opened
+together are reported together, so that a change costs the same however many shards there are. A copy whose allocation id is in sync has data somewhere: it must be found on this
 disk, and is never created empty (rule M3 of the replication model, see ``cluster.allocation``). A shard that fails while it
 is open is reported, too; the master has it opened anew from disk, a bounded number of times.
 
@@ -21,10 +22,11 @@ import trio
 from cratepy import limits
 from cratepy.errors import CrateError
 from cratepy.execution.cpu import Workers
+from cratepy.execution.openings import Openings
 from cratepy.execution.runs import RunTable
-from cratepy.model.commands import Command, ShardFailed, ShardStarted
+from cratepy.model.commands import Command, ShardFailed, ShardsStarted, StartedCopy
 from cratepy.model.schema import TableDefinition
-from cratepy.model.state import ClusterState
+from cratepy.model.state import ClusterState, TableState
 
 if TYPE_CHECKING:
     from cratepy.cluster.service import ClusterService
@@ -45,17 +47,24 @@ class Assignment:
     must_exist: bool
 
 
-def assignments(state: ClusterState, node_id: str) -> list[Assignment]:
-    """The copies that this node has to open, in the order of tables and shards."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Of an attempt to open a copy: with which definition (None: it is not wanted any more), and why it failed if it did."""
+
+    definition: TableDefinition | None
+    failure: str | None = None
+
+
+def assignments(table: TableState, node_id: str) -> list[Assignment]:
+    """The copies of a table that this node has to open, in the order of shards."""
     return [
         Assignment(
-            table_uuid=uuid,
+            table_uuid=table.definition.uuid,
             shard=routing.shard,
             allocation_id=copy.allocation_id,
             primary_term=routing.primary_term,
             must_exist=copy.allocation_id in routing.in_sync,
         )
-        for uuid, table in state.tables.items()
         for routing in table.routing
         for copy in routing.copies
         if copy.node_id == node_id and copy.state == "initializing"
@@ -71,7 +80,17 @@ class ShardKeeper:
         self._workers = workers
         self._runs = runs
         self._changed = trio.Event()
+        #: Tables that a state or the end of an opening has changed since they were looked at.
+        self._touched: dict[str, None] = {}
+        #: Copies from their assignment until the master has heard of them.
         self._opening: set[Assignment] = set()
+        #: Those that are not open yet; those that are, and wait to be reported.
+        self._openings: Openings[Assignment, _Outcome] = Openings(
+            workers=workers, open_one=self._try_open, on_outcome=self._on_outcome
+        )
+        self._has_opened = trio.Event()
+        self._ready: list[Assignment] = []
+        self._is_ready = trio.Event()
         #: Tables whose files here may have to go.
         self._gone: set[str] = set()
         #: Whether the files of before the start were compared with the first state.
@@ -83,8 +102,13 @@ class ShardKeeper:
 
     def on_state(self, old: ClusterState, new: ClusterState) -> None:
         """The applier. Nothing here takes time."""
+        if new.tables is old.tables and self._is_swept:
+            return
         for uuid, table in new.tables.items():
             known = old.tables.get(uuid)
+            if known is table:
+                continue
+            self._touched[uuid] = None
             if known is not None and known.definition is not table.definition and known.definition != table.definition:
                 self._store.update_definition(table.definition)
         self._gone.update(uuid for uuid in old.tables if uuid not in new.tables)
@@ -93,6 +117,7 @@ class ShardKeeper:
     async def run(self) -> None:
         """Follow the states until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._report_started, nursery)
             self._changed.set()  # states may have been applied before this started
             while True:
                 await self._changed.wait()
@@ -106,10 +131,25 @@ class ShardKeeper:
                 if not self._is_swept and self._cluster.state.version:
                     self._is_swept = True
                     nursery.start_soon(self.remove_dangling)
-                for assignment in assignments(self._cluster.state, self._cluster.node_id):
-                    if assignment not in self._opening:
-                        self._opening.add(assignment)
-                        nursery.start_soon(self._open, assignment)
+                for assignment, outcome in self._openings.take():
+                    self._on_opened(assignment, outcome, nursery)
+                if not self._openings.pending:
+                    self._has_opened.set()
+                self._openings.add(self._unheard_of(), nursery)
+
+    def _unheard_of(self) -> list[Assignment]:
+        """What the tables that changed want of this node, and nobody has begun yet."""
+        touched, self._touched = self._touched, {}
+        tables = self._cluster.state.tables
+        found = [
+            assignment
+            for uuid in touched
+            if uuid in tables
+            for assignment in assignments(tables[uuid], self._cluster.node_id)
+            if assignment not in self._opening
+        ]
+        self._opening.update(found)
+        return found
 
     def on_failed(self, shard: Shard) -> None:
         """A shard has failed while it was open: the master shall know, and may have it opened again."""
@@ -137,24 +177,76 @@ class ShardKeeper:
             self._changed.set()
 
     async def _fail(self, assignment: Assignment, reason: str) -> None:
-        if not await self._report(assignment, reason):
+        if not await self._report_failed(assignment, reason):
             await trio.sleep(limits.SHARD_RETRY_S)
         self._failing.discard((assignment.allocation_id, assignment.primary_term))
 
-    async def _open(self, assignment: Assignment) -> None:
-        """Open the copy and tell the master how it went, until it hears it or wants something else."""
-        try:
-            definition = self._wanted(assignment)
-            if definition is not None:
-                reason = await self._try_open(definition, assignment)
-                while self._wanted(assignment) is not None:
-                    is_told = await self._report(assignment, reason)
-                    if is_told and self._wanted(assignment) is None:
-                        break
-                    await trio.sleep(limits.SHARD_RETRY_S)
-        finally:
-            self._opening.discard(assignment)
-        if assignment.table_uuid not in self._cluster.state.tables:
+    def _on_outcome(self) -> None:
+        self._changed.set()
+
+    def _on_opened(self, assignment: Assignment, outcome: _Outcome, nursery: trio.Nursery) -> None:
+        """One that is open is told of with the others, a failure at once; what is not wanted any more is nobody's."""
+        if outcome.definition is None:
+            self._settle(assignment)
+        elif outcome.failure is not None:
+            nursery.start_soon(self._tell_failed, assignment, outcome.failure)
+        else:
+            table = self._cluster.state.tables.get(assignment.table_uuid)
+            if table is not None and table.definition is not outcome.definition:
+                self._store.update_definition(table.definition)  # it changed while the shard was being opened
+            logger.debug("opened shard [%s][%d]", outcome.definition.name, assignment.shard)
+            self._ready.append(assignment)
+            self._is_ready.set()
+
+    async def _tell_failed(self, assignment: Assignment, reason: str) -> None:
+        """Tell the master until it hears it or wants something else."""
+        while self._wanted(assignment) is not None:
+            is_told = await self._report_failed(assignment, reason)
+            if is_told and self._wanted(assignment) is None:
+                break
+            await trio.sleep(limits.SHARD_RETRY_S)
+        self._settle(assignment)
+
+    async def _report_started(self, nursery: trio.Nursery) -> None:
+        """Gather what is open as long as more is being opened, but not for long."""
+        while True:
+            await self._is_ready.wait()
+            with trio.move_on_after(limits.SHARD_REPORT_GATHER_S):
+                while self._openings.pending:
+                    self._has_opened = trio.Event()
+                    await self._has_opened.wait()
+            self._is_ready = trio.Event()
+            ready, self._ready = self._ready, []
+            for start in range(0, len(ready), limits.SHARD_REPORT_COPIES_MAX):
+                nursery.start_soon(self._tell_started, ready[start : start + limits.SHARD_REPORT_COPIES_MAX])
+
+    async def _tell_started(self, opened: list[Assignment]) -> None:
+        """Tell the master until it has heard of each copy or wants something else."""
+        while wanted := [assignment for assignment in opened if self._wanted(assignment) is not None]:
+            is_told = await self._submit(
+                ShardsStarted(
+                    tuple(
+                        StartedCopy(
+                            table_uuid=assignment.table_uuid,
+                            shard=assignment.shard,
+                            allocation_id=assignment.allocation_id,
+                            primary_term=assignment.primary_term,
+                        )
+                        for assignment in wanted
+                    )
+                )
+            )
+            if not is_told or any(self._wanted(assignment) is not None for assignment in wanted):
+                await trio.sleep(limits.SHARD_RETRY_S)
+        for assignment in opened:
+            self._settle(assignment)
+
+    def _settle(self, assignment: Assignment) -> None:
+        """The master knows; what it wants next is in the newest state."""
+        self._opening.discard(assignment)
+        if assignment.table_uuid in self._cluster.state.tables:
+            self._touched[assignment.table_uuid] = None
+        else:
             self._gone.add(assignment.table_uuid)
         self._changed.set()
 
@@ -172,18 +264,19 @@ class ShardKeeper:
                 return table.definition if is_here else None
         return None
 
-    async def _try_open(self, definition: TableDefinition, assignment: Assignment) -> str | None:
-        """Why the copy could not be opened; None if it is open."""
+    def _try_open(self, assignment: Assignment) -> _Outcome:
+        """On a file thread."""
+        definition = self._wanted(assignment)
+        if definition is None:
+            return _Outcome(None)
         try:
-            await self._workers.files(self._open_now, definition, assignment)
+            self._open_now(definition, assignment)
         except Exception as error:  # whatever keeps a shard closed is the master's to know, and the operator's
             logger.error("cannot open shard [%s][%d]", definition.name, assignment.shard, exc_info=error)
-            return error.message if isinstance(error, CrateError) else f"{type(error).__name__}: {error}"
-        table = self._cluster.state.tables.get(assignment.table_uuid)
-        if table is not None and table.definition is not definition:
-            self._store.update_definition(table.definition)  # it changed while the shard was being opened
-        logger.info("opened shard [%s][%d]", definition.name, assignment.shard)
-        return None
+            return _Outcome(
+                definition, error.message if isinstance(error, CrateError) else f"{type(error).__name__}: {error}"
+            )
+        return _Outcome(definition)
 
     def _open_now(self, definition: TableDefinition, assignment: Assignment) -> None:
         self._store.open_shard(
@@ -194,27 +287,23 @@ class ShardKeeper:
             create=not assignment.must_exist,
         )
 
-    async def _report(self, assignment: Assignment, reason: str | None) -> bool:
+    async def _report_failed(self, assignment: Assignment, reason: str) -> bool:
         """Tell the master; False if it could not be told."""
-        table_uuid, shard = assignment.table_uuid, assignment.shard
-        allocation_id, primary_term = assignment.allocation_id, assignment.primary_term
-        command: Command
-        if reason is None:
-            command = ShardStarted(
-                table_uuid=table_uuid, shard=shard, allocation_id=allocation_id, primary_term=primary_term
-            )
-        else:
-            command = ShardFailed(
-                table_uuid=table_uuid,
-                shard=shard,
-                allocation_id=allocation_id,
-                primary_term=primary_term,
+        return await self._submit(
+            ShardFailed(
+                table_uuid=assignment.table_uuid,
+                shard=assignment.shard,
+                allocation_id=assignment.allocation_id,
+                primary_term=assignment.primary_term,
                 reason=reason,
             )
+        )
+
+    async def _submit(self, command: Command) -> bool:
         try:
             await self._cluster.submit(command)
         except CrateError as error:
-            logger.warning("cannot tell the master about shard %s: %s", assignment, error.message)
+            logger.warning("cannot tell the master %s: %s", command, error.message)
             return False
         return True
 

@@ -40,7 +40,7 @@ from cratepy.model.commands import (
     RetryFailedShards,
     SetClusterSettings,
     ShardFailed,
-    ShardStarted,
+    ShardsStarted,
     SwapTables,
 )
 from cratepy.model.plan import ExplainPlan, KillPlan, StatementContext
@@ -103,7 +103,7 @@ def affected(command: Command, before: ClusterState, after: ClusterState) -> int
             | RenameTable()
             | RetireNodes()
             | RetryFailedShards()
-            | ShardStarted()
+            | ShardsStarted()
             | ShardFailed()
         ):
             return UNKNOWN_ROWS

@@ -121,13 +121,19 @@ class RetryFailedShards(msgspec.Struct, frozen=True, tag_field="$", tag="retry_f
     """Forget how often copies could not be opened: they are tried again."""
 
 
-class ShardStarted(msgspec.Struct, frozen=True, tag_field="$", tag="shard_started", kw_only=True):
-    """A node opened or recovered its copy."""
+class StartedCopy(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy that a node has open, under the primary term it was opened for."""
 
     table_uuid: str
     shard: int
     allocation_id: str
     primary_term: int
+
+
+class ShardsStarted(msgspec.Struct, frozen=True, tag_field="$", tag="shards_started"):
+    """A node has opened or recovered its copies."""
+
+    copies: tuple[StartedCopy, ...]
 
 
 class ShardFailed(msgspec.Struct, frozen=True, tag_field="$", tag="shard_failed", kw_only=True):
@@ -153,7 +159,7 @@ Command = (
     | CreateAnalyzer
     | DropAnalyzer
     | SetClusterSettings
-    | ShardStarted
+    | ShardsStarted
     | RetireNodes
     | RetryFailedShards
     | ShardFailed

@@ -6,7 +6,7 @@ import msgspec
 
 from cratepy.cluster.allocation import change_nodes
 from cratepy.cluster.commands import apply
-from cratepy.model.commands import CreateTable, ShardStarted
+from cratepy.model.commands import CreateTable, ShardsStarted, StartedCopy
 from cratepy.model.names import RelationName
 from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.state import ClusterState, NodeInfo, ShardCopy
@@ -55,14 +55,15 @@ def started(state: ClusterState) -> ClusterState:
     return next_version(state)
 
 
-def started_command(state: ClusterState, uuid: str, shard: int) -> ShardStarted:
+def started_command(state: ClusterState, uuid: str, shard: int) -> ShardsStarted:
     routing = state.tables[uuid].routing[shard]
-    return ShardStarted(
+    copy = StartedCopy(
         table_uuid=uuid,
         shard=shard,
         allocation_id=routing.copies[0].allocation_id,
         primary_term=routing.primary_term,
     )
+    return ShardsStarted((copy,))
 
 
 def copies(state: ClusterState, name: str = "t") -> list[ShardCopy]:

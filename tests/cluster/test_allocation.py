@@ -7,8 +7,9 @@ from collections import Counter
 import msgspec
 
 from cratepy import limits
+from cratepy.cluster import allocation
 from cratepy.cluster.commands import apply
-from cratepy.model.commands import ShardFailed, ShardStarted
+from cratepy.model.commands import ShardFailed, ShardsStarted, StartedCopy
 from cratepy.model.state import ClusterState
 from tests.cluster.states import THREE, copies, created, next_version, node, started, started_command, with_nodes
 
@@ -61,17 +62,19 @@ def test_a_started_copy_is_in_sync_and_primary() -> None:
 
 def test_news_of_another_term_or_copy_starts_nothing() -> None:
     state = created(THREE)
-    good = started_command(state, "uuid-t", 0)
+    (good,) = started_command(state, "uuid-t", 0).copies
     for stale in (
         replace(good, primary_term=0),
         replace(good, primary_term=2),
         replace(good, allocation_id="other"),
         replace(good, shard=99),
-        ShardStarted(table_uuid="gone", shard=0, allocation_id=good.allocation_id, primary_term=1),
+        StartedCopy(table_uuid="gone", shard=0, allocation_id=good.allocation_id, primary_term=1),
     ):
-        assert apply(state, stale) is state
-    once = apply(state, good)
-    assert apply(once, good) is once
+        assert apply(state, ShardsStarted((stale,))) is state
+        assert apply(state, ShardsStarted((stale, good))) == apply(state, ShardsStarted((good,)))
+    once = apply(state, ShardsStarted((good, good)))
+    assert [routing.primary is not None for routing in once.tables["uuid-t"].routing] == [True, False, False, False]
+    assert apply(once, ShardsStarted((good,))) is once
 
 
 def test_the_copy_of_a_node_that_left_waits_for_it_with_its_data() -> None:
@@ -152,3 +155,20 @@ def test_a_fresh_copy_that_failed_goes_to_another_node() -> None:
     after = _failed(state)
     assert copies(after)[0].node_id != copies(state)[0].node_id
     assert copies(after)[0].allocation_id != copies(state)[0].allocation_id
+
+
+def test_shards_are_counted_as_if_nothing_had_been_counted_before() -> None:
+    """Counts are carried from state to state; whatever the order of states, they are those of the state asked about."""
+    first = started(created(THREE, "t", shards=5))
+    states = [THREE, first, created(first, "u", shards=3), with_nodes(first, node("a"), node("b")), first, THREE]
+    for state in [*states, *reversed(states)]:
+        on_nodes = [
+            copy.node_id
+            for table in state.tables.values()
+            for routing in table.routing
+            for copy in routing.copies
+            if copy.node_id is not None
+        ]
+        counts = allocation.shard_counts(state)
+        assert counts == {n: on_nodes.count(n) for n in state.nodes}
+        assert set(counts) == set(state.nodes)

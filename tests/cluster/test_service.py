@@ -18,7 +18,7 @@ from cratepy.cluster.persistence import DirectoryInUse
 from cratepy.cluster.service import ClusterService
 from cratepy.cluster.state_log import StateLog, StateLogFull
 from cratepy.errors import NoMaster, RelationAlreadyExists, RelationUnknown, RequestTimeout
-from cratepy.model.commands import CreateTable, DropTable, ShardStarted
+from cratepy.model.commands import CreateTable, DropTable, ShardsStarted, StartedCopy
 from cratepy.model.names import RelationName
 from cratepy.model.state import ClusterState
 from tests.cluster.states import definition
@@ -111,13 +111,17 @@ def _with(path: Path, test: Callable[[Cluster], object]) -> None:
     trio.run(main)
 
 
-def _started(state: ClusterState) -> list[ShardStarted]:
+def _started(state: ClusterState) -> list[ShardsStarted]:
     return [
-        ShardStarted(
-            table_uuid=uuid,
-            shard=routing.shard,
-            allocation_id=copy.allocation_id,
-            primary_term=routing.primary_term,
+        ShardsStarted(
+            (
+                StartedCopy(
+                    table_uuid=uuid,
+                    shard=routing.shard,
+                    allocation_id=copy.allocation_id,
+                    primary_term=routing.primary_term,
+                ),
+            )
         )
         for uuid, table in state.tables.items()
         for routing in table.routing

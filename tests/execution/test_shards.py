@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +37,15 @@ class RecordingStore:
     closed: list[str] = field(default_factory=list)
     on_disk: list[str] = field(default_factory=list)
     failing: set[int] = field(default_factory=set)
+    #: Opening these waits for the gate.
+    gated: set[int] = field(default_factory=set)
+    gate: threading.Event = field(default_factory=threading.Event)
 
     def open_shard(
         self, definition: TableDefinition, shard: int, allocation_id: str, *, primary_term: int, create: bool
     ) -> FakeShard:
+        if shard in self.gated:
+            assert self.gate.wait(5)
         if shard in self.failing:
             raise ShardFailed("checksum of segment 3 does not match")
         self.opened.append((shard, allocation_id, primary_term, create))
@@ -93,12 +99,13 @@ def state_of(*routings: ShardRouting, version: int = 1) -> ClusterState:
 
 
 def started(bench: Bench) -> list[int]:
-    return sorted(c.shard for c in bench.cluster.submitted if isinstance(c, commands.ShardStarted))
+    reports = [c for c in bench.cluster.submitted if isinstance(c, commands.ShardsStarted)]
+    return sorted(copy.shard for report in reports for copy in report.copies)
 
 
 def test_only_initializing_copies_of_this_node_are_opened() -> None:
     state = state_of(routing(0), routing(1, node="n2"), routing(2, state="started"))
-    assert [a.shard for a in assignments(state, "n1")] == [0]
+    assert [a.shard for a in assignments(state.tables[TABLE_UUID], "n1")] == [0]
 
 
 def test_a_new_copy_is_created_and_one_in_sync_must_be_on_disk() -> None:
@@ -119,6 +126,33 @@ def test_a_copy_is_opened_once_however_many_states_come() -> None:
         bench.cluster.apply(state_of(routing(0, state="started"), version=10))
         await trio.testing.wait_all_tasks_blocked()
         assert len(bench.store.opened) == 1
+
+    run(test)
+
+
+def test_copies_opened_together_are_one_report() -> None:
+    async def test(bench: Bench) -> None:
+        bench.cluster.apply(state_of(*[routing(shard) for shard in range(20)]))
+        await wait_until(lambda: len(started(bench)) == 20)
+        assert len(bench.cluster.submitted) == 1
+
+    import pytest
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "SHARD_REPORT_GATHER_S", 5.0)
+        run(test)
+
+
+def test_a_slow_copy_does_not_keep_the_others_from_being_reported() -> None:
+    async def test(bench: Bench) -> None:
+        bench.store.gate = threading.Event()
+        bench.store.gated = {1}
+        try:
+            bench.cluster.apply(state_of(routing(0), routing(1)))
+            await wait_until(lambda: started(bench) == [0])
+        finally:
+            bench.store.gate.set()
+        await wait_until(lambda: started(bench) == [0, 1])
 
     run(test)
 
@@ -204,7 +238,7 @@ def test_a_node_that_was_away_deletes_what_was_dropped_meanwhile_and_keeps_what_
         state = replace(state_of(routing(0, state="started")), dropped=("older", "dropped"))
         bench.cluster.apply(state)
         await wait_until(lambda: bench.store.removed == ["dropped"] and bench.store.closed == ["never heard of"])
-        assert "files of table never heard of are kept" in caplog.text
+        await wait_until(lambda: "files of table never heard of are kept" in caplog.text)
         bench.cluster.apply(replace(state, version=2))
         assert await bench.keeper.remove_dangling() == 0
         bench.store.on_disk.append("older")

@@ -35,7 +35,7 @@ from cratepy.cluster.coordination.messages import (
     TimerFired,
 )
 from cratepy.cluster.coordination.settings import CoordinationSettings
-from cratepy.model.commands import RetireNodes, SetClusterSettings
+from cratepy.model.commands import Command, RetireNodes, SetClusterSettings
 from cratepy.model.state import ClusterState, NodeInfo
 from tests.simulation.checker import Checker, at
 from tests.simulation.loop import Chance, EventLoop
@@ -317,6 +317,13 @@ class SimulatedCluster:
         if self.is_up(node_id):
             settings = {f"done.{self._last_ticket}": True}
             self.post(node_id, Submitted(self._last_ticket, SetClusterSettings(settings=dict(settings))))
+        return self._last_ticket
+
+    def command(self, node_id: str, command: Command) -> int:
+        """Ask a node for a change that leaves no mark of the checker's."""
+        self._last_ticket += 1
+        self._unmarked.add(self._last_ticket)
+        self.post(node_id, Submitted(self._last_ticket, command))
         return self._last_ticket
 
     def retire(self, *node_ids: str) -> None:

@@ -208,6 +208,8 @@ class Coordinator:
                     self._leadership.on_publish_timeout()
                 case "apply_grace":
                     self._leadership.on_grace_over()
+                case "gather":
+                    self._leadership.on_gathered()
                 case "follower_check":
                     self._leadership.on_follower_check_due(node_id)
                 case "follower_timeout":

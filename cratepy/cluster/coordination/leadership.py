@@ -7,6 +7,9 @@ comes meanwhile waits and becomes one state together::
                  ▲                                   │ no quorum possible, or time over: has_failed                  │
                  └───────────────────────────────────┴───────────────────────────────────────────────────────────────┘
 
+A publication of nothing but started shards waits some milliseconds for word of the others of their tables, so that the
+shards of a new table, which start on several nodes at about the same time, are one publication.
+
 A command is answered when the nodes that can be reached have applied its state, so that whoever asks any node next finds
 it there. A node that does not apply in time is waited for by no later publication, and removed after the lag time-out.
 """
@@ -23,6 +26,7 @@ import msgspec
 from cratepy import limits
 from cratepy.cluster.allocation import change_nodes
 from cratepy.cluster.commands import apply
+from cratepy.cluster.coordination.gathering import is_worth_gathering
 from cratepy.cluster.coordination.kernel import CoordinationState, Rejected, reconfigured
 from cratepy.cluster.coordination.messages import (
     Answered,
@@ -114,6 +118,9 @@ class Leadership:
         self._count_vote = count_vote
         self._queue: deque[Task] = deque()
         self._may_reconfigure = False
+        #: How many tasks wait for more to come, and whether they have waited long enough.
+        self._gathering = 0
+        self._has_gathered = False
         self._failures: dict[str, int] = {}
         self._applied: dict[str, int] = {}
         self._lagging: dict[str, int] = {}
@@ -144,6 +151,10 @@ class Leadership:
         """Begin the next publication if there is one to make and none in flight; whether it did."""
         if self.publication is not None or not (self._queue or self._may_reconfigure):
             return False
+        if self._must_gather():
+            return False
+        self._outbox.cancel_timer("gather")
+        self._has_gathered = False
         self._may_reconfigure = False
         tasks = [self._queue.popleft() for _ in range(min(len(self._queue), limits.MASTER_BATCH_MAX))]
         base = self._kernel.accepted
@@ -154,6 +165,24 @@ class Leadership:
             return bool(self._queue)
         self._publish(base, state, answers)
         return True
+
+    def _must_gather(self) -> bool:
+        if self._has_gathered or not self._queue:
+            return False
+        is_waiting = self._outbox.is_pending("gather")
+        if is_waiting and len(self._queue) == self._gathering:
+            return True
+        commands = (task.command if isinstance(task, CommandTask) else None for task in self._queue)
+        if not is_worth_gathering(commands, self._kernel.accepted.tables):
+            return False
+        self._gathering = len(self._queue)
+        if not is_waiting:
+            self._outbox.set_timer("gather", limits.STARTED_SHARDS_GATHER_S)
+        return True
+
+    def on_gathered(self) -> None:
+        """Started shards have waited for others long enough."""
+        self._has_gathered = True
 
     def _next_state(
         self, base: ClusterState, tasks: Iterable[Task]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from cratepy.cluster.coordination.kernel import reconfigured
 from cratepy.cluster.coordination.messages import HealthChanged, StepDown
+from cratepy.limits import STARTED_SHARDS_GATHER_S
+from cratepy.model.commands import Command, CreateTable, ShardsStarted, StartedCopy
 from cratepy.model.state import ClusterState
+from tests.cluster.states import definition
 from tests.simulation.cluster import SimulatedCluster
 
 
@@ -233,3 +236,58 @@ def test_without_shrinking_the_configuration_keeps_its_size() -> None:
 def test_retired_nodes_vote_no_more_but_a_quorum_stays() -> None:
     assert reconfigured(live="abc", master_id="a", current=tuple("abc"), retired="c") == tuple("ab")
     assert reconfigured(live="abcd", master_id="a", current=tuple("abc"), retired="c") == tuple("abd")
+
+
+def _ask(cluster: SimulatedCluster, command: Command) -> None:
+    cluster.command(cluster.leaders[0], command)
+
+
+def _created(seed: int) -> tuple[SimulatedCluster, list[StartedCopy]]:
+    """A cluster with a table of four shards on three nodes that are about to start."""
+    cluster = _formed(seed, 3)
+    leader = cluster.leaders[0]
+    _ask(cluster, CreateTable(definition=definition(shards=4)))
+    cluster.run_for(1)
+    routing = cluster.accepted(leader).tables["uuid-t"].routing
+    assert {copy.state for shard in routing for copy in shard.copies} == {"initializing"}
+    return cluster, [
+        StartedCopy(
+            table_uuid="uuid-t",
+            shard=shard.shard,
+            allocation_id=shard.copies[0].allocation_id,
+            primary_term=shard.primary_term,
+        )
+        for shard in routing
+    ]
+
+
+def _is_started(cluster: SimulatedCluster) -> list[bool]:
+    return [shard.primary is not None for shard in cluster.accepted(cluster.leaders[0]).tables["uuid-t"].routing]
+
+
+def test_the_shards_of_a_new_table_that_start_together_are_one_publication() -> None:
+    cluster, copies = _created(11)
+    version = cluster.accepted(cluster.leaders[0]).version
+    for copy in copies:
+        assert not any(_is_started(cluster))
+        _ask(cluster, ShardsStarted((copy,)))
+    cluster.run_for(1)
+    assert all(_is_started(cluster))
+    assert cluster.accepted(cluster.leaders[0]).version == version + 1
+
+
+def test_a_started_shard_waits_for_the_others_of_its_table_for_milliseconds_only() -> None:
+    cluster, copies = _created(12)
+    _ask(cluster, ShardsStarted(tuple(copies[:1])))
+    cluster.run_for(STARTED_SHARDS_GATHER_S / 2)
+    assert not any(_is_started(cluster))
+    cluster.run_for(STARTED_SHARDS_GATHER_S)
+    assert _is_started(cluster) == [True, False, False, False]
+
+
+def test_another_command_takes_started_shards_along_at_once() -> None:
+    cluster, copies = _created(13)
+    _ask(cluster, ShardsStarted(tuple(copies[:1])))
+    _ask(cluster, CreateTable(definition=definition("other")))
+    cluster.run_for(STARTED_SHARDS_GATHER_S / 2)
+    assert _is_started(cluster) == [True, False, False, False]
