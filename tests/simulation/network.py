@@ -30,6 +30,7 @@ class Network:
         self.loss = 0.0
         self.repeat = 0.0
         self.delay_s = _USUAL_DELAY_S
+        self.straggler_chance = _STRAGGLER_CHANCE
         self.messages = 0
 
     def send(self, source: str, target: str, event: Event) -> None:
@@ -39,7 +40,7 @@ class Network:
             return
         for _ in range(2 if chance.random() < self.repeat else 1):
             delay_s = chance.uniform(*self.delay_s)
-            if chance.random() < _STRAGGLER_CHANCE:
+            if chance.random() < self.straggler_chance:
                 delay_s += chance.uniform(0, _STRAGGLER_S)
             self._loop.schedule(delay_s, self._arrive, source, target, event)
 
