@@ -230,10 +230,19 @@ def seconds(call: Callable[[], Any], *, times: int = 5) -> float:
     return statistics.median(durations[1:] or durations)
 
 
-def paired_seconds(ours: Callable[[], Any], theirs: Callable[[], Any], *, times: int) -> tuple[float, float]:
-    """The median run of each; they take turns, so that both have the same neighbours."""
-    both = [(seconds(ours, times=1), seconds(theirs, times=1)) for _ in range(times)]
-    return statistics.median(one for one, _ in both), statistics.median(other for _, other in both)
+def paired_seconds(
+    ours: Callable[[], Any], theirs: Callable[[], Any], *, times: int, together: int = 1
+) -> tuple[float, float]:
+    """The median run of theirs, and with it the median of what ours takes more; so many runs of each take turns.
+
+    So both have the same neighbours, which change from second to second.
+    """
+    pairs = []
+    for _ in range(times):
+        both = [statistics.median(seconds(call, times=1) for _ in range(together)) for call in (ours, theirs)]
+        pairs.append((both[0], both[1]))
+    other = statistics.median(pair[1] for pair in pairs)
+    return other + statistics.median(mine - other for mine, other in pairs), other
 
 
 def directory_bytes(path: Path) -> int:

@@ -7,6 +7,7 @@ the same texts with one thread, its tokenizer as near to ours as it has; it stor
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
@@ -31,6 +32,7 @@ _DOCUMENTS = 200_000 if ROWS >= 5_000_000 else 40_000
 _SQL_DOCUMENTS = 40_000
 _VOCABULARY = 200_000
 _WORDS = 75
+_BUILDS = 3
 #: Most frequent word is rank 0.
 _QUERIES: dict[str, tuple[str, dict[str, Any]]] = {
     "frequent term": ("w3", {}),
@@ -47,10 +49,10 @@ def documents(count: int) -> list[str]:
     weights: np.ndarray = 1 / np.arange(1, _VOCABULARY + 1) ** 1.07
     bounds: np.ndarray = np.cumsum(weights / weights.sum())
     words = [f"w{rank}" for rank in range(_VOCABULARY)]
-    lengths: np.ndarray = random.integers(_WORDS - 40, _WORDS + 41, count)
+    lengths: Any = random.integers(_WORDS - 40, _WORDS + 41, count)
     # Numbers of frequent words are short, so words are padded to what they are in a real text: six letters and more.
     padded = [word if rank < 400 else f"{word} {'x' * 3}{rank % 977}" for rank, word in enumerate(words)]
-    ranks: np.ndarray = np.searchsorted(bounds, random.random(int(lengths.sum())))
+    ranks: Any = np.searchsorted(bounds, random.random(int(lengths.sum())))
     texts, first = [], 0
     for length in lengths.tolist():
         texts.append(" ".join([padded[rank] for rank in ranks[first : first + length].tolist()]))
@@ -64,25 +66,31 @@ def text(bench: Bench) -> Iterator[Figure]:
     size = sum(len(text) for text in texts)
     plain, definition = _definition("plain", is_indexed=False), _definition("fulltext", is_indexed=True)
     with one_core(), tempfile.TemporaryDirectory(prefix="bench-tantivy-") as directory:
-        without = _insert(bench.open(plain), texts)
-        bench.store.remove_shard(plain.uuid, 0)
-        shard = bench.open(definition)
-        ours = _insert(shard, texts)
-        searcher, raw_seconds, parse = _raw_index(directory, texts)
+        # They take turns; the least CPU is what the work takes without neighbours in the caches.
+        without, ours, raw_seconds = [], [], []
+        for number in range(_BUILDS):
+            without.append(_insert(bench.open(plain), texts))
+            bench.store.remove_shard(plain.uuid, 0)
+            if number:
+                bench.store.remove_shard(definition.uuid, 0)
+            shard = bench.open(definition)
+            ours.append(_insert(shard, texts))
+            searcher, took, parse = _raw_index(f"{directory}/{number}", texts)
+            raw_seconds.append(took)
         yield Figure(
             name=f"the index of {len(texts):,} documents",
-            ours=size / max(ours - without, 1e-9) / 1e6,
+            ours=size / (min(ours) - min(without)) / 1e6,
             unit="MB/s",
-            peer=size / raw_seconds / 1e6,
+            peer=size / min(raw_seconds) / 1e6,
             peer_name="tantivy",
             goal=0.9,
             is_ratio=True,
         )
         yield Figure(
             name="  with log and columns; CrateDB: 14 MB/s",
-            ours=size / ours / 1e6,
+            ours=size / min(ours) / 1e6,
             unit="MB/s",
-            peer=size / raw_seconds / 1e6,
+            peer=size / min(raw_seconds) / 1e6,
             peer_name="tantivy",
             goal=14,
         )
@@ -102,7 +110,8 @@ def text(bench: Bench) -> Iterator[Figure]:
             mine, theirs = paired_seconds(
                 lambda request=request: shard.best(request),  # type: ignore[misc]
                 lambda raw=raw: searcher.search(raw, limit=10, count=False),  # type: ignore[misc]
-                times=300,
+                times=40,
+                together=10,
             )
             yield Figure(
                 name=f"top-10, {name} ({expected.count:,} rows)",
@@ -147,6 +156,7 @@ def _raw_index(directory: str, texts: list[str]) -> tuple[tantivy.Searcher, floa
     builder.add_text_field("body", stored=False, index_option="position")
     builder.add_unsigned_field("row", stored=True, indexed=False, fast=True)
     schema = builder.build()
+    os.mkdir(directory)
     index = tantivy.Index(schema, path=directory)
     started = time.process_time()
     writer = index.writer(1_000_000_000, num_threads=1)
