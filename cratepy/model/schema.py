@@ -45,6 +45,13 @@ class CheckConstraint(msgspec.Struct, frozen=True):
     sql: str
 
 
+class PartDefault(msgspec.Struct, frozen=True):
+    """The DEFAULT of a part of an object column: where the object is there and does not name the part."""
+
+    path: str
+    sql: str
+
+
 class TableDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A user table. ``uuid`` is its identity: a table dropped and created again under its name is another table."""
 
@@ -64,6 +71,9 @@ class TableDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     replicas: str = "0-1"
     column_policy: str = "strict"
     checks: tuple[CheckConstraint, ...] = ()
+    #: Parts of object columns that must not be NULL, and those with a default, by path.
+    required_parts: tuple[str, ...] = ()
+    part_defaults: tuple[PartDefault, ...] = ()
     #: Named indexes; a column's own index is in its definition.
     indexes: tuple[IndexDefinition, ...] = ()
     #: The custom analyzers its indexes use, as they were when the table was made: redefining one changes no table.

@@ -152,6 +152,12 @@ def _columns(view: SystemView) -> Iterator[Row]:
             yield _column_row(name, printed, path, data_type, ordinal, None, None)
 
 
+def _part_default(definition: TableDefinition | None, path: str) -> str | None:
+    if definition is None:
+        return None
+    return next((part.sql for part in definition.part_defaults if part.path == path), None)
+
+
 def _column_row(
     table: RelationName,
     printed: str,
@@ -161,7 +167,9 @@ def _column_row(
     column: ColumnDefinition | None,
     definition: TableDefinition | None,
 ) -> Row:
-    is_nullable = (column is None or column.is_nullable) and not (definition and printed in definition.primary_key)
+    is_nullable = (column is None or column.is_nullable) and not (
+        definition and (printed in definition.primary_key or printed in definition.required_parts)
+    )
     is_generated = column is not None and column.generated_sql is not None
     digits = data_type.precision if data_type.kind == "numeric" else _NUMERIC_PRECISION.get(data_type.kind)
     return {
@@ -174,7 +182,7 @@ def _column_row(
         "is_nullable": "YES" if is_nullable else "NO",
         "is_generated": "ALWAYS" if is_generated else "NEVER",
         "generation_expression": column.generated_shown or column.generated_sql if column is not None else None,
-        "column_default": column.default_sql if column is not None else None,
+        "column_default": column.default_sql if column is not None else _part_default(definition, printed),
         "character_maximum_length": data_type.length if data_type.kind in ("text", "character") else None,
         "numeric_precision": digits,
         "numeric_precision_radix": None if digits is None else (10 if data_type.kind == "numeric" else 2),

@@ -27,7 +27,7 @@ from cratepy.execution.writes.values import at_rest, column_of_values, is_limite
 from cratepy.model import compute as pc
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Literal
-from cratepy.model.leaves import Leaf
+from cratepy.model.leaves import Leaf, split_path
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import Item
 from cratepy.model.routing import composite_id, key_texts, shards_of
@@ -97,7 +97,12 @@ def complete(
 def _add_defaults(block: RowBlock, rules: Rules, engine: Engine, context: StatementContext) -> None:
     layout = block.layout
     computed: list[Item] = []
+    of_parts = [item for item in rules.defaults if item.name not in layout.position_by_name]
+    if of_parts:
+        add_part_defaults(block, of_parts, engine, context)
     for item in rules.defaults:
+        if item.name not in layout.position_by_name:
+            continue
         column = layout.column(item.name)
         if column.oid in block.columns:
             continue
@@ -111,6 +116,28 @@ def _add_defaults(block: RowBlock, rules: Rules, engine: Engine, context: Statem
     ):
         column = layout.column(item.name)
         block.columns[column.oid] = at_rest(array, column.type)
+
+
+def add_part_defaults(block: RowBlock, items: Sequence[Item], engine: Engine, context: StatementContext) -> None:
+    """Defaults of parts, in objects that are there and do not name them."""
+    for item in items:
+        base, keys = split_path(item.name)
+        column = block.layout.find(base)
+        array = None if column is None else block.columns.get(column.oid)
+        if column is None or array is None or array.null_count == block.count:
+            continue
+        if isinstance(item.expression, Literal) or block.count == 1:
+            values = values_of((item.expression,), context) * block.count
+        else:
+            (computed,) = evaluate(engine, (item,), {}, block.count, context, block.errors)
+            values = from_arrow(computed, item.expression.type)
+        objects = from_arrow(array, column.type)
+        for document, value in zip(objects, values, strict=True):
+            for key in keys[:-1]:
+                document = document.get(key) if isinstance(document, dict) else None
+            if isinstance(document, dict):
+                document.setdefault(keys[-1], value)
+        block.columns[column.oid] = json_texts(objects)
 
 
 def repeated(value: Any, column: ColumnDefinition, count: int) -> pa.Array:
@@ -206,6 +233,7 @@ def run_checks(
     if not checks or len(block.errors) == block.count:
         return
     texts = {check.name: check.sql for check in block.layout.definition.checks}
+    required = block.layout.definition.required_parts
     for item, array in zip(
         checks, evaluate(engine, checks, block.columns, block.count, context, block.errors), strict=True
     ):
@@ -213,7 +241,9 @@ def run_checks(
             assert item.expression.type == BOOLEAN or array.null_count == block.count
             continue
         for row in pc.indices_nonzero(pc.fill_null(pc.invert(array), False)).to_pylist():
-            if row not in block.errors:
+            if row not in block.errors and item.name in required:
+                block.errors[row] = NotNullViolation(f'"{item.name}" must not be null')
+            elif row not in block.errors:
                 values = [_value(block, column, row) for column in shown]
                 block.errors[row] = CheckViolation(
                     f"Failed CONSTRAINT {item.name} CHECK ({texts.get(item.name, item.name)}) "

@@ -127,7 +127,12 @@ def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
     if layout.routing is not None or plan.new_columns or any(layout.key_leaves):
         return None
     values = list(zip(plan.targets, plan.rows[0], strict=True))
-    values.extend((item.name, item.expression) for item in plan.defaults if item.name not in plan.targets)
+    values.extend(
+        (item.name, item.expression)
+        for item in plan.defaults
+        # Defaults of parts are for objects that are given, which go the general way.
+        if item.name not in plan.targets and item.name in layout.position_by_name
+    )
     places = []
     for name, expression in values:
         place = layout.position_by_name[name]

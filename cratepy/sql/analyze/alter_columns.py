@@ -73,6 +73,8 @@ def _dropped(node: tree.AlterTableNode, table: TableDefinition) -> TableDefiniti
         columns=tuple(column for column in table.columns if column.name not in gone),
         checks=tuple(check for check in table.checks if not names_in(check.sql) & gone),
         indexes=tuple(index for index in table.indexes if not _is_of_part(index, gone)),
+        required_parts=tuple(path for path in table.required_parts if split_path(path)[0] not in gone),
+        part_defaults=tuple(part for part in table.part_defaults if split_path(part.path)[0] not in gone),
         ordinals=tuple(path for path in table.ordinals if split_path(path)[0] not in gone),
     )
 
@@ -163,6 +165,8 @@ def _with_name(table: TableDefinition, old: str, new: str) -> TableDefinition:
         primary_key=tuple(map(moved, table.primary_key)),
         clustered_by=None if table.clustered_by is None else moved(table.clustered_by),
         checks=tuple(replace(check, sql=text(check.sql)) for check in table.checks),
+        required_parts=tuple(map(moved, table.required_parts)),
+        part_defaults=tuple(replace(part, path=moved(part.path)) for part in table.part_defaults),
         indexes=tuple(_moved_index(index, moved) for index in table.indexes),
         ordinals=() if list(ordinals) == column_paths(columns) else ordinals,
     )

@@ -18,6 +18,7 @@ from cratepy.sql.analyze import alter_columns, table_definitions
 from cratepy.sql.analyze.catalog import SystemTable
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.indexes import custom_analyzers, part_index, part_indexes
+from cratepy.sql.analyze.part_rules import check_no_rules
 from cratepy.sql.analyze.settings import (
     boolean_value,
     check_changeable,
@@ -93,8 +94,12 @@ def _add_columns(context: Context, node: tree.AlterTableNode, table: TableDefini
             raise UnsupportedFeature("Cannot add a primary key column to a table that isn't empty")
         if written.generated is not None:
             raise UnsupportedFeature("Cannot add a generated column to a table that isn't empty")
+        check_no_rules(written.type, written.name)
         if written.path:
             name = written.name
+            if written.default is not None or written.is_nullable is False or written.checks:
+                shown = part_path(name, *written.path)
+                raise UnsupportedFeature(f"Constraints on parts of object columns cannot be added: {shown}")
             known = changed.get(name) or table.column(name)
             if known is None:
                 # The object is made with its first part, as in CrateDB.

@@ -36,6 +36,7 @@ def like_definition(
         is_closed=False,
         next_column_oid=0,
         columns=tuple(_column(column, parts) for column in found.columns),
+        part_defaults=found.part_defaults if "defaults" in parts else (),
         indexes=found.indexes if has_indexes else (),
         analyzers=found.analyzers if has_indexes else (),
     )

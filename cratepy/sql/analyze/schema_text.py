@@ -12,8 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from cratepy.model.expressions import Expression
+from cratepy.model.leaves import split_path
 from cratepy.model.relations import Item
-from cratepy.model.schema import TableDefinition
+from cratepy.model.schema import PartDefault, TableDefinition
+from cratepy.model.search import part_path
 from cratepy.model.types import BOOLEAN, DataType
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
@@ -64,9 +66,13 @@ def renamed_text(text: str, old: str, new: str) -> str:
     for position in sorted({name.start - offset for name in named}):
         found = _IDENTIFIER.match(text, position)
         assert found is not None, f"no name at {position} of {text}"
-        pieces += (text[place:position], '"{}"'.format(new.replace('"', '""')))
+        pieces += (text[place:position], _quoted(new))
         place = found.end()
     return "".join((*pieces, text[place:]))
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""'))
 
 
 def first_name_offset(node: tree.Node, text: str) -> int:
@@ -147,12 +153,23 @@ def default_expression(context: Context, text: str, target: DataType) -> Express
 
 
 def defaults(context: Context, definition: TableDefinition, targets: tuple[str, ...]) -> tuple[Item, ...]:
-    """Defaults of the columns that are no targets."""
-    return tuple(
+    """Defaults of the columns that are no targets, and of parts of object columns (named by path)."""
+    of_columns = tuple(
         Item(column.oid, column.name, default_expression(context, column.default_sql, column.type))
         for column in definition.columns
         if column.default_sql is not None and column.name not in targets
     )
+    return (*of_columns, *(_part_default(context, definition, part) for part in definition.part_defaults))
+
+
+def _part_default(context: Context, definition: TableDefinition, part: PartDefault) -> Item:
+    base, keys = split_path(part.path)
+    column = definition.column(base)
+    kind = None if column is None else column.type
+    for key in keys:
+        kind = None if kind is None else kind.field(key)
+    assert kind is not None, f"no part {part.path}"
+    return Item(context.next_id(), part.path, default_expression(context, part.sql, kind))
 
 
 def generated(context: Context, definition: TableDefinition) -> tuple[Item, ...]:
@@ -168,10 +185,16 @@ def generated(context: Context, definition: TableDefinition) -> tuple[Item, ...]
 
 
 def checks(context: Context, definition: TableDefinition) -> tuple[Item, ...]:
-    """CHECK constraints, over columns by oid; the item's name is the constraint's."""
+    """CHECK constraints and NOT NULL of parts, over columns by oid; the item's name is the constraint's, or the part's path."""
     items: list[Item] = []
     scope, _ = table_scope(context, definition)
     for check in definition.checks:
         a = ExpressionAnalyzer(context, scope, place="CHECK")
         items.append(Item(context.next_id(), check.name, cast_to(context, a.analyze(_parsed(check.sql)), BOOLEAN)))
+    for path in definition.required_parts:
+        base, keys = split_path(path)
+        a = ExpressionAnalyzer(context, scope, place="CHECK")
+        items.append(
+            Item(context.next_id(), path, a.analyze(_parsed(f"{part_path(_quoted(base), *keys)} IS NOT NULL")))
+        )
     return tuple(items)

@@ -114,7 +114,10 @@ def _quoted_key(table: TableDefinition, name: str) -> str:
 def create_table_text(table: TableDefinition) -> str:
     """The statement that would make the table, as CrateDB formats it."""
     part_indexes = {index.name: index for index in table.indexes if index.columns == (index.name,)}
-    elements = [_column_text(column, part_indexes) for column in table.columns]
+    rules = {part.path: f" DEFAULT {part.sql}" for part in table.part_defaults}
+    for path in table.required_parts:
+        rules[path] = rules.get(path, "") + " NOT NULL"
+    elements = [_column_text(column, part_indexes, rules) for column in table.columns]
     if table.primary_key:
         name = f"CONSTRAINT {_quoted(table.primary_key_name)} " if table.primary_key_name else ""
         elements.append(f"{name}PRIMARY KEY ({', '.join(_quoted_key(table, column) for column in table.primary_key)})")
@@ -156,8 +159,10 @@ def _quoted_path(path: str) -> str:
     return f"{_quoted(name)}{bracket}{parts}"
 
 
-def _column_text(column: ColumnDefinition, part_indexes: Mapping[str, IndexDefinition]) -> str:
-    text = f"{_quoted(column.name)} {type_text(column.type, 1, column.name, part_indexes)}"
+def _column_text(
+    column: ColumnDefinition, part_indexes: Mapping[str, IndexDefinition], rules: Mapping[str, str]
+) -> str:
+    text = f"{_quoted(column.name)} {type_text(column.type, 1, column.name, part_indexes, rules)}"
     if column.default_sql is not None:
         text += f" DEFAULT {column.default_sql}"
     if column.generated_sql is not None:
@@ -178,18 +183,25 @@ def _column_text(column: ColumnDefinition, part_indexes: Mapping[str, IndexDefin
     return text
 
 
-def type_text(kind: DataType, depth: int, path: str, part_indexes: Mapping[str, IndexDefinition]) -> str:
-    """A type as DDL, indented for its place; ``path`` is the column's, or the part's whose index may follow."""
+def type_text(
+    kind: DataType,
+    depth: int,
+    path: str,
+    part_indexes: Mapping[str, IndexDefinition],
+    rules: Mapping[str, str],
+) -> str:
+    """A type as DDL, indented for its place; ``path`` is the column's, or the part's whose rules and index may follow."""
     if kind.kind == "array":
         assert kind.element is not None
-        return f"ARRAY({type_text(kind.element, depth, path, part_indexes)})"
+        return f"ARRAY({type_text(kind.element, depth, path, part_indexes, rules)})"
     if kind.kind == "object":
         text = f"OBJECT({(kind.policy or 'dynamic').upper()})"
         if not kind.fields:
             return text
         pad = "   " * (depth + 1)
         parts = ",\n".join(
-            f"{pad}{_quoted(field.name)} {_part_text(field, depth + 1, path, part_indexes)}" for field in kind.fields
+            f"{pad}{_quoted(field.name)} {_part_text(field, depth + 1, path, part_indexes, rules)}"
+            for field in kind.fields
         )
         return f"{text} AS (\n{parts}\n{'   ' * depth})"
     if kind.kind == "numeric" and kind.precision is not None:
@@ -200,9 +212,11 @@ def type_text(kind: DataType, depth: int, path: str, part_indexes: Mapping[str, 
     return kind.name.upper()
 
 
-def _part_text(field: Field, depth: int, path: str, part_indexes: Mapping[str, IndexDefinition]) -> str:
+def _part_text(
+    field: Field, depth: int, path: str, part_indexes: Mapping[str, IndexDefinition], rules: Mapping[str, str]
+) -> str:
     path = part_path(path, field.name)
-    text = type_text(field.type, depth, path, part_indexes)
+    text = type_text(field.type, depth, path, part_indexes, rules) + rules.get(path, "")
     index = part_indexes.get(path)
     if index is None:
         return text

@@ -38,6 +38,7 @@ from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.indexes import column_index, custom_analyzers, named_indexes, part_indexes
 from cratepy.sql.analyze.like_tables import like_definition
 from cratepy.sql.analyze.naming import printed
+from cratepy.sql.analyze.part_rules import part_checks, part_defaults, required_parts
 from cratepy.sql.analyze.queries import analyze_query
 from cratepy.sql.analyze.schema_text import first_name_offset, stored_text, table_scope
 from cratepy.sql.analyze.scope import Scope
@@ -105,6 +106,8 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
         primary_key=key,
         primary_key_name=key_name,
         clustered_by=_clustered_by(node, plain, key),
+        required_parts=required_parts(node.columns),
+        part_defaults=part_defaults(context, node.columns),
     )
     definition = _with_generated(context, definition, node)
     definition = _with_indexes(context, definition, node)
@@ -139,17 +142,8 @@ def written_type(written: tree.ColumnDef) -> DataType:
             "expression"
         )
     result = data_type(written.type)
-    _check_parts(written.type)
     check_storable(result)
     return result
-
-
-def _check_parts(written: tree.TypeName) -> None:
-    for part in written.columns or ():
-        if part.default or part.generated or part.is_nullable is False or part.checks:
-            raise UnsupportedFeature(f"Constraints on parts of object columns are not supported: {part.name}")
-        if part.type is not None:
-            _check_parts(part.type)
 
 
 def check_storable(kind: DataType) -> None:
@@ -274,6 +268,7 @@ def _with_generated(context: Context, definition: TableDefinition, node: tree.Cr
 def _checks(context: Context, definition: TableDefinition, node: tree.CreateTableNode) -> tuple[CheckConstraint, ...]:
     written: list[tuple[str | None, str | None, tree.Node, str]]
     written = [(column.name, *check) for column in node.columns for check in column.checks]
+    written += part_checks(node.columns)
     written += [(None, *check) for check in node.checks]
     return check_constraints(context, definition, written)
 
@@ -292,7 +287,7 @@ def check_constraints(
         if expression.type != BOOLEAN:
             expression = cast_to(context, expression, BOOLEAN)
         for part in nodes(expression):
-            if column is not None and isinstance(part, Column) and part.name != column:
+            if column is not None and isinstance(part, Column) and part.name != split_path(column)[0]:
                 raise UnsupportedFeature(
                     f"CHECK constraint on column `{column}` cannot refer to column `{part.name}`. "
                     "Use full path to refer to a sub-column or a table check constraint instead"
@@ -308,7 +303,10 @@ def check_constraints(
 
 def _check_name(table: RelationName, column: str | None, sql: str) -> str:
     digest = hashlib.sha256(f"{table}/{column}/{sql}".encode()).hexdigest()[:12]
-    middle = "" if column is None else f"_{column}"
+    middle = ""
+    if column is not None:
+        base, keys = split_path(column)
+        middle = "".join(f"_{part}" for part in (base, *keys))
     return f"{table.schema}_{table.name}{middle}_check_{digest}"
 
 
