@@ -6,12 +6,11 @@ by value with the same casts that a literal in an expression gets.
 
 from __future__ import annotations
 
-import datetime
-import re
 from typing import Any, Final
 
 from cratepy.errors import ConversionError, CrateError, NotNullViolation, SQLParseError
 from cratepy.functions.casts import convert
+from cratepy.functions.parsing import plain_timestamp
 from cratepy.functions.values import INTEGER_RANGES
 from cratepy.model.schema import TableDefinition
 from cratepy.model.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, NUMERIC, TEXT, DataType
@@ -19,9 +18,6 @@ from cratepy.sql.analyze.context import Context
 from cratepy.sql.parse.tree import LiteralRows
 
 _LONG_MAX: Final = 2**63 - 1
-_PLAIN_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d{3})?)?\Z", re.ASCII)
-_EPOCH: Final = datetime.datetime(1970, 1, 1)
-_DAY_MS: Final = 86_400_000
 
 
 def literal_columns(
@@ -79,13 +75,9 @@ def _converted(value: Any, kinds: frozenset[str], target: DataType) -> Any:
 
 def _timestamp(text: str, target: DataType) -> int:
     """Milliseconds since the epoch; the usual form is parsed in C, any other by the cast."""
-    if _PLAIN_TIMESTAMP.match(text):
-        try:
-            since = datetime.datetime.fromisoformat(text) - _EPOCH
-        except ValueError:
-            since = None
-        if since is not None:
-            return since.days * _DAY_MS + since.seconds * 1_000 + since.microseconds // 1_000
+    plain = plain_timestamp(text, keeps_zone=target.kind == "timestamp with time zone")
+    if plain is not None:
+        return plain
     result: int = _converted(text, frozenset("s"), target)
     return result
 
