@@ -91,10 +91,9 @@ KNOWN_WITHOUT_EFFECT: Final = (
     "node.sql.read_only", "node.store.allow_mmap", "overload_protection.", "path.home", "path.logs", "path.repo",
     "plugin.", "processors", "replication.", "repositories.", "ssl.", "stats.", "thread_pool.", "udc.",
     "network.tcp.", "http.publish_port", "http.bind_host", "http.publish_host", "transport.bind_host", "transport.publish_host",
-    "transport.publish_port", "transport.compress", "transport.ping_schedule", "transport.tcp.", "psql.publish_port",
+    "transport.publish_port", "transport.compress", "transport.ping_schedule", "transport.connect_timeout", "transport.tcp.", "psql.publish_port",
     "cluster.max_shards_per_node", "cluster.graceful_stop.", "cluster.routing.", "cluster.info.", "cluster.join.",
     "cluster.publish.info_timeout",
-    "cluster.auto_shrink_voting_configuration",
     "discovery.probe.",
     "discovery.unconfigured_bootstrap_timeout", "logger.", "statement_timeout",
 )  # fmt: skip
@@ -348,4 +347,5 @@ _COORDINATION: Final[dict[str, tuple[str, Any]]] = {
     "cluster.fault_detection.leader_check.retry_count": ("leader_check_retries", _retries),
     "cluster.publish.timeout": ("publish_timeout_s", _seconds),
     "cluster.follower_lag.timeout": ("lag_timeout_s", _seconds),
+    "cluster.auto_shrink_voting_configuration": ("auto_shrink", _boolean),
 }

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from cratepy.config import ConfigError, PortRange, load_config
+from cratepy.config import (
+    _COORDINATION,
+    _READERS,
+    KNOWN_WITHOUT_EFFECT,
+    ConfigError,
+    PortRange,
+    load_config,
+)
+from cratepy.model.cluster_settings import CLUSTER_SETTINGS
 
 
 def test_a_single_node_needs_no_option() -> None:
@@ -67,3 +76,47 @@ def test_settings_without_effect_are_accepted_and_named() -> None:
 def test_timings_of_coordination_are_read_by_cratedbs_names() -> None:
     given = ["cluster.fault_detection.follower_check.timeout=1500ms", "cluster.follower_lag.timeout=2m"]
     assert load_config(given).coordination == {"follower_check_timeout_s": 1.5, "lag_timeout_s": 120.0}
+
+
+#: A value each setting of the guide takes, where ``1`` is none.
+_VALUES = {
+    "discovery.type": "zen",
+    "discovery.seed_providers": "file",
+    "node.master": "true",
+    "node.data": "true",
+    "cluster.no_master_block": "all",
+    "cluster.auto_shrink_voting_configuration": "false",
+    "cluster.publish.timeout": "3s",
+    "cluster.follower_lag.timeout": "20s",
+    "transport.insecure": "true",
+    "ssl.transport.mode": "off",
+}
+
+
+def _guide() -> dict[str, str]:
+    """Setting → what the guide says of it."""
+    text = (Path(__file__).parents[1] / "docs" / "operations" / "clusters.md").read_text()
+    section = text.split("## Settings of discovery and coordination")[1].split("\n## ")[0]
+    rows = [line.split("|") for line in section.splitlines() if line.startswith("| `")]
+    return {name: row[2].strip() for row in rows for name in re.findall(r"`([^`]+)`", row[1])}
+
+
+@pytest.mark.parametrize(("name", "effect"), _guide().items(), ids=lambda text: str(text))
+def test_the_guide_says_of_each_setting_what_happens_to_it(name: str, effect: str) -> None:
+    value = _VALUES.get(name, "5s" if re.search("time|interval|duration|timeout", name) else "1")
+    if effect == "refused":
+        with pytest.raises(ConfigError, match=re.escape(f"unknown setting [{name}]")):
+            load_config([f"{name}={value}"])
+        return
+    config = load_config([f"{name}={value}"])
+    assert (name in config.without_effect) is (effect in ("no effect", "SQL only"))
+    is_sql = name in CLUSTER_SETTINGS and CLUSTER_SETTINGS[name].is_dynamic
+    assert is_sql is (effect in ("works, SQL too", "SQL only"))
+    assert config != load_config()
+
+
+def test_the_guide_knows_every_setting_of_coordination_and_discovery() -> None:
+    ours = [*_READERS, *_COORDINATION, *KNOWN_WITHOUT_EFFECT]
+    relevant = [name for name in ours if re.match(r"discovery\.(?!.*\.$)|cluster\.(?!.*\.$)", name)]
+    aliases = {"discovery.zen.no_master_block", "cluster.max_shards_per_node"}
+    assert set(relevant) - aliases <= set(_guide())

@@ -18,7 +18,7 @@ from cratepy.cluster.persistence import DirectoryInUse
 from cratepy.cluster.service import ClusterService
 from cratepy.cluster.state_log import StateLog, StateLogFull
 from cratepy.errors import NoMaster, RelationAlreadyExists, RelationUnknown, RequestTimeout
-from cratepy.model.commands import CreateTable, DropTable, ShardsStarted, StartedCopy
+from cratepy.model.commands import CreateTable, DropTable, SetClusterSettings, ShardsStarted, StartedCopy
 from cratepy.model.names import RelationName
 from cratepy.model.state import ClusterState
 from tests.cluster.states import definition
@@ -248,16 +248,24 @@ def test_without_a_majority_commands_are_refused_and_the_state_is_still_there(tm
     _with(tmp_path, check)
 
 
-def test_a_full_restart_keeps_the_state(tmp_path: Path) -> None:
+def test_a_full_restart_keeps_the_state_but_for_transient_settings(tmp_path: Path) -> None:
     async def check(cluster: Cluster) -> None:
         await cluster.start_three()
         await cluster.services[0].submit(CreateTable(definition=definition()))
+        await cluster.services[0].submit(SetClusterSettings(settings={"stats.enabled": False}))
+        await cluster.services[0].submit(SetClusterSettings(settings={"stats.jobs_log_size": 1}, is_persistent=True))
         uuid = cluster.services[0].state.coordination.cluster_uuid
-        for number in range(3):
+        await cluster.stop(cluster.master)
+        left = next(iter(cluster.services.values()))
+        await left.wait_for(lambda s: s.master_id is not None and len(s.nodes) == 2, timeout_s=8)
+        assert left.state.settings_transient == {"stats.enabled": False}, "another master is no restart"
+        for number in list(cluster.services):
             await cluster.stop(number)
         await cluster.start_three()
         for service in cluster.services.values():
             assert service.state.table(T) is not None
+            assert service.state.settings_transient == {}
+            assert service.state.settings_persistent == {"stats.jobs_log_size": 1}
             assert service.state.coordination.cluster_uuid == uuid
 
     _with(tmp_path, check)

@@ -99,7 +99,7 @@ class Checker:
                 self._must_descend(where, self.committed[max(older)])
             self._must_descend(self.committed[min(v for v in self.committed if v > version)], where)
         state = self.states[where]
-        resurrected = self.refused & state.settings_transient.keys()
+        resurrected = self.refused & state.settings_persistent.keys()
         if resurrected:
             raise Violation(f"{sorted(resurrected)[0]} was refused and is in committed state {where}")
 
@@ -120,13 +120,13 @@ class Checker:
 
     def on_acknowledged(self, command: str) -> None:
         newest = self.states[self.committed[self._newest]] if self._newest else None
-        if newest is None or command not in newest.settings_transient:
+        if newest is None or command not in newest.settings_persistent:
             raise Violation(f"{command} was acknowledged and is not in the newest committed state")
         self.acknowledged.add(command)
 
     def on_refused(self, command: str) -> None:
         for where in self.committed.values():
-            if command in self.states[where].settings_transient:
+            if command in self.states[where].settings_persistent:
                 raise Violation(f"{command} was refused and is in committed state {where}")
         self.refused.add(command)
 
@@ -136,6 +136,6 @@ class Checker:
         if len(set(places.values())) != 1:
             raise Violation(f"the healed cluster does not agree: {places}")
         final = next(iter(states.values()))
-        lost = sorted(self.acknowledged - final.settings_transient.keys())
+        lost = sorted(self.acknowledged - final.settings_persistent.keys())
         if lost:
             raise Violation(f"{len(lost)} of {len(self.acknowledged)} acknowledged commands are lost: {lost[:5]}")

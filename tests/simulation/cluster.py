@@ -316,7 +316,9 @@ class SimulatedCluster:
         self._last_ticket += 1
         if self.is_up(node_id):
             settings = {f"done.{self._last_ticket}": True}
-            self.post(node_id, Submitted(self._last_ticket, SetClusterSettings(settings=dict(settings))))
+            self.post(
+                node_id, Submitted(self._last_ticket, SetClusterSettings(settings=dict(settings), is_persistent=True))
+            )
         return self._last_ticket
 
     def command(self, node_id: str, command: Command) -> int:

@@ -171,7 +171,7 @@ class KernelExplorer:
             version=version,
             master_id=node_id,
             coordination=coordination,
-            settings_transient={"value": self._values},
+            settings_persistent={"value": self._values},
         )
         base = kernel.accepted_at
         kernel.client_value(state)

@@ -225,7 +225,9 @@ class TrioCluster:
         self._last_ticket += 1
         if node_id in self.running:
             settings = {f"done.{self._last_ticket}": True}
-            self.drivers[node_id].post(Submitted(self._last_ticket, SetClusterSettings(settings=dict(settings))))
+            self.drivers[node_id].post(
+                Submitted(self._last_ticket, SetClusterSettings(settings=dict(settings), is_persistent=True))
+            )
         return self._last_ticket
 
     def _on_answer(self, node_id: str, answer: Answered | Refused | OutcomeLost) -> None:

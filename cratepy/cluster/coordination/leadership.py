@@ -188,11 +188,12 @@ class Leadership:
         self, base: ClusterState, tasks: Iterable[Task]
     ) -> tuple[ClusterState, list[tuple[int, CrateError | None]], bool]:
         """The state after the tasks (version and term still those of ``base``), answers, and whether to publish anyway."""
-        nodes, commands, is_forced = dict(base.nodes), [], False
+        nodes, commands, is_forced, has_restarted = dict(base.nodes), [], False, False
         for task in tasks:
             match task:
                 case BecomeLeader(reachable, voters):
                     is_forced = True
+                    has_restarted = not any(_is_same_process(node, base.nodes.get(node.id)) for node in voters)
                     nodes = {node_id: node for node_id, node in nodes.items() if node_id in reachable}
                     nodes.update((node.id, node) for node in voters)
                 case NodeJoin(node):
@@ -211,6 +212,8 @@ class Leadership:
                     assert_never(task)
         nodes[self._me.id] = self._me
         state = base if nodes == base.nodes else change_nodes(base, nodes)
+        if has_restarted and state.settings_transient:
+            state = replace(state, settings_transient={})
         answers: list[tuple[int, CrateError | None]] = []
         for task in commands:
             try:
@@ -225,6 +228,10 @@ class Leadership:
                 state = replace(state, coordination=replace(state.coordination, accepted_config=config))
         return state, answers, is_forced
 
+    def _may_shrink(self, state: ClusterState) -> bool:
+        setting = state.setting("cluster.auto_shrink_voting_configuration")
+        return self._settings.auto_shrink if setting is None else setting is True
+
     def _wanted_config(self, state: ClusterState, current: tuple[str, ...]) -> tuple[str, ...]:
         voters = self._kernel.join_votes
         live = [node.id for node in state.nodes.values() if node.is_master_eligible and node.id in voters]
@@ -233,7 +240,7 @@ class Leadership:
             master_id=self._me.id,
             current=current,
             retired=state.coordination.retired,
-            may_shrink=state.setting("cluster.auto_shrink_voting_configuration") is not False,
+            may_shrink=self._may_shrink(state),
         )
 
     def heir(self) -> str | None:
@@ -441,3 +448,8 @@ class Leadership:
         if self.publication is not None and node_id not in self.publication.applied:
             self.publication.failed.add(node_id)
             self._check_progress()
+
+
+def _is_same_process(node: NodeInfo, known: NodeInfo | None) -> bool:
+    """Whether a voter has run since it was a member: if none has, the whole cluster was restarted, and transient settings are gone."""
+    return known is not None and known.ephemeral_id == node.ephemeral_id

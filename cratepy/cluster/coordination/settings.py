@@ -39,6 +39,8 @@ class CoordinationSettings:
     apply_grace_s: float = 0.5
     #: cluster.follower_lag.timeout [90 s]: a node that has not applied a state by then is removed.
     lag_timeout_s: float = 15.0
+    #: cluster.auto_shrink_voting_configuration, where SET GLOBAL has not said otherwise.
+    auto_shrink: bool = True
 
     def __post_init__(self) -> None:
         assert self.follower_check_retries > 0

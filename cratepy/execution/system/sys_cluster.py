@@ -7,11 +7,16 @@ from typing import Any, Final
 
 from cratepy.execution.system.information_schema import user_tables
 from cratepy.execution.system.view import Provider, Row, SystemView
+from cratepy.model.cluster_settings import CLUSTER_SETTINGS
 from cratepy.model.schema import SettingValue, TableDefinition
-from cratepy.model.state import ShardCopy, ShardRouting
+from cratepy.model.state import ClusterState, ShardCopy, ShardRouting
 
 #: Severity of a health, as in CrateDB.
 SEVERITY: Final = {"GREEN": 1, "YELLOW": 2, "RED": 3}
+_AWARENESS: Final = "cluster.routing.allocation.awareness.attributes"
+#: A size that CrateDB shows as a number.
+_OPERATION_LIMIT: Final = "memory.operation_limit"
+_DEFAULTS: Final = {setting.name: setting.default for setting in CLUSTER_SETTINGS.values()}
 
 
 def _cluster(view: SystemView) -> Iterable[Row]:
@@ -24,12 +29,33 @@ def _cluster(view: SystemView) -> Iterable[Row]:
             "master_node": state.master_id,
             "state": None,
             "license": None,
-            "settings": nested_settings({**state.settings_persistent, **state.settings_transient}),
+            "settings": _shown_settings(state),
         },
     )
 
 
-def nested_settings(settings: Mapping[str, SettingValue]) -> dict[str, Any]:
+def _shown_settings(state: ClusterState) -> dict[str, Any]:
+    """All settings, set ones and defaults, with values of the types that the table has for them."""
+    given = {**state.settings_persistent, **state.settings_transient}
+    loggers = {name: level for name, level in given.items() if name.partition(".")[0] == "logger"}
+    plain = {**_DEFAULTS, **{name: value for name, value in given.items() if name not in loggers}}
+    shown = nested_settings({name: _shown(name, value) for name, value in plain.items()})
+    shown["logger"] = [
+        {"name": name.removeprefix("logger."), "level": str(level).upper()} for name, level in sorted(loggers.items())
+    ]
+    return shown
+
+
+def _shown(name: str, value: SettingValue) -> Any:
+    known = CLUSTER_SETTINGS.get(name)
+    if name == _AWARENESS:
+        return str(value).split(",") if value else []
+    if known is None or not isinstance(value, int) or isinstance(value, bool) or name == _OPERATION_LIMIT:
+        return value
+    return f"{value}ms" if known.kind == "time" else f"{value}b" if known.kind == "size" else value
+
+
+def nested_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """``{'a.b': 1}`` as ``{'a': {'b': 1}}``."""
     nested: dict[str, Any] = {}
     for name, value in sorted(settings.items()):

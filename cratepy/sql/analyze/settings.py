@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from cratepy.errors import SQLParseError
+from cratepy.errors import SQLParseError, UnsupportedFeature
+from cratepy.model.cluster_settings import CLUSTER_SETTINGS, ClusterSetting
 from cratepy.model.expressions import Literal, Parameter
 from cratepy.model.schema import SettingValue, TableDefinition
 from cratepy.sql.analyze.context import Context
@@ -64,38 +65,6 @@ _INTEGER_MIN: Final = {
 #: Settings that say how data was laid out when the table was made.
 _FIXED: Final = frozenset({"store.type", "soft_deletes.enabled", "number_of_routing_shards"})
 _ALLOCATION: Final = re.compile(r"routing\.allocation\.(include|require|exclude)\.[\w.-]+\Z")
-#: The cluster settings that SET GLOBAL takes, by kind of value (docs: config/cluster). A stem stands for all its leaves.
-_CLUSTER_KINDS: Final[dict[str, str]] = {
-    "boolean": "cluster.graceful_stop.force cluster.routing.allocation.disk.threshold_enabled fdw.allow_local "
-    "stats.enabled udc.enabled",
-    "integer": "cluster.max_shards_per_node cluster.routing.allocation.cluster_concurrent_rebalance "
-    "cluster.routing.allocation.node_concurrent_recoveries "
-    "cluster.routing.allocation.node_initial_primaries_recoveries "
-    "cluster.routing.allocation.total_shards_per_node gateway.expected_data_nodes gateway.expected_nodes "
-    "gateway.recover_after_data_nodes gateway.recover_after_nodes indices.recovery.max_concurrent_file_chunks "
-    "overload_protection.dml.initial_concurrency overload_protection.dml.max_concurrency "
-    "overload_protection.dml.min_concurrency overload_protection.dml.queue_size "
-    "replication.logical.ops_batch_size replication.logical.recovery.max_concurrent_file_chunks "
-    "statement_max_length stats.jobs_log_size stats.operations_log_size",
-    "time": "bulk.request_timeout cluster.graceful_stop.timeout cluster.info.update.interval "
-    "gateway.recover_after_time indices.recovery.internal_action_long_timeout "
-    "indices.recovery.internal_action_timeout indices.recovery.recovery_activity_timeout "
-    "indices.recovery.retry_delay_network indices.recovery.retry_delay_state_sync indices.replication.retry_timeout "
-    "replication.logical.reads_poll_duration statement_timeout stats.jobs_log_expiration "
-    "stats.operations_log_expiration stats.service.interval udc.initial_delay udc.interval",
-    "size": "indices.recovery.max_bytes_per_sec replication.logical.recovery.chunk_size "
-    "stats.service.max_bytes_per_sec memory.operation_limit",
-    "share": "indices.breaker.query.limit indices.breaker.request.limit indices.breaker.total.limit "
-    "stats.breaker.log.jobs.limit stats.breaker.log.operations.limit "
-    "cluster.routing.allocation.disk.watermark.flood_stage cluster.routing.allocation.disk.watermark.high "
-    "cluster.routing.allocation.disk.watermark.low",
-    "text": "cluster.graceful_stop.min_availability cluster.routing.allocation.allow_rebalance "
-    "cluster.routing.allocation.awareness.attributes cluster.routing.allocation.balance.index "
-    "cluster.routing.allocation.balance.shard cluster.routing.allocation.balance.threshold "
-    "cluster.routing.allocation.enable cluster.routing.rebalance.enable indices.breaker.policy "
-    "memory.allocation.type stats.jobs_log_filter stats.jobs_log_persistent_filter udc.url",
-}
-CLUSTER_SETTINGS: Final = {name: kind for kind, names in _CLUSTER_KINDS.items() for name in names.split()}
 #: Settings whose last words are free.
 _CLUSTER_OPEN: Final = re.compile(
     r"(?:logger(?:\..+)?|cluster\.routing\.allocation\.(?:include|exclude|require|awareness\.force)\..+)\Z"
@@ -265,38 +234,52 @@ def optimize_option(name: str, value: Any) -> SettingValue:
 
 
 def check_cluster_setting(name: str) -> None:
-    """Whether the cluster has such a setting, or settings below that name (``RESET GLOBAL stats``)."""
-    if name in CLUSTER_SETTINGS or _CLUSTER_OPEN.match(name):
+    """Whether SET GLOBAL may change it, or settings below that name (``RESET GLOBAL stats``). Raises SQLParseError, UnsupportedFeature."""
+    if _CLUSTER_OPEN.match(name):
         return
-    if not any(known.startswith(f"{name}.") for known in CLUSTER_SETTINGS):
+    known = CLUSTER_SETTINGS.get(name)
+    if known is None and not settings_below(name):
         raise SQLParseError(f"Setting '{name}' is not supported")
+    if known is not None and not known.is_dynamic:
+        raise UnsupportedFeature(f"Setting '{name}' cannot be set/reset at runtime")
 
 
 def settings_below(name: str) -> tuple[str, ...]:
-    """The setting, or every setting below the name."""
+    """The setting, or every changeable setting below the name."""
     if name in CLUSTER_SETTINGS or _CLUSTER_OPEN.match(name):
         return (name,)
-    return tuple(known for known in sorted(CLUSTER_SETTINGS) if known.startswith(f"{name}."))
+    return tuple(
+        sorted(
+            known.name for known in CLUSTER_SETTINGS.values() if known.is_dynamic and known.name.startswith(f"{name}.")
+        )
+    )
 
 
 def cluster_value(name: str, value: Any) -> SettingValue:
     """A cluster setting's value in canonical form. Raises SQLParseError."""
-    if name not in CLUSTER_SETTINGS and not _CLUSTER_OPEN.match(name):
-        raise SQLParseError(f"Setting '{name}' is not supported")
     if isinstance(value, list):
         value = ",".join(_text(item) for item in value)
     if name.startswith("logger"):
         if value is not None and _text(value).lower() not in _LEVELS:
             raise SQLParseError(f"Unknown level constant [{_text(value).upper()}].")
         return value if value is None else _text(value)
-    match CLUSTER_SETTINGS.get(name):
+    known = CLUSTER_SETTINGS.get(name)
+    if known is None:
+        if not _CLUSTER_OPEN.match(name):
+            raise SQLParseError(f"Setting '{name}' is not supported")
+        return value if value is None else _text(value)
+    if known.words:
+        return _cluster_word(known, value)
+    match known.kind:
         case "boolean":
             return boolean_value(value)
         case "integer":
             number = _integer(name, value)
-            if number < 0 and name != "cluster.routing.allocation.total_shards_per_node" and "gateway" not in name:
-                raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}] must be >= 0")
+            if known.minimum is not None and number < known.minimum:
+                raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}] must be >= {known.minimum}")
             return number
+        case "number":
+            return _number(name, value)
         case "time":
             return time_ms(name, value)
         case "size":
@@ -305,6 +288,27 @@ def cluster_value(name: str, value: Any) -> SettingValue:
             return _share(name, value)
         case _:
             return value if value is None else _text(value)
+
+
+def _cluster_word(setting: ClusterSetting, value: Any) -> str:
+    """One of the setting's words, in whatever case."""
+    text = _text(value)
+    for word in setting.words:
+        if text.lower() == word:
+            return word
+    raise SQLParseError(
+        f"Failed to parse value [{text}] for setting [{setting.name}] must be one of [{', '.join(setting.words)}]"
+    )
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}]") from None
+    if not 0 <= number < float("inf"):
+        raise SQLParseError(f"Failed to parse value [{value}] for setting [{name}] must be >= 0.0")
+    return number
 
 
 def _share(name: str, value: Any) -> SettingValue:

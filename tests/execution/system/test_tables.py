@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from cratepy.execution.local_view import JobEntry, JobLogEntry, LocalView, OperationEntry, SessionEntry
 from cratepy.execution.system.tables import PROVIDERS, SystemTables
+from cratepy.execution.system.view import SystemView
 from cratepy.model.arrow import from_arrow
 from cratepy.model.names import RelationName
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import ScanColumn
-from cratepy.model.schema import CheckConstraint, ColumnDefinition, TableDefinition, ViewDefinition
+from cratepy.model.schema import CheckConstraint, ColumnDefinition, SettingValue, TableDefinition, ViewDefinition
 from cratepy.model.search import AnalyzerDefinition
 from cratepy.model.state import ClusterState, Coordination, NodeInfo, ShardCopy, ShardRouting, TableState
 from cratepy.model.system_tables import system_tables
-from cratepy.model.types import BIGINT, INTEGER, TEXT, Field, numeric, object_of, varchar
+from cratepy.model.types import BIGINT, INTEGER, TEXT, DataType, Field, numeric, object_of, varchar
 
 TABLE = TableDefinition(
     name=RelationName("doc", "t"),
@@ -107,8 +110,6 @@ def test_every_provider_is_of_a_table_that_exists() -> None:
 
 
 def test_no_provider_names_a_column_its_table_lacks() -> None:
-    from cratepy.execution.system.view import SystemView
-
     view = SystemView(LOCAL, CONTEXT, lambda state: {})
     for table, provider in PROVIDERS.items():
         known = {name for name, _ in system_tables()[table]}
@@ -161,3 +162,45 @@ def test_routines_lists_analyzers_and_what_they_are_made_of() -> None:
         ("html_strip", "CHAR_FILTER", None),
     ):
         assert expected in rows
+
+
+def _leaves(kind: DataType, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], DataType]]:
+    for field in kind.fields:
+        if field.type.fields:
+            yield from _leaves(field.type, (*path, field.name))
+        else:
+            yield (*path, field.name), field.type
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {
+            "logger.io.crate": "debug",
+            "stats.service.interval": 300_000,
+            "indices.recovery.max_bytes_per_sec": 1_024,
+            "memory.operation_limit": 5,
+            "cluster.routing.allocation.awareness.attributes": "zone,rack",
+            "cluster.graceful_stop.min_availability": "full",
+        },
+    ],
+)
+def test_settings_of_the_cluster_have_the_types_that_their_columns_say(given: dict[str, SettingValue]) -> None:
+    state = msgspec.structs.replace(STATE, settings_persistent=given)
+    (row,) = PROVIDERS[RelationName("sys", "cluster")](
+        SystemView(dataclasses.replace(LOCAL, state=state), CONTEXT, lambda _: {})
+    )
+    types = {"text": str, "integer": int, "boolean": bool, "real": float, "array": list}
+    seen = 0
+    for path, kind in _leaves(dict(system_tables()[RelationName("sys", "cluster")])["settings"]):
+        value: Any = row["settings"]
+        for name in path:
+            value = value.get(name) if value is not None else None
+        if value is not None:
+            assert isinstance(value, types[kind.kind]), path
+            seen += 1
+    assert seen > 60
+    if given:
+        assert row["settings"]["logger"] == [{"name": "io.crate", "level": "DEBUG"}]
+        assert row["settings"]["stats"]["service"]["interval"] == "300000ms"

@@ -104,11 +104,51 @@ from tests.sql.analyze.helpers import EMPTY, TABLES, analysis, error_of, types_o
         ),
         ("kill 'nosuch'", "SQLParseException[Can not parse job ID: 'nosuch']"),
         ("set global nosuch = 1", "SQLParseException[Setting 'nosuch' is not supported]"),
+        ("set global \"node.name\" = 'x'", "SQLParseException[Setting 'node.name' is not supported]"),
+        ("set global persistent 'x' = 1", "SQLParseException[Setting 'x' is not supported]"),
+        (
+            "set global stats.enabled = 'maybe'",
+            "SQLParseException[Failed to parse value [maybe] as only [true] or [false] are allowed.]",
+        ),
+        (
+            "set global stats.jobs_log_size = -1",
+            "SQLParseException[Failed to parse value [-1] for setting [stats.jobs_log_size] must be >= 0]",
+        ),
+        (
+            "set global stats.jobs_log_size = 'a'",
+            "SQLParseException[Failed to parse value [a] for setting [stats.jobs_log_size]]",
+        ),
+        (
+            "set global \"indices.breaker.query.limit\" = '200%'",
+            "SQLParseException[percentage should be in [0-100], got [200]]",
+        ),
+        (
+            "set global indices.recovery.max_bytes_per_sec = 'x'",
+            "SQLParseException[failed to parse setting [indices.recovery.max_bytes_per_sec] with value [x] as a size in bytes]",
+        ),
+        (
+            "set global transient \"logger.io.crate\" = 'nolevel'",
+            "SQLParseException[Unknown level constant [NOLEVEL].]",
+        ),
         (
             "explain (analyze, costs) select 1",
             "SQLParseException[The ANALYZE and COSTS options are not allowed together]",
         ),
         # Ours: CrateDB's class, our words.
+        (
+            "set global cluster.graceful_stop.min_availability = 'some'",
+            "SQLParseException[Failed to parse value [some] for setting [cluster.graceful_stop.min_availability] must be one of "
+            "[none, primaries, full]]",
+        ),
+        (
+            "set global cluster.max_shards_per_node = 0",
+            "SQLParseException[Failed to parse value [0] for setting [cluster.max_shards_per_node] must be >= 1]",
+        ),
+        (
+            "set global gateway.expected_data_nodes = 3",
+            "UnsupportedFeatureException[Setting 'gateway.expected_data_nodes' cannot be set/reset at runtime]",
+        ),
+        ("reset global gateway", "SQLParseException[Setting 'gateway' is not supported]"),
         (
             "select match(a, 'x') from t",
             "UnsupportedFeatureException[match predicate cannot be selected]",
