@@ -38,6 +38,7 @@ from cratepy.execution.writes.objects import holds_objects
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import WriteRouter
 from cratepy.execution.writes.single import SingleInserts
+from cratepy.execution.writes.single_changes import SingleChanges
 from cratepy.execution.writes.values import column_of_raw_values, column_of_values, values_of
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Cast, Expression, Literal, Parameter
@@ -62,6 +63,7 @@ class Inserter:
         blocks: BlockWriter,
         layouts: Layouts,
         run_query: RunQuery,
+        changes: SingleChanges,
     ) -> None:
         self._cluster = cluster
         self._engine = engine
@@ -70,6 +72,7 @@ class Inserter:
         self._layouts = layouts
         self._run_query = run_query
         self._singles = SingleInserts()
+        self._changes = changes
 
     async def insert(self, plan: InsertPlan, context: StatementContext) -> Result:
         """Execute the plan; the Result counts the rows written or has RETURNING's rows."""
@@ -87,6 +90,8 @@ class Inserter:
         row = None if prepared is None else prepared.row(context, self._blocks.ids.take)
         if prepared is None or row is None:
             return None
+        if prepared.sets:
+            return Result(rowcount=1) if await self._changes.upsert(prepared, row[0], row[1], context) else None
         refusal = await self._router.write_one(layout, "insert", row[0], row[1])
         if refusal is None:
             return Result(rowcount=1)

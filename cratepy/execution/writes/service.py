@@ -94,10 +94,17 @@ class WriteService:
         blocks = BlockWriter(
             cluster=cluster, engine=engine, clock=clock, router=router, updater=updater, layouts=layouts
         )
-        self._inserter = Inserter(
-            cluster=cluster, engine=engine, router=router, blocks=blocks, layouts=layouts, run_query=run_query
-        )
         lookups = LookupService(cluster=cluster, store=store, engine=engine)
+        singles = SingleChanges(cluster=cluster, router=router, primary=self._primary, lookups=lookups)
+        self._inserter = Inserter(
+            cluster=cluster,
+            engine=engine,
+            router=router,
+            blocks=blocks,
+            layouts=layouts,
+            run_query=run_query,
+            changes=singles,
+        )
         self._changer = Changer(
             cluster=cluster,
             engine=engine,
@@ -107,7 +114,7 @@ class WriteService:
             lookups=lookups,
             layouts=layouts,
             run_query=run_query,
-            singles=SingleChanges(cluster=cluster, router=router, primary=self._primary, lookups=lookups),
+            singles=singles,
         )
         self._blocks = blocks
         self._copier: Copier | None = None

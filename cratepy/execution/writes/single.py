@@ -4,7 +4,7 @@ In: an InsertPlan of one row of expressions over a table of plain columns. Out: 
 this short way does not lead (then the general way does, with the same outcome). Its own room because the latency of a
 durable single-row insert is this code plus one fsync: no engine, no thread, no Arrow.
 
-The short way is taken if there are no generated columns, checks, objects, RETURNING or ON CONFLICT DO UPDATE. Every value is
+The short way is taken if there are no generated columns, checks, objects, RETURNING, and if ON CONFLICT DO UPDATE sets whole columns to constants and columns. Every value is
 checked to be one of its column as it is, because nobody does it later; one that is not leaves for the general way.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import decimal
 import struct
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -26,8 +26,9 @@ from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.values import is_exact
 from cratepy.model.arrow import MS_PER_DAY, from_arrow, to_arrow
-from cratepy.model.expressions import Expression, Parameter
+from cratepy.model.expressions import Column, Expression, Literal, Parameter
 from cratepy.model.plan import InsertPlan, StatementContext
+from cratepy.model.relations import Item
 from cratepy.model.routing import composite_id, key_text
 from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import DataType
@@ -56,6 +57,28 @@ _PLAIN: Final = frozenset(
 _SAFE_CHARACTERS: Final = limits.TEXT_BYTES_MAX // 4
 
 
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """A plain column that a constant, a column of the row, or one of the proposed row is assigned to."""
+
+    place: int
+    fit: Fit
+    expression: Literal | Parameter | Column
+    #: The column's place in the row or, if ``is_proposed``, in the proposed one.
+    source: int
+    is_proposed: bool
+
+    def value(self, context: StatementContext, before: Sequence[Any], proposed: Sequence[Any]) -> Any:
+        """Raises ValueError if it needs a closer look."""
+        if isinstance(self.expression, Column):
+            return (proposed if self.is_proposed else before)[self.source]
+        (value,) = constant_values((self.expression,), context)
+        if value is not None and isinstance(self.expression, Parameter):
+            if not is_exact(value, self.expression.type.kind):
+                raise ValueError
+        return value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleInsert:
     """A plan against one version of its table."""
@@ -70,6 +93,22 @@ class SingleInsert:
     key: tuple[int, ...]
     required: tuple[tuple[int, str], ...]
     skips_duplicates: bool
+    #: ON CONFLICT DO UPDATE: what is set to what.
+    sets: tuple[_Set, ...] = ()
+
+    def changed(self, context: StatementContext, before: Sequence[Any], proposed: Sequence[Any]) -> PlainRow | None:
+        """The row that exists after ON CONFLICT DO UPDATE; None if a value needs the general way."""
+        row = list(before)
+        needed = {place for place, _ in self.required}
+        try:
+            for one in self.sets:
+                value = one.value(context, before, proposed)
+                if value is None and one.place in needed:
+                    return None
+                row[one.place] = None if value is None else one.fit(value)
+        except UNFIT:
+            return None
+        return PlainRow(self.layout.schema, row)
 
     def row(self, context: StatementContext, take_ids: Callable[[int], list[str]]) -> tuple[str, PlainRow] | None:
         """The id and the row; None if a value needs the general way."""
@@ -122,8 +161,6 @@ class SingleInserts:
 def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
     if plan.rows is None or len(plan.rows) != 1 or plan.generated or plan.checks or plan.returning:
         return None
-    if plan.conflict is not None and plan.conflict.assignments:
-        return None
     if layout.routing is not None or plan.new_columns or any(layout.key_leaves):
         return None
     values = list(zip(plan.targets, plan.rows[0], strict=True))
@@ -141,6 +178,9 @@ def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
             return None
         places.append((place, fit, expression.type.kind if isinstance(expression, Parameter) else ""))
     by_oid = {column.oid: place for place, column in enumerate(layout.columns)}
+    sets = () if plan.conflict is None else _sets(plan.conflict.assignments, layout, by_oid)
+    if sets is None:
+        return None
     return SingleInsert(
         plan=plan,
         layout=layout,
@@ -149,7 +189,32 @@ def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
         key=tuple(by_oid[oid] for oid in layout.key),
         required=tuple((by_oid[column.oid], column.name) for column in layout.required),
         skips_duplicates=plan.conflict is not None,
+        sets=sets,
     )
+
+
+def _sets(items: Sequence[Item], layout: TableLayout, by_oid: Mapping[int, int]) -> tuple[_Set, ...] | None:
+    """None if an assignment is not simple, or the row that exists cannot be written back as it is read."""
+    fits = [fit_of(column) for column in layout.columns]
+    if items and None in fits:
+        return None
+    sets = []
+    for item in items:
+        place, expression = layout.position_by_name.get(item.name), item.expression
+        fit = None if place is None else fits[place]
+        if place is None or fit is None or not isinstance(expression, Literal | Parameter | Column):
+            return None
+        if expression.type.kind != layout.columns[place].type.kind:
+            return None
+        source, is_proposed = 0, False
+        if isinstance(expression, Column):
+            # Columns of the proposed row have the negative ids.
+            is_proposed = expression.id < 0
+            if abs(expression.id) not in by_oid:
+                return None
+            source = by_oid[abs(expression.id)]
+        sets.append(_Set(place, fit, expression, source, is_proposed))
+    return tuple(sets)
 
 
 def fit_of(column: ColumnDefinition) -> Fit | None:

@@ -21,7 +21,7 @@ from cratepy.execution.lookups import LookupService
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.primary import PrimaryWriter
 from cratepy.execution.writes.router import WriteRouter
-from cratepy.execution.writes.single import UNFIT, Fit, fit_of
+from cratepy.execution.writes.single import UNFIT, Fit, SingleInsert, fit_of
 from cratepy.execution.writes.values import is_exact, values_of
 from cratepy.model.expressions import Expression, Literal, Parameter
 from cratepy.model.plan import DeletePlan, GetPlan, StatementContext, UpdatePlan
@@ -107,6 +107,30 @@ class SingleChanges:
         await self._primary.wait_durable(((copy, result.position),))
         return 1
 
+    async def upsert(self, single: SingleInsert, row_id: str, proposed: PlainRow, context: StatementContext) -> bool:
+        """Insert the row, or change the one that exists; False: nothing was done, go the general way."""
+        copy, term = self._local_copy(single.layout, row_id)
+        if copy is None:
+            return False
+        try:
+            (row,) = copy.get((row_id,), _sources(single.layout))
+            if row is None:
+                batch = WriteBatch(kind="insert", ids=(row_id,), rows=proposed, primary_term=term)
+            else:
+                changed = single.changed(context, row[2:], proposed.values)
+                if changed is None:
+                    return False
+                batch = WriteBatch(
+                    kind="index", ids=(row_id,), rows=changed, primary_term=term, expected=((row[0], row[1]),)
+                )
+            result = await self._primary.write_one(copy, batch)
+        except StaleRouting:
+            return False
+        if result.failures:
+            return False
+        await self._primary.wait_durable(((copy, result.position),))
+        return True
+
     async def delete(self, plan: DeletePlan, layout: TableLayout, context: StatementContext) -> int | None:
         """As :meth:`update`."""
         if not is_by_one_key(plan) or layout.routing is not None:
@@ -175,8 +199,12 @@ def _prepare(plan: UpdatePlan, layout: TableLayout) -> _SingleUpdate | None:
     required = frozenset(layout.position_by_name[column.name] for column in layout.required)
     return _SingleUpdate(
         layout=layout,
-        sources=("_seq_no", "_primary_term", *(field.name for field in layout.schema)),
+        sources=_sources(layout),
         expressions=tuple(item.expression for item in plan.assignments),
         places=tuple(places),
         required=required,
     )
+
+
+def _sources(layout: TableLayout) -> tuple[str, ...]:
+    return ("_seq_no", "_primary_term", *layout.schema.names)

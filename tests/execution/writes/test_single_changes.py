@@ -10,8 +10,9 @@ import trio
 
 from cratepy.errors import CrateError
 from cratepy.execution.writes.single_changes import SingleChanges
-from cratepy.model.expressions import Parameter
-from cratepy.model.plan import StatementContext
+from cratepy.model.expressions import Column, Parameter
+from cratepy.model.plan import ConflictAction, StatementContext
+from cratepy.model.relations import Item
 from cratepy.model.types import (
     BIGINT,
     BOOLEAN,
@@ -26,7 +27,18 @@ from cratepy.model.types import (
     array_of,
 )
 from cratepy.storage.shard import Shard
-from tests.execution.writes.fakes import ID, Cluster, column, context, literal, open_cluster, table, values_plan
+from tests.execution.writes.fakes import (
+    ID,
+    Cluster,
+    call,
+    column,
+    context,
+    literal,
+    open_cluster,
+    parameters_plan,
+    table,
+    values_plan,
+)
 from tests.execution.writes.test_changes import by_key, delete, fill, update
 
 SHORT_TEXT = DataType("text", length=5)
@@ -47,13 +59,13 @@ class Ways:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_open = True
         self.taken = 0
-        for name in ("update", "delete"):
-            monkeypatch.setattr(SingleChanges, name, self._wrapped(getattr(SingleChanges, name)))
+        for name, refusal in (("update", None), ("delete", None), ("upsert", False)):
+            monkeypatch.setattr(SingleChanges, name, self._wrapped(getattr(SingleChanges, name), refusal))
 
-    def _wrapped(self, method: Any) -> Any:
-        async def tried(singles: SingleChanges, *arguments: Any) -> int | None:
-            result: int | None = await method(singles, *arguments) if self.is_open else None
-            self.taken += result is not None
+    def _wrapped(self, method: Any, refusal: bool | None) -> Any:
+        async def tried(singles: SingleChanges, *arguments: Any) -> Any:
+            result = await method(singles, *arguments) if self.is_open else refusal
+            self.taken += result is not refusal
             return result
 
         return tried
@@ -172,5 +184,72 @@ def test_who_is_overtaken_reads_again(tmp_path: Path, ways: Ways, monkeypatch: p
             assert ways.taken == 1
             monkeypatch.setattr(Shard, "get", read)
             assert cluster.rows()[1] == (1, "x", 50)
+
+    trio.run(main)
+
+
+UPSERTS: dict[str, list[tuple[str, Any]]] = {
+    "proposed": [("a", Column(-2, "a", TEXT)), ("n", Column(-3, "n", BIGINT))],
+    "constants": [("a", Parameter(2, TEXT)), ("n", literal(9, BIGINT))],
+    "its own": [("n", Column(3, "n", BIGINT))],
+    "null": [("a", literal(None, TEXT))],
+    "computed": [("n", call("op_+", BIGINT, Column(3, "n", BIGINT), Column(-3, "n", BIGINT)))],
+}
+
+
+@pytest.mark.parametrize("name", UPSERTS)
+@pytest.mark.parametrize("needs_a", [False, True])
+def test_an_upsert_has_the_same_outcome_both_ways(tmp_path: Path, ways: Ways, name: str, *, needs_a: bool) -> None:
+    columns = (ID, column(2, "a", TEXT, is_nullable=not needs_a), column(3, "n", BIGINT))
+    action = ConflictAction(assignments=tuple(Item(500 + i, *one) for i, one in enumerate(UPSERTS[name])))
+
+    async def main() -> None:
+        states = []
+        for is_open in (True, False):
+            ways.is_open = is_open
+            async with open_cluster(tmp_path / str(is_open), table(columns)) as cluster:
+                plan = parameters_plan(cluster.definition, ["id", "a"], conflict=action)
+                outcomes = []
+                for given in (
+                    (1, "x", "p"),
+                    (1, "y", "p"),
+                    (1, "z", None),
+                    (1, None, "q"),
+                    (2, "x" * 40_000, "p"),
+                    (2, "v", 7),
+                ):
+                    try:
+                        outcomes.append((await cluster.first.writes.insert(plan, context(*given))).rowcount)
+                    except CrateError as error:
+                        outcomes.append((type(error), error.message))
+                sources = ("_id", "_version", "c1", "c2", "c3")
+                states.append((outcomes, cluster.rows(sources)))
+        assert states[0] == states[1]
+        assert ways.taken or name == "computed"
+
+    trio.run(main)
+
+
+def test_an_upsert_that_is_overtaken_goes_the_general_way(
+    tmp_path: Path, ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Shard.get
+    action = ConflictAction(assignments=(Item(500, "a", Column(-2, "a", TEXT)),))
+
+    async def main() -> None:
+        async with open_cluster(tmp_path) as cluster:
+            await fill(cluster)
+            reads: list[int] = []
+
+            def missed_once(shard: Shard, ids: Any, sources: Any) -> Any:
+                reads.append(1)
+                return [None] if len(reads) == 1 else read(shard, ids, sources)
+
+            monkeypatch.setattr(Shard, "get", missed_once)
+            plan = parameters_plan(cluster.definition, ["id", "a"], conflict=action)
+            assert (await cluster.first.writes.insert(plan, context(1, "x"))).rowcount == 1
+            assert ways.taken == 0
+            monkeypatch.setattr(Shard, "get", read)
+            assert cluster.rows()[1] == (1, "x", 1)
 
     trio.run(main)
