@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 from pyroaring import BitMap
@@ -37,6 +38,8 @@ from cratepy.storage.stored import SegmentDamaged
 from cratepy.storage.text.failures import TextIndexFailed
 from cratepy.storage.text.fields import text_fields
 
+#: A merge leaves at most so many times of what it writes.
+_SPARE_TIMES: Final = 4
 #: Called with the bytes of each block that was written; no lock is held.
 Pause = Callable[[int], None]
 
@@ -160,8 +163,12 @@ class ShardMerger:
         written = sum(size.live_bytes for first, end in ranges for size in sizes[first:end])
         if not written:
             return 0
+        if text_fields(core.layout.definition):
+            # An index is built beside the shard's files and copied.
+            written *= 2
         free, total = core.files.space(core.directory)
-        spare = min(limits.MERGE_SPARE_BYTES, total // limits.MERGE_SPARE_FRACTION)
+        # Small segments go on being joined: a merge need not leave much more than it takes.
+        spare = min(limits.MERGE_SPARE_BYTES, total // limits.MERGE_SPARE_FRACTION, _SPARE_TIMES * written)
         return max(written + core.buffered_bytes + spare - free, 0)
 
     def _reserve(self, sources: Sequence[LiveSegment]) -> _Task:

@@ -98,6 +98,8 @@ class SimulatedDisk:
         self.quota: int | None = None
         #: Quotas of users do not show in the free space of a disk.
         self.is_quota_shown = True
+        #: Bytes of the whole disk, as it says.
+        self.total = 1 << 20
 
     def used(self) -> int:
         return sum(len(inode.cache) for inode in self._names.values() if inode is not None)
@@ -215,7 +217,7 @@ class SimulatedDisk:
         self._pending = [change for change in self._pending if parent(change[0]) != directory]
 
     def space(self, path: Path) -> tuple[int, int]:
-        return (self.room() if self.is_quota_shown else 1 << 60), 1 << 20
+        return (self.room() if self.is_quota_shown else 1 << 60), self.total
 
     def begin_writing(self, path: Path) -> None:
         """What was not synced survives or not, as before."""

@@ -22,6 +22,7 @@ from cratepy.storage.filesystem import FileSystem, RealFileSystem, SyncFailed, i
 from cratepy.storage.shard import Shard
 from tests.storage.shards import delete, insert, open_shard, scanned, table
 from tests.storage.simulated_disk import SimulatedDisk
+from tests.storage.text.texts import fulltext
 
 DIRECTORY = Path("/data/indices/table-1/0/copy-1")
 
@@ -156,6 +157,31 @@ def test_a_merge_leaves_the_space_that_a_refresh_needs() -> None:
     disk.quota = None
     assert shard.merge()
     assert shard.segment_count < limits.MERGE_SEGMENTS
+
+
+def test_small_segments_are_joined_on_a_nearly_full_disk() -> None:
+    """Else refreshes would leave thousands of them."""
+    disk = SimulatedDisk()
+    shard = open_shard(DIRECTORY, files=disk)
+    for number in range(limits.MERGE_SEGMENTS):
+        shard.write(insert({f"k{number}": (number, "x")}))
+        shard.refresh()
+    disk.quota, disk.total = disk.used() + 100_000, 1 << 40
+    assert shard.merge()
+    assert shard.segment_count == 1
+
+
+def test_a_merge_of_texts_needs_space_for_the_index_that_is_built_beside_it() -> None:
+    disk = SimulatedDisk()
+    shard = open_shard(DIRECTORY, files=disk, definition=fulltext())
+    for number in range(limits.MERGE_SEGMENTS):
+        shard.write(insert({f"k{number}": (number, "a word and another " * 2_000)}))
+        shard.refresh()
+    written = sum(segment.size_bytes for segment in shard.stats().segments)
+    disk.quota = disk.used() + written * 3 // 2
+    assert not shard.merge()
+    disk.quota += written
+    assert shard.merge()
 
 
 def test_a_segment_without_rows_goes_although_there_is_no_space() -> None:
