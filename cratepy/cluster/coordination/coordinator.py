@@ -87,6 +87,8 @@ class Coordinator:
         self._pre_votes: set[str] | None = None
         #: To whom the last vote went.
         self._vote: tuple[str, Vote] | None = None
+        #: The last term in which another node asked for votes, too, and the next attempt was brought forward.
+        self._split_term = 0
         #: Who voted for this node in its term.
         self._voters: dict[str, NodeInfo] = {}
         #: The master this node gave up: not a member of the next state, unless it votes.
@@ -414,11 +416,25 @@ class Coordinator:
         candidate = message.heir or source
         vote = self._ensure_term_at_least(candidate, message.term)
         if vote is None:
+            self._on_rival(candidate, message.term)
             return
         if candidate == self.me.id:
             self._on_join(self.me.id, vote, self.me)
         else:
             self._outbox.send(candidate, Join(vote, self.me))
+
+    def _on_rival(self, candidate: str, term: int) -> None:
+        """Two candidates of one term have voted for themselves: it may have no winner, so the next attempt need not wait
+        for the end of this one."""
+        is_rival = self.mode is Mode.CANDIDATE and term == self.kernel.term and candidate != self.me.id
+        if not is_rival or self._vote is None or self._vote[0] != self.me.id or self._split_term == term:
+            return
+        self._split_term = term
+        settings = self._settings
+        # A winner there is all the same is heard of within a round trip or two.
+        longest = settings.election_initial_timeout_s + self._attempt * settings.election_back_off_s
+        delay_s = settings.election_initial_timeout_s / 2 + self._random() * min(longest, settings.election_duration_s)
+        self._outbox.set_timer("election", delay_s)
 
     def _on_health(self, problem: str | None) -> None:
         if problem == self._problem:
