@@ -258,6 +258,8 @@ WRITE_BUFFER_BYTES_MAX: Final = 512 * MIB
 #: Setting ``translog.flush_threshold_size``; CrateDB's default.
 TRANSLOG_FLUSH_BYTES: Final = 512 * MIB
 TRANSLOG_RECORD_BYTES_MAX: Final = 256 * MIB
+#: So long after there is a table first, what only data needs is loaded (``docs/architecture``, the start).
+LOAD_AFTER_TABLE_S: Final = 1.0
 #: How long a thread of Python may compute on when another wants to: the event loop waits this long for a refresh or a big
 #: write (Python's own default is ten times as much; below it, changing threads starts to cost).
 THREAD_SWITCH_S: Final = 0.0005

@@ -267,7 +267,7 @@ class _Node:
             _log_address(psql_log, host, self._ports.psql)
         await nursery.start(self._execution.run)
         nursery.start_soon(self._row_counts.run)
-        nursery.start_soon(self._load_kernels)
+        nursery.start_soon(self._load_what_data_needs)
         await nursery.start(self._cluster.run)
         # While the others are looked for: what the first statement would do first (system tables' columns, a cold compiler).
         self._compile("SELECT count(*) FROM sys.nodes", SessionView(), ())
@@ -275,10 +275,15 @@ class _Node:
         gc.freeze()  # what start-up made stays: no need to look through it in every collection
         self._log_ready()
 
-    async def _load_kernels(self) -> None:
-        """What only data needs is loaded as soon as the cluster has a table, and not by the first statement that needs it."""
+    async def _load_what_data_needs(self) -> None:
+        """Once the cluster has a table, and not by the first query; but not in the way of the statement that makes it.
+
+        A statement that is faster loads it itself, on a worker thread, as one that needs the engine without any table does.
+        """
         await self._cluster.wait_for(lambda state: bool(state.tables), timeout_s=float("inf"))
+        await trio.sleep(limits.LOAD_AFTER_TABLE_S)
         await trio.to_thread.run_sync(compute.load)
+        await trio.to_thread.run_sync(self._engine.prepare)
 
     def _log_ready(self) -> None:
         http = self._ports.http.getsockname()[1]

@@ -52,3 +52,31 @@ compile("SHOW TABLES")
 print(*(set(sys.modules) - before))
 """
     assert output_of(script).split() == []
+
+
+def test_a_prepared_engine_loads_nothing_for_its_first_fragment() -> None:
+    script = """
+import sys, tempfile, trio
+from pathlib import Path
+from cratepy.execution.engine.engine import Engine
+from cratepy.execution.engine.inputs import FragmentInput
+from cratepy.model.arrow import arrow_schema, to_arrow
+from cratepy.model.expressions import Aggregate, Column, Literal
+from cratepy.model.plan import StatementContext
+from cratepy.model.relations import Aggregation, ExchangeInput, Item, OutputColumn
+from cratepy.model.types import BIGINT
+import pyarrow as pa
+
+columns = (OutputColumn(1, "n", BIGINT),)
+given = FragmentInput(columns, [[pa.RecordBatch.from_arrays([to_arrow([1, 2, 3], BIGINT)], schema=arrow_schema(columns))]])
+total = Item(2, "m", Aggregate("max", (Column(1, "n", BIGINT),), BIGINT))
+context = StatementContext(job_id="j", handler_id="n", user="crate", text="", now_ms=0)
+engine = Engine(memory_bytes=2**26, spill_path=Path(tempfile.mkdtemp()), partitions=2)
+engine.prepare()
+before = set(sys.modules)
+(batch,) = trio.run(engine.run_small, Aggregation(ExchangeInput(0, columns), (), (total,)), [given], context)
+assert batch.to_pylist() == [{"c2": 3}]
+assert "datafusion" in before
+print(*(m for m in set(sys.modules) - before if not m.startswith("trio.")))
+"""
+    assert output_of(script).split() == []

@@ -128,6 +128,11 @@ class Engine:
                 self._loop.close()
                 self._loop = None
 
+    def prepare(self) -> None:
+        """Do on this thread what the first fragment would wait for: load the library, make a session."""
+        kind = _SessionKind(1, _BATCH_ROWS, _Way.SPILLING, False)
+        self._put_back(self._session(kind), kind, tables=0, kernels=0)
+
     def _loop_thread(self) -> LoopThread:
         """Called on a worker thread: the first call imports asyncio, which is for streams only."""
         with self._lock:
