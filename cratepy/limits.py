@@ -338,6 +338,10 @@ STARTED_SHARDS_GATHER_S: Final = 0.005
 ALLOCATION_RETRIES_MAX: Final = 5
 #: Setting ``cluster.max_shards_per_node``; CrateDB's default.
 SHARDS_PER_NODE_MAX: Final = 1_000
+#: How often a node that looks for a master in vain says whom it has found and whom not.
+NO_MASTER_TOLD_S: Final = 10.0
+#: Addresses that it names then.
+NO_MASTER_TOLD_MAX: Final = 10
 #: Peers a node asks or answers about at the same time, and seed hosts it is given.
 DISCOVERY_PEERS_MAX: Final = 1_000
 #: Events waiting for the coordination core of a node; more means that it is stuck.

@@ -12,6 +12,8 @@ keep their place under a placeholder that nobody can vote for (CrateDB: ``Cluste
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -110,6 +112,8 @@ class Discovery:
         #: What the seed providers said last.
         self._wanted: set[Address] = set()
         self._refusals: dict[Address, str] = {}
+        #: Why addresses gave no answer when they were asked last.
+        self._failures: dict[Address, str] = {}
         self._nursery: trio.Nursery | None = None
         #: Nodes heard of, by id.
         self.known: dict[str, NodeInfo] = {}
@@ -121,6 +125,7 @@ class Discovery:
         """Ask seeds and known nodes whenever there is no master, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._tell_why_alone)
             task_status.started()
             while True:
                 found = await self._seeds.addresses()
@@ -129,6 +134,26 @@ class Discovery:
                     self._ask_from_now_on(seed)
                 await trio.sleep(self._find_interval_s)
                 await self._searching.wait()
+
+    async def _tell_why_alone(self) -> None:
+        """As long as no master is found: say now and then what was."""
+        while True:
+            await self._searching.wait()
+            await trio.sleep(limits.NO_MASTER_TOLD_S)
+            if self._searching.is_set() and self._master_id() is None:
+                logger.warning("no master is known yet: %s", self._situation())
+
+    def _situation(self) -> str:
+        there = sorted(node.name for node in self.known.values() if self._transport.connected(node.id))
+        failed = [f"{host}:{port} ({reason})" for (host, port), reason in sorted(self._failures.items())]
+        if len(failed) > limits.NO_MASTER_TOLD_MAX:
+            failed[limits.NO_MASTER_TOLD_MAX :] = [f"{len(failed) - limits.NO_MASTER_TOLD_MAX} more"]
+        parts = [
+            f"connected to {', '.join(there)}" if there else "connected to no other node",
+            f"no answer from {', '.join(failed)}" if failed else "",
+            "" if self._asked else "no seed addresses are known",
+        ]
+        return "; ".join(part for part in parts if part)
 
     def search(self, is_searching: bool) -> None:
         """Begin or stop to ask."""
@@ -185,6 +210,7 @@ class Discovery:
                 await self._searching.wait()
                 wait_s = _ASK_FIRST_S
         self._asked.discard(address)
+        self._failures.pop(address, None)
 
     def _is_wanted(self, address: Address) -> bool:
         return address in self._wanted or any(
@@ -203,13 +229,20 @@ class Discovery:
                 timeout_s=self._request_timeout_s,
             )
         except HandshakeRefused as refused:
+            self._failures[address] = str(refused)
             self._complain(address, str(refused))
             return True
-        except (OSError, PeerUnavailable, RequestTimeout):
+        except socket.gaierror as error:
+            self._failures[address] = f"cannot resolve the host name: {error.strerror}"
+            self._complain(address, self._failures[address])
+            return False
+        except (OSError, PeerUnavailable, RequestTimeout) as error:
+            self._failures[address] = _reason(error)
             return False  # Not there (yet): asked again soon.
         except CrateError as error:
             logger.warning("seed %s:%d: %s", *address, error)
             return True
+        self._failures.pop(address, None)
         mine = self._cluster_uuid()
         if reply.cluster_uuid:
             self.found_cluster = reply.cluster_uuid
@@ -228,3 +261,12 @@ class Discovery:
         if self._refusals.get(address) != reason:
             self._refusals[address] = reason
             logger.warning("seed %s:%d: %s", *address, reason)
+
+
+def _reason(error: Exception) -> str:
+    """What the operating system says, which trio wraps when it has tried all addresses of a host."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup) and cause.exceptions:
+        cause = cause.exceptions[0]
+    said = cause if isinstance(cause, OSError) else error
+    return os.strerror(said.errno) if isinstance(said, OSError) and said.errno else str(said) or type(said).__name__

@@ -31,7 +31,11 @@ async def service_records(query: str, resolver_address: str) -> Sequence[Address
     except (dns.exception.DNSException, ValueError, OSError) as error:
         raise SeedError(f"SRV {query}: {error}") from error
     records: list[Any] = sorted(answer, key=lambda r: (r.priority, -r.weight, str(r.target), r.port))
-    return [(record.target.to_text(omit_final_dot=True), record.port) for record in records]
+    # A target that is the root says that there is no such service (RFC 2782).
+    named = [record for record in records if len(record.target.labels) > 1 and record.port]
+    if not named:
+        raise SeedError(f"SRV {query}: no record names a host and a port")
+    return [(record.target.to_text(omit_final_dot=True), record.port) for record in named]
 
 
 def _resolver_address(text: str) -> Address:

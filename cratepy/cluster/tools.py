@@ -64,8 +64,8 @@ def detach_cluster(log: StateLog) -> None:
     log.save(log.term, replace(state, version=state.version + 1, master_id=None, coordination=coordination))
 
 
-def remove_settings(log: StateLog, patterns: Sequence[str]) -> list[str]:
-    """Remove persistent cluster settings by name or pattern (``*``); returns their names. Raises ToolError: none matches."""
+def matching_settings(log: StateLog, patterns: Sequence[str]) -> list[str]:
+    """The names of persistent cluster settings by name or pattern (``*``). Raises ToolError: none matches."""
     state = _written_state(log)
     names = sorted(
         {name for name in state.settings_persistent for pattern in patterns if fnmatch.fnmatchcase(name, pattern)}
@@ -73,6 +73,13 @@ def remove_settings(log: StateLog, patterns: Sequence[str]) -> list[str]:
     if not names:
         there = ", ".join(sorted(state.settings_persistent)) or "none"
         raise ToolError(f"no persistent setting matches {', '.join(patterns)}; there are: {there}")
+    return names
+
+
+def remove_settings(log: StateLog, patterns: Sequence[str]) -> list[str]:
+    """Remove persistent cluster settings by name or pattern (``*``); returns their names. Raises ToolError: none matches."""
+    names = matching_settings(log, patterns)
+    state = log.state
     kept = {name: value for name, value in state.settings_persistent.items() if name not in names}
     log.save(log.term, replace(state, version=state.version + 1, settings_persistent=kept))
     return names

@@ -59,6 +59,8 @@ class _Peer:
         self.retry_now = trio.Event()
         #: Set once the first attempt to connect has succeeded or failed: until then a request may wait for it.
         self.was_tried = trio.Event()
+        #: Why it refused the last attempt, as it was logged.
+        self.refusal = ""
 
 
 class Transport:
@@ -350,21 +352,28 @@ class Transport:
 
     async def _try_open(self, peer: _Peer) -> Outgoing | None:
         try:
-            return await self._open(peer.address, target_id=peer.node_id)
+            connection = await self._open(peer.address, target_id=peer.node_id)
         except OSError:
             peer.was_tried.set()
             return None
         except HandshakeRefused as refused:
-            logger.warning("node %s at %s:%d: %s", peer.node_id, *peer.address, refused)
+            if str(refused) != peer.refusal:  # it is tried again and again
+                logger.warning("node %s at %s:%d: %s", peer.node_id, *peer.address, refused)
+            peer.refusal = str(refused)
             peer.was_tried.set()
             return None
+        peer.refusal = ""
+        return connection
 
     # --- handshakes --------------------------------------------------------------------------------------------------
 
     async def _open(self, address: Address, *, target_id: str) -> Outgoing:
         """Connect and shake hands. Raises OSError, HandshakeRefused."""
         with trio.move_on_after(limits.TRANSPORT_CONNECT_TIMEOUT_S):
-            stream = await trio.open_tcp_stream(*address)
+            try:
+                stream = await trio.open_tcp_stream(*address)
+            except UnicodeError as error:  # no name that could be looked up, such as a..b
+                raise socket.gaierror(socket.EAI_NONAME, f"not a host name: {error}") from error
             wire = Wire(socket.socket(fileno=stream.socket.detach()))
             try:
                 if self._security is not None:

@@ -47,7 +47,13 @@ class _Run:
         if self.parsed.yes:
             return
         print("Confirm [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        try:
+            answer = sys.stdin.readline()
+        except KeyboardInterrupt:
+            answer = ""
+        if not answer:
+            print()
+        if answer.strip().lower() not in ("y", "yes"):
             raise _Refused
 
 
@@ -147,8 +153,9 @@ def _repurpose(run: _Run) -> None:
 
 def _remove_settings(run: _Run) -> None:
     log = run.log()
+    names = tools.matching_settings(log, run.parsed.patterns)
     run.confirm(
-        f"Persistent cluster settings that match {', '.join(run.parsed.patterns)} are removed from this node's state.",
+        f"These persistent cluster settings are removed from this node's state: {', '.join(names)}.",
         "Do this on every master-eligible node, while all are stopped.",
     )
     for name in tools.remove_settings(log, run.parsed.patterns):

@@ -202,3 +202,11 @@ def test_an_ec2_that_refuses_is_told_and_harmless(caplog: pytest.LogCaptureFixtu
         assert _addresses(_ec2_options(endpoint, host_type="mac")) == []
     assert "discovery.seed_providers: ec2" in caplog.text
     assert "[discovery.ec2.host_type]" in caplog.text
+
+
+def test_srv_records_without_a_host_or_a_port_are_no_seeds(caplog: pytest.LogCaptureFixture) -> None:
+    """RFC 2782: a target of "." says that there is no such service."""
+    with _dns(["0 0 4300 .", "0 0 0 n1.example.com."]) as server:
+        options = SeedOptions(providers=("srv",), srv_query=QUERY, srv_resolver=f"127.0.0.1:{server.port}")
+        assert _addresses(options) == []
+    assert "no record names a host and a port" in caplog.text

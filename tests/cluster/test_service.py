@@ -248,6 +248,25 @@ def test_without_a_majority_commands_are_refused_and_the_state_is_still_there(tm
     _with(tmp_path, check)
 
 
+def test_a_node_that_finds_no_master_says_whom_it_asked_and_why_nobody_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A host name that cannot be one is no reason to end, either."""
+    monkeypatch.setattr(limits, "NO_MASTER_TOLD_S", 0.05)
+
+    async def check(cluster: Cluster) -> None:
+        (closed,) = _free_ports(1)
+        seeds = ("no..such:4300", f"127.0.0.1:{closed}")
+        service = await cluster.start(0, seed_hosts=seeds, initial_master_nodes=("n0", "n1"))
+        while f"127.0.0.1:{closed} (Connection refused)" not in caplog.text:
+            await trio.lowlevel.checkpoint()
+        assert "no master is known yet: connected to no other node; no answer from 127.0.0.1:" in caplog.text
+        assert "seed no..such:4300: cannot resolve the host name: not a host name" in caplog.text
+        assert not service.is_joined
+
+    _with(tmp_path, check)
+
+
 def test_a_full_restart_keeps_the_state_but_for_transient_settings(tmp_path: Path) -> None:
     async def check(cluster: Cluster) -> None:
         await cluster.start_three()
