@@ -122,6 +122,21 @@ def text_of(value: Any, source: DataType) -> str:
     return str(value)
 
 
+def plain_text(value: Any) -> str:
+    """A SQL value as CrateDB prints it in messages: ``null``, ``true``, ``[1, 2]``, ``{a=x}``, texts bare."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return "{" + ", ".join(f"{key}={plain_text(part)}" for key, part in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(plain_text(part) for part in value) + "]"
+        case _:
+            return str(value)
+
+
 def json_text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 

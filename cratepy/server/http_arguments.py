@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from cratepy.errors import ConversionError, SQLParseError
-from cratepy.execution.writes.values import plain_text
+from cratepy.functions.casts import plain_text
 from cratepy.model.parameter_columns import ParameterColumns
 from cratepy.model.types import DataType
 from cratepy.protocols.http.statements import column_type, value_type

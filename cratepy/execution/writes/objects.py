@@ -21,7 +21,8 @@ import msgspec
 
 from cratepy import limits
 from cratepy.errors import BadRequest, ConversionError, CrateError, SQLParseError
-from cratepy.execution.writes.values import convert_raw, plain_text
+from cratepy.execution.writes.values import convert_raw
+from cratepy.functions.casts import plain_text
 from cratepy.model.names import check_key_name
 from cratepy.model.types import (
     BIGINT,

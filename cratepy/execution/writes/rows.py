@@ -23,7 +23,8 @@ from cratepy.errors import CheckViolation, CrateError, NotNullViolation, SQLPars
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.writes.expressions import evaluate, is_deterministic
 from cratepy.execution.writes.layout import TableLayout
-from cratepy.execution.writes.values import at_rest, column_of_values, is_limited, limited, plain_text, values_of
+from cratepy.execution.writes.values import at_rest, column_of_values, is_limited, limited, values_of
+from cratepy.functions.casts import plain_text
 from cratepy.model import compute as pc
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Literal

@@ -20,7 +20,7 @@ import pyarrow as pa
 from cratepy import limits
 from cratepy.errors import BadRequest, ConversionError, CrateError, SQLParseError, ValueConversionError
 from cratepy.execution.engine.constants import constant_values
-from cratepy.functions.casts import convert
+from cratepy.functions.casts import convert, plain_text
 from cratepy.model import compute as pc
 from cratepy.model.arrow import JSON_KINDS, stored_type, to_arrow
 from cratepy.model.expressions import Expression, Parameter
@@ -339,21 +339,6 @@ def _check_bytes(array: pa.Array, name: str, errors: dict[int, CrateError]) -> N
 
 
 # --- texts of values in messages -------------------------------------------------------------------------------------
-
-
-def plain_text(value: Any) -> str:
-    """A SQL value as CrateDB prints it in messages: ``null``, ``true``, ``[1, 2]``, ``{a=x}``, texts bare."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case dict():
-            return "{" + ", ".join(f"{key}={plain_text(part)}" for key, part in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(plain_text(part) for part in value) + "]"
-        case _:
-            return str(value)
 
 
 def is_json(data_type: DataType) -> bool:

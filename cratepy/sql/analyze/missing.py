@@ -28,7 +28,8 @@ from cratepy.sql.parse import tree
 def missing_object(context: Context, node: tree.MissingObject) -> tuple[AnalyzedStatement, str]:
     """Nothing to do, or the error that there is no such object."""
     if node.kind == "role" and node.name == (SUPERUSER,):
-        raise UnsupportedFeature(f"{node.tag} of the superuser is not supported")
+        verb = "drop" if node.tag == "DROP" else "alter"
+        raise UnsupportedFeature(f"Cannot {verb} a superuser '{SUPERUSER}'")
     if not node.if_exists:
         raise _error(context, node)
     plan = NoOperationPlan(rowcount=0 if node.kind in ("role", "blob table") else 1)

@@ -7,12 +7,12 @@ raises CrateDB's words.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from cratepy.errors import ConversionError, CrateError, SQLParseError
-from cratepy.functions.casts import convert, text_of
+from cratepy.functions.casts import convert, plain_text, text_of
 from cratepy.functions.registry import can_cast
 from cratepy.functions.values import INTEGER_RANGES
 from cratepy.model.expressions import Call, Cast, Column, Expression, Literal, Parameter
@@ -142,8 +142,25 @@ def _cast_literal(literal: Literal, target: DataType) -> Expression:
     return Literal(value, target)
 
 
+def _fits(part: Any, source: DataType | None, target: DataType) -> bool:
+    """Whether a part of an object can be what is wanted of it."""
+    known = object_of(() if source is None else (Field("part", source),))
+    try:
+        convert({"part": part}, known, object_of((Field("part", target),)), is_implicit=True)
+    except CrateError:
+        return False
+    return True
+
+
 def _no_conversion(literal: Literal, target: DataType) -> ConversionError:
     value = literal.value
+    if isinstance(value, dict) and target.kind == "object":
+        for name, part in value.items():
+            wanted = target.field(name)
+            if wanted is not None and not _fits(part, literal.type.field(name), wanted):
+                return ConversionError(
+                    f"Cannot cast object element `{name}` with value `{plain_text(part)}` to type `{wanted.name}`"
+                )
     if isinstance(value, str):
         shown = f"'{value}'"
     else:

@@ -15,7 +15,7 @@ from tests.sql.analyze.helpers import analysis, error_of
         ("drop user nosuch", "RoleUnknownException[Role 'nosuch' does not exist]"),
         ("drop role nosuch", "RoleUnknownException[Role 'nosuch' does not exist]"),
         ("alter user nosuch set (password = 'x')", "RoleUnknownException[Role 'nosuch' does not exist]"),
-        ("drop user crate", "UnsupportedFeatureException[DROP of the superuser is not supported]"),
+        ("drop user crate", "UnsupportedFeatureException[Cannot drop a superuser 'crate']"),
         ("drop repository nosuch", "RepositoryMissingException[[nosuch] missing]"),
         ("alter repository nosuch set (a = 1)", "RepositoryMissingException[[nosuch] missing]"),
         ("drop snapshot nosuch.snap", "RepositoryMissingException[[nosuch] missing]"),

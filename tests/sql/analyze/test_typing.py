@@ -1,0 +1,24 @@
+"""Literals that cannot be what is wanted of them, in CrateDB's words."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sql.analyze.helpers import error_of, with_tables
+
+STATE = with_tables(
+    "create table x (id int, o object as (a int, c double, g object as (h int)), l array(object as (a int)))"
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("{a = 'x'}", "Cannot cast object element `a` with value `x` to type `integer`"),
+        ("{z = 'fine', c = 'abc'}", "Cannot cast object element `c` with value `abc` to type `double precision`"),
+        ("{g = {h = 'x'}}", "Cannot cast object element `g` with value `{h=x}` to type `object`"),
+        ("{g = 5}", "Cannot cast object element `g` with value `5` to type `object`"),
+    ],
+)
+def test_the_element_of_an_object_that_does_not_fit_is_named(value: str, words: str) -> None:
+    assert error_of(f"insert into x (id, o) values (1, {value})", STATE) == f"SQLParseException[{words}]"
