@@ -7,6 +7,7 @@ namespaces and bridge whatever happened. The harness itself sits on the bridge a
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -35,14 +36,20 @@ def unavailable() -> str | None:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+#: A namespace that was deleted lives on for a moment, with its end of a pair of interfaces: names are not used again.
+_NUMBERS: Final = itertools.count()
 
 
 class Network:
     """A cluster of ``size`` nodes, one namespace each. ``zones`` gives the zone of each node, by index."""
 
     def __init__(self, directory: Path, size: int, *, zones: Sequence[str] = (), settings: Sequence[str] = ()) -> None:
-        self._tag = f"cp{os.getpid() % 100_000}"
+        self._tag = f"cp{os.getpid() % 100_000}x{next(_NUMBERS) % 100}"
         self._directory = directory
         self._settings = tuple(settings)
         self._zones = tuple(zones)
@@ -119,6 +126,7 @@ class Network:
         for node in self.nodes:
             node.stop()
         for index in range(len(self.nodes)):
+            subprocess.run(["ip", "link", "del", f"{self._tag}v{index}"], capture_output=True)
             subprocess.run(["ip", "netns", "del", self._namespace(index)], capture_output=True)
         subprocess.run(["ip", "link", "del", f"{self._tag}br"], capture_output=True)
 
