@@ -17,6 +17,8 @@ STATEMENT_CHARS_MAX: Final = 262_144
 #: Nesting of expressions, subqueries and parentheses. Python's own stack is 1,000 frames deep; each level of nesting
 #: costs up to six of them in the parser.
 STATEMENT_NESTING_MAX: Final = 128
+#: Characters of a number in a statement; Python reads 4,300 digits at most, and doubles end at 1e308.
+NUMBER_CHARS_MAX: Final = 1_000
 #: Times a name of WITH or of a view is replaced by its query: each may name others twice, and so on.
 QUERY_EXPANSIONS_MAX: Final = 500
 #: Parameters of one statement: the PostgreSQL wire format counts them in 16 bits.

@@ -49,7 +49,11 @@ def convert(value: Any, source: DataType, target: DataType, *, is_implicit: bool
         return value
     try:
         return _convert(value, source, target, is_implicit=is_implicit)
-    except (Unparsable, decimal.InvalidOperation, OverflowError) as error:
+    except (
+        ValueError,
+        decimal.InvalidOperation,
+        OverflowError,
+    ) as error:  # Unparsable, or too many digits for a number
         raise conversion_error(value, source, target) from error
 
 

@@ -83,6 +83,8 @@ def _rounding_arrow(
 
 
 def _round_numeric(value: str, digits: int) -> str:
+    # No numeric has more digits on either side of its point.
+    digits = max(-_NUMERIC_DIGITS_MAX, min(digits, _NUMERIC_DIGITS_MAX))
     exponent = decimal.Decimal(1).scaleb(-digits)
     rounded = decimal_of(value).quantize(
         exponent, rounding=decimal.ROUND_HALF_UP, context=decimal.Context(prec=200, Emax=200_000, Emin=-200_000)
@@ -90,6 +92,7 @@ def _round_numeric(value: str, digits: int) -> str:
     return numeric_text(rounded)
 
 
+_NUMERIC_DIGITS_MAX: Final = 76
 #: More digits than a double has after the point, more than it has before it.
 _DOUBLE_DIGITS_MAX: Final = 330
 

@@ -17,6 +17,7 @@ from cratepy import limits
 from cratepy.errors import SQLParseError
 from cratepy.functions.casts import text_of
 from cratepy.functions.java_format import java_format
+from cratepy.functions.patterns import regexp_matches
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.model.names import quote_identifier
 from cratepy.model.types import DataType
@@ -39,10 +40,8 @@ def substring(text: str, start: int, length: int | None = None) -> str:
 
 
 def _substring_by_pattern(text: str, pattern: str) -> str | None:
-    match = re.search(pattern, text)
-    if match is None:
-        return None
-    return match.group(1) if match.re.groups else match.group(0)
+    found = regexp_matches(text, pattern)
+    return found[0][0] if found else None
 
 
 def _substring_row(arguments: tuple[DataType, ...], _result: DataType) -> Callable[..., Any]:

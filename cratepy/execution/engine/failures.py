@@ -20,6 +20,7 @@ from cratepy.errors import (
     RowDivisionByZero,
     RowOverflow,
     SQLParseError,
+    UnsupportedFeature,
 )
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,11 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], type[CrateError], str], ...]] = (
     ),
     (re.compile("[oO]verflow"), RowOverflow, "long overflow"),
     (re.compile("negative (substring length|count)"), SQLParseError, "negative substring length not allowed"),
+    (
+        re.compile("only support Literal types for field at idx: \\d+ in Window Function"),
+        UnsupportedFeature,
+        "Arguments of this window function must be constants",
+    ),
     (re.compile("more than one row"), CardinalityViolation, "Subquery returned more than 1 row when it shouldn't."),
 )
 _EXHAUSTED: Final = re.compile("Resources exhausted|Failed to allocate|Memory Exhausted", re.I)

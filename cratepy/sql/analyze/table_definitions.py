@@ -163,10 +163,6 @@ def check_storable(kind: DataType) -> None:
     if inner.kind == "numeric":
         if inner.precision is None:
             raise UnsupportedFeature("NUMERIC storage is only supported if precision and scale are specified")
-        if inner.precision > 38:
-            raise UnsupportedFeature(
-                f"Precision for NUMERIC({inner.precision}) is too large. Only up to 38 can be stored"
-            )
     for field in inner.fields:
         if field.type.kind != "undefined":
             check_storable(field.type)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cratepy.errors import ConversionError, CrateError, SQLParseError
+from cratepy.errors import ConversionError, CrateError, SQLParseError, UnsupportedFeature
 from cratepy.functions.casts import convert, plain_text, text_of
 from cratepy.functions.registry import can_cast
 from cratepy.functions.values import INTEGER_RANGES
@@ -31,6 +31,9 @@ from cratepy.sql.parse.tree import ColumnDef, TypeName
 
 #: The type of a key that is not declared: it travels as JSON, whatever it is.
 ANY_JSON: Final = DataType("object", policy="ignored")
+#: Digits of a decimal that columns and the engine hold.
+NUMERIC_DIGITS_MAX: Final = 38
+_LENGTH_MAX: Final = 2**31 - 1
 _WITH_LENGTH: Final = frozenset({"text", "character", "bit", "float_vector"})
 
 
@@ -58,6 +61,10 @@ def _scalar_type(written: TypeName) -> DataType:
     if known.kind == "numeric":
         if len(arguments) > 2 or arguments[0] < 1:
             raise SQLParseError(f"Invalid precision or scale of numeric: {arguments}")
+        if arguments[0] > NUMERIC_DIGITS_MAX:
+            raise UnsupportedFeature(
+                f"Precision for NUMERIC({arguments[0]}) is too large. Only up to {NUMERIC_DIGITS_MAX} can be stored"
+            )
         scale = arguments[1] if len(arguments) == 2 else None
         if scale is not None and scale > arguments[0]:
             raise SQLParseError(f"Precision must be between 1 and {arguments[0]}")
@@ -73,6 +80,8 @@ def _with_length(known: DataType, arguments: tuple[int, ...]) -> DataType:
         raise SQLParseError(f"The {known.kind} type length must be at least 1, received: {length}")
     if known.kind == "float_vector" and length > 2048:
         raise SQLParseError("Float vector type's length cannot exceed 2048")
+    if length > _LENGTH_MAX:
+        raise SQLParseError(f"The {known.kind} type length cannot exceed {_LENGTH_MAX}, received: {length}")
     return DataType(known.kind, length=length)
 
 

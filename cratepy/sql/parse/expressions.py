@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from cratepy import limits
 from cratepy.errors import StatementTooComplex
 from cratepy.functions.keywords import RESERVED
 from cratepy.limits import STATEMENT_NESTING_MAX
@@ -304,10 +305,10 @@ def _parameter(cursor: Cursor) -> Node:
         cursor.positional += 1
     else:
         digits = cursor.text[1:]
-        if not digits.isdigit() or int(digits) < 1:
-            raise cursor.error()
+        if not digits.isdigit() or not 1 <= int(digits[:9]) <= limits.PARAMETERS_MAX:
+            raise cursor.error(f"expecting a parameter from $1 to ${limits.PARAMETERS_MAX}")
         cursor.advance()
-        index = int(digits) - 1
+        index = int(digits[:9]) - 1
     cursor.parameters = max(cursor.parameters, index + 1)
     return tree.ParameterWord(index)
 

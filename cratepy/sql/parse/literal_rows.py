@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from cratepy import limits
-from cratepy.errors import StatementTooLong
+from cratepy.errors import ParsingError, StatementTooLong
 from cratepy.functions.keywords import RESERVED
 from cratepy.sql.parse import tree
 
@@ -128,7 +128,7 @@ def _column(texts: tuple[str, ...]) -> tuple[list[object], frozenset[str]] | Non
             return [text[1:-1].replace("''", "'") for text in texts], frozenset("s")
         return [text[1:-1] for text in texts], frozenset("s")
     if heads <= _DIGITS:
-        if joined.replace("-", "").isdigit():
+        if joined.replace("-", "").isdigit() and len(max(texts, key=len)) <= limits.NUMBER_CHARS_MAX:
             return list(map(int, texts)), frozenset("i")
         numbers: list[object] = [_number(text) for text in texts]
         return numbers, frozenset("i" if isinstance(number, int) else "n" for number in numbers)
@@ -156,4 +156,6 @@ _DIGITS: Final = frozenset("0123456789-.")
 
 def _number(text: str) -> int | str:
     """A whole number as such; one with a point or an exponent stays text until its type is known."""
+    if len(text) > limits.NUMBER_CHARS_MAX:
+        raise ParsingError(f"a number has more than {limits.NUMBER_CHARS_MAX} characters")
     return text if "." in text or "e" in text or "E" in text else int(text)

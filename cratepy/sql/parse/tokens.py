@@ -30,11 +30,14 @@ _SPECIAL: Final = {
     TokenType.NUMBER: NUMBER,
     TokenType.BIT_STRING: BITS,
 }
+_NUMBER: Final = re.compile(r"\d+(?:_\d+)*(?:\.\d*)?(?:[eE][+-]?\d+)?")
 _DOLLAR_QUOTE: Final = re.compile(r"\$(?:[^\W\d]\w*)?\$")
 #: What may hide a dollar quote: strings, quoted identifiers and comments.
 _PIECES: Final = re.compile(
     r"""(?:(?<![\w$])[eE]'(?:[^'\\]|\\.|'')*')|'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/"""
-    r"""|(?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<body>.*?)\$(?P=tag)\$)""",
+    r"""|(?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$(?P<body>.*?)\$(?P=tag)\$)"""
+    # What does not end takes all the rest, so that the text is read once.
+    r"""|['"].*|/\*.*|(?<![\w$])\$(?:[^\W\d]\w*)?\$.*""",
     re.DOTALL,
 )
 #: Words after which an operand follows that may be nested without parentheses.
@@ -202,10 +205,15 @@ def cursors(text: str) -> list[Cursor]:
                 raise syntax_error(
                     text, start, "backquoted identifiers are not supported; use double quotes to quote identifiers"
                 )
+        elif key == NUMBER:
+            if len(content) > limits.NUMBER_CHARS_MAX:
+                raise syntax_error(text, start, f"a number has more than {limits.NUMBER_CHARS_MAX} characters")
+            if not content.isdigit() and _NUMBER.fullmatch(content) is None:
+                raise syntax_error(text, start, f"mismatched input '{content}', which is no number")
         elif key == STRING and start in bodies:
             content = bodies[start]
         elif key == STRING and token.token_type == TokenType.BYTE_STRING:
-            content = _unescaped(plain[start + 2 : token.end])
+            content = _unescaped(plain, start + 2, token.end)
         keys.append(key)
         texts.append(content)
         starts.append(start)
@@ -253,28 +261,49 @@ def _without_dollar_quotes(text: str, bodies: dict[int, str]) -> str:
 def _lexical_error(text: str) -> ParsingError:
     """Find the string, identifier or comment that does not end."""
     place = 0
-    for match in re.finditer(_PIECES.pattern + r"""|(?P<open>['"]|/\*)""", text, re.DOTALL):
-        if match.groupdict().get("open"):
-            return syntax_error(text, match.start(), f"mismatched input '{match['open']}' expecting <EOF>")
+    for match in _PIECES.finditer(text):
+        opening = match[0][:2] if match[0].startswith("/*") else match[0][0]
+        if match.end() == len(text) and (opening == "/*" or opening in "'\"") and not _is_closed(match[0], opening):
+            return syntax_error(text, match.start(), f"mismatched input '{opening}' expecting <EOF>")
         place = match.end()
     return syntax_error(text, place, "token recognition error")
+
+
+def _is_closed(piece: str, opening: str) -> bool:
+    """Whether a string, identifier or comment, the last piece of a text, ends."""
+    if opening == "/*":
+        return len(piece) > 3 and piece.endswith("*/")
+    return piece.count(opening) % 2 == 0
 
 
 _ESCAPE: Final = re.compile(r"\\(u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)|''", re.DOTALL)
 _CONTROLS: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-def _unescaped(raw: str) -> str:
-    """The value of an ``E'…'`` string."""
+def _unescaped(text: str, start: int, end: int) -> str:
+    """The value of an ``E'…'`` string whose content stands between these places. Raises ParsingError."""
 
     def value(match: re.Match[str]) -> str:
         escape = match[1]
         if escape is None:
             return "'"
-        if (escape[0] in "uU" and len(escape) > 1) or (escape[0] == "x" and len(escape) > 1):
-            return chr(int(escape[1:], 16))
+        if escape[0] in "uUx":
+            code = int(escape[1:], 16) if len(escape) > 1 else -1
+            if not 0 <= code <= _CODE_MAX:
+                raise syntax_error(text, start + match.start(), f"invalid escape sequence '\\{escape}'")
+            return chr(code)
         if escape.isdigit() and escape[0] in "01234567":
             return chr(int(escape, 8))
         return _CONTROLS.get(escape, escape)
 
-    return _ESCAPE.sub(value, raw)
+    found = _ESCAPE.sub(value, text[start:end])
+    if _SURROGATE.search(found) is None:
+        return found
+    try:
+        return found.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError as error:
+        raise syntax_error(text, start, "half of a surrogate pair without the other") from error
+
+
+_CODE_MAX: Final = 0x10FFFF
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")

@@ -336,6 +336,11 @@ def test_a_range_of_another_type_than_its_key_is_refused(engine: Engine) -> None
         rows(engine, WindowCalculation(PEOPLE.leaf, (item(20, function),)))
 
 
+def test_a_window_function_whose_argument_must_be_constant_says_so(engine: Engine) -> None:
+    with pytest.raises(errors.UnsupportedFeature, match="Arguments of this window function must be constants"):
+        rows(engine, WindowCalculation(PEOPLE.leaf, (item(20, by_value("ntile", PEOPLE[0])),)))
+
+
 # --- joins, set operations -------------------------------------------------------------------------------------------
 
 SAME = call("op_=", PEOPLE[0], PETS[0])

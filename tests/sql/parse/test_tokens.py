@@ -126,3 +126,54 @@ def test_the_rest_of_sqlglot_can_still_be_imported() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ended.stdout == "SELECT a FROM t GROUP BY 1\n"
+
+
+@pytest.mark.parametrize("text", ["1e", "4.9e-", "1e308.5", "1e5x", "1__0", "1_", "1.2.3"])
+def test_what_only_begins_like_a_number_is_refused(text: str) -> None:
+    with pytest.raises(ParsingError):
+        parse(f"select {text} from t")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (r"E'\u12'", r"invalid escape sequence '\\u'"),
+        (r"E'a\xZZ'", r"^line 1:11: invalid escape sequence '\\x'"),
+        (r"E'\U00110000'", r"invalid escape sequence '\\U00110000'"),
+        (r"E'\uD83D'", "half of a surrogate pair without the other"),
+    ],
+)
+def test_strings_that_cannot_be_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ParsingError, match=message):
+        parse(f"select {text}")
+
+
+def test_a_pair_of_surrogates_is_one_character() -> None:
+    (statement,) = parse(r"select E'\uD83D\uDE00'")
+    assert "😀" in repr(statement.tree)
+
+
+@pytest.mark.parametrize("text", ["/*" * 120_000, "$a$" + "/*" * 120_000, "$$" + "e'" * 100_001, "'" * 200_001])
+def test_what_does_not_end_is_read_once(text: str) -> None:
+    """Reading it again from every place took minutes."""
+    with pytest.raises(ParsingError):
+        parse(f"select $b$ {text}")
+    with pytest.raises((ParsingError, StatementTooComplex)):
+        parse(f"select {text}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select " + "9" * 5_000,
+        "select 1 limit " + "9" * 5_000,
+        "insert into t values (" + "9" * 5_000 + ")",
+        "select $99999999999999999999",
+        "select $65536",
+        "select $0",
+        "select $" + "9" * 5_000,
+    ],
+)
+def test_numbers_beyond_all_bounds_are_refused(text: str) -> None:
+    with pytest.raises(ParsingError):
+        parse(text)
