@@ -150,11 +150,13 @@ async def _run_phase(phase: Phase, run: Run, parts: NodeParts, deliver: Deliver 
                 # Short, and of nodes that may go at any time: as long as no row was given, it can be begun anew without.
                 buffer = _buffer(parts, operation, stack)
                 await collect_all([(sender, buffer) for sender in senders])
+                run.is_drained = True
                 for batch in await buffer.batches():
                     if not await passer.give(batch):
                         break
                 return True
             inputs = await _inputs(phase, run, parts, receivers, operation, stack)
+            run.is_drained = True
             await _compute(phase, run, parts, inputs, lambda _, batch: deliver(batch))
             return True
         inputs = await _inputs(phase, run, parts, receivers, operation, stack)

@@ -108,7 +108,7 @@ class RunTable:
         for run in list(self._runs.values()):
             if run.handler_id == node_id:
                 run.fail(node_lost(name_of(node_id)))  # Others who still have the handler are told this, too.
-            elif run.handler_id == own_id and node_id in run.node_ids:
+            elif run.handler_id == own_id and node_id in run.node_ids and not run.is_drained:
                 run.fail(node_lost(name_of(node_id)))
 
     async def wait_unread(self, table_uuid: str) -> None:

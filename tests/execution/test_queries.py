@@ -381,6 +381,33 @@ def test_rows_of_system_tables_wait_for_those_of_all_nodes(tmp_path: Path) -> No
     run(test, tmp_path)
 
 
+def test_a_node_that_has_given_all_its_rows_may_go(tmp_path: Path) -> None:
+    """The handler still computes: it needs nobody for that."""
+
+    async def test(made: list[Node]) -> None:
+        may_go_on = trio.Event()
+
+        async def wait_before_the_last_phase() -> None:
+            if isinstance(made[0].engine.opened[-1], Sort):
+                await may_go_on.wait()
+
+        rows: list[Any] = []
+
+        async def ask() -> None:
+            rows.extend(await drain(await made[0].query(waiting_plan())))
+
+        made[0].engine.gate = wait_before_the_last_phase
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await wait_until(lambda: any(isinstance(relation, Sort) for relation in made[0].engine.opened))
+            made[2].scope.cancel()
+            await wait_until(lambda: not made[0].transport.connected("n3"))
+            may_go_on.set()
+        assert sorted(rows) == list(range(30))
+
+    run(test, tmp_path)
+
+
 def test_a_complete_answer_is_not_failed_by_what_comes_after_it() -> None:
     plan = RunPlan(phases=(), context=fakes.statement("n1"))
     done = Run(id="1", handler_id="n1", plan=plan, shards={})
