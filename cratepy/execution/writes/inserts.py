@@ -39,7 +39,13 @@ from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import WriteRouter
 from cratepy.execution.writes.single import SingleInserts
 from cratepy.execution.writes.single_changes import SingleChanges
-from cratepy.execution.writes.values import column_of_raw_values, column_of_values, values_of
+from cratepy.execution.writes.values import (
+    all_exact,
+    column_of_raw_values,
+    column_of_values,
+    text_column,
+    values_of,
+)
 from cratepy.model.arrow import from_arrow
 from cratepy.model.expressions import Cast, Expression, Literal, Parameter
 from cratepy.model.parameter_columns import ParameterColumn, columns_of_rows, values_of_column
@@ -239,7 +245,9 @@ class Inserter:
                     # JSON numbers for a narrower column: the same conversion without the engine.
                     columns.append(column_of_raw_values(given[inner.index], data_type, errors))
                 case _:
-                    array = self._computed(expression, given, count, context, errors)
+                    array = _read_texts(expression, given) if name not in new else None
+                    if array is None:
+                        array = self._computed(expression, given, count, context, errors)
                     columns.append(from_arrow(array, expression.type) if name in new else array)
         if errors:
             raise first_error(errors)
@@ -285,6 +293,16 @@ def _told(error: CrateError, *, written: int, count: int | None) -> CrateError:
         return error
     done = f"{written} rows" if count is None else f"{written} of {count} rows"
     return type(error)(f"{error.message} ({done} were written)")
+
+
+def _read_texts(expression: Expression, given: Sequence[ParameterColumn]) -> pa.Array | None:
+    """Texts of times (from JSON, which has no others) as Arrow reads them, if all are plain: it is what the cast gives."""
+    match expression:
+        case Cast(Parameter() as inner, cast_type) if cast_type.is_timestamp and inner.type.kind == "text":
+            values = values_of_column(given[inner.index])
+            if all_exact(values, "text"):
+                return text_column(pa.array(values, type=pa.string()), cast_type)
+    return None
 
 
 def _is_plain(data_type: DataType) -> bool:

@@ -224,7 +224,13 @@ def text_column(array: pa.Array, data_type: DataType) -> pa.Array | None:
     return None
 
 
+#: What Arrow takes for a time and a cast does not: hours without minutes, offsets beyond 18 hours.
+_NO_TIMESTAMP: Final = r"[T ](?:\d{1,2}(?:[Zz+-].*)?|.*[+-](?:18:?(?:0[1-9]|[1-5]\d)|19|2\d)(?::?\d\d)?)$"
+
+
 def _timestamps(array: pa.Array, data_type: DataType) -> pa.Array:
+    if pc.any(pc.match_substring_regex(array, _NO_TIMESTAMP)).as_py():
+        raise pa.ArrowInvalid("a text that is to be looked at")
     try:
         return array.cast(pa.timestamp("ms"))
     except pa.ArrowInvalid:
