@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -128,6 +129,14 @@ def _timed(node: Node, statements: Sequence[str]) -> list[float]:
     return times
 
 
+def _has_primaries(node: Node) -> bool:
+    try:
+        with urllib.request.urlopen(f"{node.url}/health/ready?level=primaries", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
 def changes() -> None:
     """CREATE TABLE, ADD COLUMN, a dynamic column and DROP while there are 10 and 1,000 shards; then all nodes at once."""
     with tempfile.TemporaryDirectory() as directory, Cluster(Path(directory), 3) as cluster:
@@ -162,11 +171,11 @@ def changes() -> None:
         while not all(node.is_ready() for node in cluster.nodes):
             time.sleep(0.02)
         ready_s = time.monotonic() - started
-        query = "SELECT count(*) FROM sys.shards WHERE routing_state <> 'STARTED'"
-        while node.sql(query)["rows"][0][0] or node.sql("SELECT health FROM sys.cluster_health")["rows"][0][0] == "RED":
+        # Not sys.shards: whoever asks all nodes for all shards fifty times a second measures that.
+        while not all(_has_primaries(node) for node in cluster.nodes):
             time.sleep(0.02)
         took_s = time.monotonic() - started
-        what = f"full restart with {SHARDS[-1]:,} shards, until green"
+        what = f"full restart with {SHARDS[-1]:,} shards, until all primaries are started"
         _print(what, f"{took_s:.1f} s (answers at {ready_s:.1f})", "5 s", "70 s", is_met=took_s <= 5)
 
 
