@@ -53,17 +53,16 @@ def create_if_missing(files: FileSystem, directory: Path, first: Manifest, *, fi
 
 
 def _is_there(files: FileSystem, directory: Path, birth: bytes) -> bool:
-    path = directory / translogs.translog_name(_FIRST_TRANSLOG)
+    """Whether the copy was finished.
+
+    One whose log has nothing but its birth is made anew: if the sync of it failed, the system shows what it never wrote as
+    if it were durable, and rows would stand behind that.
+    """
     if files.exists(directory / manifests.NAME):
         return True
-    if not files.exists(path):
-        return False
-    if files.size(path) > translogs.created_bytes(birth):
-        return True  # Something was appended, so it had been finished; if it does not read, that is damage.
-    try:
-        return _read_birth(files, directory) is not None
-    except ShardFailed:
-        return False
+    path = directory / translogs.translog_name(_FIRST_TRANSLOG)
+    # Something was appended, so it had been finished; if it does not read, that is damage.
+    return files.exists(path) and files.size(path) > translogs.created_bytes(birth)
 
 
 def read_current(files: FileSystem, directory: Path) -> Manifest:

@@ -29,3 +29,16 @@ def test_threads_are_seen_to_lose_rows_when_the_log_is_not_synced() -> None:
     run = ThreadedRun(1, faults=Faults(skipped_syncs=("/translog-",)))
     run.run()
     assert run.failures
+
+
+@pytest.mark.parametrize("history", ["100006:e7.1", "100010:e7.0"])
+def test_a_copy_whose_first_sync_failed_is_not_built_upon(history: str) -> None:
+    """The system shows the log's beginning as if it had been written; the rows behind it were lost with it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash.simulate", "--replay", history],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-3_000:]

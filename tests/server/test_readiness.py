@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from cratepy.cluster.allocation import start_shard
+from cratepy.cluster.allocation import start_shards
 from cratepy.cluster.commands import apply
-from cratepy.model.commands import CreateTable
+from cratepy.model.commands import CreateTable, StartedCopy
 from cratepy.model.state import ClusterState
 from cratepy.server.readiness import LEVELS, unready_reason
 from tests.cluster.states import definition, node, with_nodes
@@ -24,9 +24,10 @@ class Facts:
 EMPTY = with_nodes(ClusterState(version=1, master_id="a"), node("a"))
 STARTING = apply(EMPTY, CreateTable(definition=definition(shards=1)))
 SHARD = STARTING.tables["uuid-t"].routing[0]
-STARTED = start_shard(
-    STARTING, table_uuid="uuid-t", shard=0, allocation_id=SHARD.copies[0].allocation_id, term=SHARD.primary_term
+COPY = StartedCopy(
+    table_uuid="uuid-t", shard=0, allocation_id=SHARD.copies[0].allocation_id, primary_term=SHARD.primary_term
 )
+STARTED = start_shards(STARTING, [COPY])
 
 
 @pytest.mark.parametrize(
