@@ -53,16 +53,18 @@ def create_if_missing(files: FileSystem, directory: Path, first: Manifest, *, fi
 
 
 def _is_there(files: FileSystem, directory: Path, birth: bytes) -> bool:
-    """Whether the copy was finished.
+    """Whether the copy was finished: nothing is appended and no other file is made before.
 
-    One whose log has nothing but its birth is made anew: if the sync of it failed, the system shows what it never wrote as
-    if it were durable, and rows would stand behind that.
+    One that is nothing but its birth is made anew: if the sync of it failed, the system shows what it never wrote as if it
+    were durable, and rows would stand behind that.
     """
-    if files.exists(directory / manifests.NAME):
-        return True
-    path = directory / translogs.translog_name(_FIRST_TRANSLOG)
-    # Something was appended, so it had been finished; if it does not read, that is damage.
-    return files.exists(path) and files.size(path) > translogs.created_bytes(birth)
+    if not files.exists(directory):
+        return False
+    first = translogs.translog_name(_FIRST_TRANSLOG)
+    names = files.names(directory)
+    return any(name != first for name in names) or (
+        first in names and files.size(directory / first) > translogs.created_bytes(birth)
+    )
 
 
 def read_current(files: FileSystem, directory: Path) -> Manifest:
