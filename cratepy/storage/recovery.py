@@ -216,11 +216,17 @@ class Replay:
             newest += 1
             self._files.create(self._directory / translogs.translog_name(newest)).close()
             self._files.sync_directory(self._directory)
-        file = self._files.append(self._directory / translogs.translog_name(self._last_generation))
+        # If a sync of the file had failed, it would be shown as if it were durable. Rows that were read are flushed into
+        # segments after this; a log without rows is written once more, so that the first row's sync takes all of it along.
+        is_rewritten = not self._is_new and not self.operation_count
+        path = self._directory / translogs.translog_name(self._last_generation)
+        file = self._files.append(path, at=0 if is_rewritten else None)
+        if is_rewritten:
+            file.write(last.good_bytes())
         if last.has_tail:
             file.truncate(last.end)
         # What was read is shown to clients from now on, so it must not be lost by the next power cut.
-        if not self._is_new:
+        if self.operation_count or last.has_tail or newest != self._last_generation:
             file.sync()
         if newest != self._last_generation:
             file.close()

@@ -206,6 +206,10 @@ class TranslogReader:
         tail = np.frombuffer(self._data[self.end :], dtype=np.uint8)
         return bool(len(tail) and tail.max())
 
+    def good_bytes(self) -> bytes:
+        """The file up to the last good record (after the iteration)."""
+        return bytes(self._data[: self.end])
+
     def __iter__(self) -> Iterator[bytes | memoryview]:
         """The payloads in order; raises ShardFailed at a bad record that had been durable."""
         if self.is_blank:
