@@ -62,9 +62,9 @@ def _is_there(files: FileSystem, directory: Path, birth: bytes) -> bool:
         return False
     first = translogs.translog_name(_FIRST_TRANSLOG)
     names = files.names(directory)
-    return any(name != first for name in names) or (
-        first in names and files.size(directory / first) > translogs.created_bytes(birth)
-    )
+    if first not in names:
+        return manifests.NAME in names  # The first log outlives everything but the manifest of the first flush.
+    return len(names) > 1 or files.size(directory / first) > translogs.created_bytes(birth)
 
 
 def read_current(files: FileSystem, directory: Path) -> Manifest:

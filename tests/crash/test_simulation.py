@@ -31,7 +31,9 @@ def test_threads_are_seen_to_lose_rows_when_the_log_is_not_synced() -> None:
     assert run.failures
 
 
-@pytest.mark.parametrize("history", ["100006:e7.1", "100010:e7.0", "100004:e18.0", "100105:e86.1"])
+@pytest.mark.parametrize(
+    "history", ["100006:e7.1", "100010:e7.0", "100004:e18.0", "100105:e86.1", "200139:17.2/w0.99/r1.13"]
+)
 def test_a_copy_whose_first_sync_failed_is_not_built_upon(history: str) -> None:
     """The system shows the log's beginning as if it had been written; the rows behind it were lost with it."""
     done = subprocess.run(
