@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -117,16 +118,14 @@ def _fits(pattern: str, flags: str, text: str) -> bool:
     return _limited(lambda s, c: expression.fullmatch(text, timeout=s, concurrent=c) is not None, pattern, text)
 
 
-def _found(pattern: str, flags: str, text: str, start: int = 0) -> list[regex.Match[str]]:
-    """All matches in order."""
+def _found(pattern: str, flags: str, text: str, start: int = 0, *, count: int | None = None) -> list[regex.Match[str]]:
+    """The first ``count`` matches in order; None: all."""
     expression = compiled(pattern, flags)
-    return _limited(lambda s, c: list(expression.finditer(text, start, timeout=s, concurrent=c)), pattern, text)
-
-
-def _found_first(pattern: str, flags: str, text: str) -> list[regex.Match[str]]:
-    expression = compiled(pattern, flags)
-    match = _limited(lambda s, c: expression.search(text, timeout=s, concurrent=c), pattern, text)
-    return [] if match is None else [match]
+    return _limited(
+        lambda s, c: list(itertools.islice(expression.finditer(text, start, timeout=s, concurrent=c), count)),
+        pattern,
+        text,
+    )
 
 
 #: A repeated group that repeats something itself: Python's matcher may need exponential time, RE2 never does.
@@ -184,7 +183,7 @@ def _regexp_instr(
     expression = compiled(pattern, flags)
     if group > expression.groups:
         return 0
-    found = _found(pattern, flags, text, start - 1)
+    found = _found(pattern, flags, text, start - 1, count=nth)
     if nth > len(found):
         return 0
     match = found[nth - 1]
@@ -193,7 +192,7 @@ def _regexp_instr(
 
 def regexp_matches(text: str, pattern: str, flags: str = "") -> list[list[str | None]]:
     """Rows of the table function: the groups of each match, or the whole match if the pattern has no groups."""
-    found = _found(pattern, flags, text) if "g" in flags else _found_first(pattern, flags, text)
+    found = _found(pattern, flags, text, count=None if "g" in flags else 1)
     return [list(match.groups()) or [match.group()] for match in found]
 
 

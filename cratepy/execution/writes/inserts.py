@@ -37,7 +37,7 @@ from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.objects import holds_objects
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import WriteRouter
-from cratepy.execution.writes.single import SingleInserts
+from cratepy.execution.writes.single import PreparedPlans, prepare_insert
 from cratepy.execution.writes.single_changes import SingleChanges
 from cratepy.execution.writes.values import (
     all_exact,
@@ -77,7 +77,7 @@ class Inserter:
         self._blocks = blocks
         self._layouts = layouts
         self._run_query = run_query
-        self._singles = SingleInserts()
+        self._singles = PreparedPlans(prepare_insert)
         self._changes = changes
 
     async def insert(self, plan: InsertPlan, context: StatementContext) -> Result:

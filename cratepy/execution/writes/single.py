@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import pyarrow as pa
 
@@ -140,25 +140,30 @@ class SingleInsert:
         return composite_id(texts, layout.clustered_position), plain
 
 
-class SingleInserts:
-    """Prepared plans, bounded; a plan is known by its identity while it is held here."""
+_Plan = TypeVar("_Plan")
+_Short = TypeVar("_Short")
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[int, tuple[InsertPlan, TableLayout, SingleInsert | None]] = OrderedDict()
 
-    def of(self, plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
+class PreparedPlans(Generic[_Plan, _Short]):
+    """What the short way of plans needs, worked out once, bounded; a plan is known by its identity while it is held here."""
+
+    def __init__(self, prepare: Callable[[_Plan, TableLayout], _Short | None]) -> None:
+        self._prepare = prepare
+        self._known: OrderedDict[int, tuple[_Plan, TableLayout, _Short | None]] = OrderedDict()
+
+    def of(self, plan: _Plan, layout: TableLayout) -> _Short | None:
         """The prepared plan; None if it is not for the short way."""
         known = self._known.get(id(plan))
         if known is not None and known[0] is plan and known[1] is layout:
             return known[2]
-        prepared = _prepare(plan, layout)
+        prepared = self._prepare(plan, layout)
         self._known[id(plan)] = (plan, layout, prepared)
         if len(self._known) > limits.PLAN_CACHE_ENTRIES_MAX:
             self._known.popitem(last=False)
         return prepared
 
 
-def _prepare(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
+def prepare_insert(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
     if plan.rows is None or len(plan.rows) != 1 or plan.generated or plan.checks or plan.returning:
         return None
     if layout.routing is not None or plan.new_columns or any(layout.key_leaves):

@@ -10,18 +10,16 @@ such columns: the row goes back as it was read, with the new values. Somebody wh
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from cratepy import limits
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import StaleRouting
 from cratepy.execution.lookups import LookupService
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.primary import PrimaryWriter
 from cratepy.execution.writes.router import WriteRouter
-from cratepy.execution.writes.single import UNFIT, Fit, SingleInsert, fit_of
+from cratepy.execution.writes.single import UNFIT, Fit, PreparedPlans, SingleInsert, fit_of
 from cratepy.execution.writes.values import is_exact, values_of
 from cratepy.model.expressions import Expression, Literal, Parameter
 from cratepy.model.plan import DeletePlan, GetPlan, StatementContext, UpdatePlan
@@ -61,7 +59,7 @@ class _SingleUpdate:
 
 
 class SingleChanges:
-    """Changes single rows; what plans need is worked out once, bounded, and known by the plan's identity."""
+    """Changes single rows; what updates need is worked out once per plan."""
 
     def __init__(
         self, *, cluster: ClusterService, router: WriteRouter, primary: PrimaryWriter, lookups: LookupService
@@ -70,11 +68,11 @@ class SingleChanges:
         self._router = router
         self._primary = primary
         self._lookups = lookups
-        self._known: OrderedDict[int, tuple[UpdatePlan, TableLayout, _SingleUpdate | None]] = OrderedDict()
+        self._updates = PreparedPlans(_prepare)
 
     async def update(self, plan: UpdatePlan, layout: TableLayout, context: StatementContext) -> int | None:
         """The rows changed, 0 or 1; None: nothing was done, go the general way."""
-        prepared = self._prepared(plan, layout)
+        prepared = self._updates.of(plan, layout)
         if prepared is None:
             return None
         assigned = prepared.assigned(context)
@@ -156,16 +154,6 @@ class SingleChanges:
     def _id(self, plan: UpdatePlan | DeletePlan, context: StatementContext) -> str | None:
         assert isinstance(plan.find, GetPlan)
         return self._lookups.one_id(plan.find, context)
-
-    def _prepared(self, plan: UpdatePlan, layout: TableLayout) -> _SingleUpdate | None:
-        known = self._known.get(id(plan))
-        if known is not None and known[0] is plan and known[1] is layout:
-            return known[2]
-        prepared = _prepare(plan, layout)
-        self._known[id(plan)] = (plan, layout, prepared)
-        if len(self._known) > limits.PLAN_CACHE_ENTRIES_MAX:
-            self._known.popitem(last=False)
-        return prepared
 
 
 def is_by_one_key(plan: UpdatePlan | DeletePlan) -> bool:
