@@ -374,3 +374,10 @@ DDL_TIMEOUT_S: Final = 30.0
 #: Time one match of a regular expression may take: a quarter of a second and a microsecond per character of the text.
 REGEX_S: Final = 0.25
 REGEX_CHARACTER_S: Final = 0.000_001
+#: What an analyzer may make of one text in all its steps: words (and matches), characters of all of them together.
+ANALYSIS_TOKENS_MAX: Final = 4_000_000
+ANALYSIS_CHARACTERS_MAX: Final = 128 * MIB
+#: Filters of an analyzer that CREATE ANALYZER makes, of each kind.
+ANALYZER_FILTERS_MAX: Final = 64
+#: An index that is built waits for an expression so many times as long as the statement that wrote the text.
+ANALYSIS_BUILD_PATIENCE: Final = 4.0

@@ -307,6 +307,37 @@ def test_analyzers_are_made_used_kept_and_dropped(cluster: Cluster) -> None:
     node.sql("DROP TABLE search_cut_two")
 
 
+def test_a_text_that_an_analyzer_cannot_split_is_refused_when_it_is_written(cluster: Cluster) -> None:
+    node, other = cluster.nodes[0], cluster.nodes[2]
+    bad = "a" * 60 + "!"
+    refused = "A text cannot be indexed by analyzer 'search_slow'.* takes more than"
+    node.sql("CREATE ANALYZER search_slow (TOKENIZER c WITH (type = 'pattern', pattern = '(a|aa)+$|,'))")
+    node.sql(
+        "CREATE TABLE search_slow (id INTEGER PRIMARY KEY, a TEXT INDEX USING fulltext WITH (analyzer = 'search_slow')) "
+        "CLUSTERED INTO 1 SHARDS"
+    )
+    node.sql("INSERT INTO search_slow VALUES (1, 'x,y')")
+    node.sql("REFRESH TABLE search_slow")
+    for statement in (
+        f"INSERT INTO search_slow VALUES (2, '{bad}')",
+        f"INSERT INTO search_slow VALUES (2, 'x'), (3, '{bad}')",
+        f"INSERT INTO search_slow VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET a = '{bad}'",
+        f"UPDATE search_slow SET a = '{bad}' WHERE id = 1",
+        f"UPDATE search_slow SET a = '{bad}'",
+    ):
+        with pytest.raises(SqlError, match=refused):
+            other.sql(statement)
+    counts = node.sql("INSERT INTO search_slow VALUES (?, ?)", bulk_args=[[4, "y"], [5, bad]])["results"]
+    assert [result["rowcount"] for result in counts] == [1, -2]
+    node.sql("REFRESH TABLE search_slow")
+    assert other.sql("SELECT id FROM search_slow WHERE MATCH(a, 'y') ORDER BY 1")["rows"] == [[1], [4]]
+    with pytest.raises(SqlError, match="takes more than"):
+        other.sql(f"SELECT id FROM search_slow WHERE MATCH(a, '{bad}')")
+    assert other.sql("SELECT id, a FROM search_slow ORDER BY 1")["rows"] == [[1, "x,y"], [4, "y"]]
+    node.sql("DROP TABLE search_slow")
+    node.sql("DROP ANALYZER search_slow")
+
+
 def test_a_column_added_later_is_searched(cluster: Cluster) -> None:
     node = cluster.nodes[0]
     node.sql("CREATE TABLE search_added (id INTEGER PRIMARY KEY, o OBJECT)")

@@ -19,6 +19,7 @@ from cratepy.model.leaves import KeyPart, Leaf, known_key_part
 from cratepy.model.routing import clustered_position, shard_router
 from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.types import DataType
+from cratepy.storage.text.fields import costly_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,8 @@ class TableLayout:
     #: The part of it that routes, if it is an object.
     routing_leaf: Leaf | None
     required: tuple[ColumnDefinition, ...]
+    #: Whether texts may be refused by an analyzer.
+    has_costly_analyzers: bool
     shard_of: Callable[[str], int]
 
     def column(self, name: str) -> ColumnDefinition:
@@ -96,5 +99,6 @@ def make_layout(definition: TableDefinition) -> TableLayout:
         routing=None if clustered is None else clustered.oid,
         routing_leaf=None if clustered is None else clustered.leaf,
         required=tuple(c for c in columns if not c.is_nullable and c.name not in definition.primary_key),
+        has_costly_analyzers=bool(costly_fields(definition)),
         shard_of=shard_router(definition),
     )

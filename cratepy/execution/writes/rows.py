@@ -4,7 +4,7 @@ In: the target columns of an insert as arrays at rest (or objects as SQL values)
 be written, and per bad row its error in CrateDB's words. Its own room because INSERT, COPY FROM, bulk requests, upserts
 and updates all complete rows in the same order::
 
-    objects fitted → defaults → generated columns → key not NULL → NOT NULL → lengths → CHECK → _id → shard
+    objects fitted → defaults → generated columns → key not NULL → NOT NULL → lengths → analyzers → CHECK → _id → shard
 
 Everything is done column-wise; a row that has failed keeps its place (as NULLs) until the block is cut.
 """
@@ -35,6 +35,7 @@ from cratepy.model.routing import composite_id, key_texts, shards_of
 from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import BOOLEAN
 from cratepy.storage.leaves import shred
+from cratepy.storage.text.fields import refused_rows
 
 
 @dataclass(slots=True)
@@ -193,7 +194,7 @@ def _check_key(block: RowBlock) -> None:
 
 
 def check_columns(block: RowBlock) -> None:
-    """NOT NULL and the lengths of types."""
+    """NOT NULL, the lengths of types, and texts that no index can take."""
     for column in block.layout.required:
         for row in _null_rows(block, column.oid):
             block.errors.setdefault(row, NotNullViolation(f'"{column.name}" must not be null'))
@@ -201,6 +202,9 @@ def check_columns(block: RowBlock) -> None:
         column = block.layout.by_oid[oid]
         if is_limited(column):
             block.columns[oid] = limited(array, column, block.errors)
+    if block.layout.has_costly_analyzers:
+        for row, error in refused_rows(block.layout.definition, block.columns, block.count):
+            block.errors.setdefault(row, error)
 
 
 def _null_rows(block: RowBlock, oid: int) -> Sequence[int]:

@@ -166,7 +166,7 @@ class PreparedPlans(Generic[_Plan, _Short]):
 def prepare_insert(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None:
     if plan.rows is None or len(plan.rows) != 1 or plan.generated or plan.checks or plan.returning:
         return None
-    if layout.routing is not None or plan.new_columns or any(layout.key_leaves):
+    if layout.routing is not None or plan.new_columns or any(layout.key_leaves) or layout.has_costly_analyzers:
         return None
     values = list(zip(plan.targets, plan.rows[0], strict=True))
     values.extend(

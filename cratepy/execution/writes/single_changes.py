@@ -172,6 +172,8 @@ def is_by_one_key(plan: UpdatePlan | DeletePlan) -> bool:
 def _prepare(plan: UpdatePlan, layout: TableLayout) -> _SingleUpdate | None:
     if not is_by_one_key(plan) or plan.generated or plan.checks or layout.routing is not None:
         return None
+    if layout.has_costly_analyzers:
+        return None
     fits = [fit_of(column) for column in layout.columns]
     places: list[tuple[int, Fit]] = []
     for item in plan.assignments:

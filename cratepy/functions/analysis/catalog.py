@@ -14,10 +14,18 @@ from typing import Final
 
 import msgspec
 
+from cratepy import limits
 from cratepy.errors import BadRequest, SQLParseError, UnsupportedFeature
-from cratepy.functions.analysis.filters import CHAR_FILTERS, TOKEN_FILTERS, char_filter, token_filter
+from cratepy.functions.analysis.filters import (
+    CHAR_FILTERS,
+    COSTLY_FILTERS,
+    FILTER_ALIASES,
+    TOKEN_FILTERS,
+    char_filter,
+    token_filter,
+)
 from cratepy.functions.analysis.languages import ELISIONS, LANGUAGES, STEMMERS, STOP_LANGUAGES
-from cratepy.functions.analysis.tokenizers import TOKENIZER_ALIASES, TOKENIZERS, Split
+from cratepy.functions.analysis.tokenizers import COSTLY_TOKENIZERS, TOKENIZER_ALIASES, TOKENIZERS, Split
 from cratepy.model.search import AnalyzerDefinition
 
 DEFAULT_ANALYZER: Final = "standard"
@@ -126,6 +134,11 @@ def extend_builtin(name: str, base: str, settings: Mapping[str, str]) -> Analyze
 def check_analyzer(definition: AnalyzerDefinition) -> None:
     """Raises BadRequest or UnsupportedFeature if the parts of a custom analyzer are not known or cannot be."""
     tokenizer(definition)
+    for filters in (definition.token_filters, definition.char_filters):
+        if len(filters) > limits.ANALYZER_FILTERS_MAX:
+            raise BadRequest(
+                f"an analyzer may have {limits.ANALYZER_FILTERS_MAX} filters of a kind, not {len(filters)}"
+            )
     for name, settings in definition.token_filters:
         token_filter(name, dict(settings))
     for name, settings in definition.char_filters:
@@ -139,6 +152,16 @@ def tokenizer(definition: AnalyzerDefinition) -> Split:
     if make is None:
         raise UnsupportedFeature(f"tokenizer '{name}' is not supported")
     return make(settings)
+
+
+def may_be_costly(definition: AnalyzerDefinition) -> bool:
+    """Whether a text may cost more than its length says: see :mod:`cratepy.functions.analysis.bounds`."""
+    settings = dict(definition.tokenizer_settings)
+    if tokenizer_kind(definition) in COSTLY_TOKENIZERS and ("pattern" in settings or definition.tokenizer != "pattern"):
+        return True
+    filters = (*definition.token_filters, *definition.char_filters)
+    kinds = {dict(settings).get("type", name) for name, settings in filters}
+    return any(FILTER_ALIASES.get(kind, kind) in COSTLY_FILTERS for kind in kinds)
 
 
 def tokenizer_kind(definition: AnalyzerDefinition) -> str:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from cratepy.errors import BadRequest, UnsupportedFeature
+from cratepy.functions.analysis.bounds import Expression, bounded
 from cratepy.functions.analysis.languages import STEMMERS, STOP_LANGUAGES, STOP_WORDS
+from cratepy.functions.analysis.markup import without_markup
 from cratepy.functions.analysis.tokenizers import (
     Settings,
     Token,
     boolean,
-    compiled,
     gram_sizes,
     listed,
     whole_number,
@@ -28,6 +29,8 @@ from cratepy.functions.analysis.tokenizers import (
 
 #: Distinct words of a synonym or stop filter.
 WORDS_MAX: Final = 10_000
+#: What all words of a synonym filter become, together: a thousand words that stand for each other are a million.
+_SYNONYMS_MAX: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,11 @@ def stemmer_filter(settings: Settings) -> NativeFilter:
 # --- filters over tokens ---------------------------------------------------------------------------------------------
 
 
+def _counted(tokens: Iterable[Token]) -> list[Token]:
+    """Of a filter that makes more of a token than one."""
+    return bounded(tokens, lambda token: len(token.text))
+
+
 def _length(settings: Settings) -> TokenFilter:
     low = whole_number(settings, "min", 0, low=0, high=1 << 30)
     high = whole_number(settings, "max", 1 << 30, low=0, high=1 << 30)
@@ -165,7 +173,7 @@ def _grams(settings: Settings, *, is_edge: bool) -> TokenFilter:
         starts = range(len(text))
         return [text[at : at + size] for at in starts for size in range(low, min(high, len(text) - at) + 1)]
 
-    return lambda tokens: [Token(piece, token.position) for token in tokens for piece in pieces(token.text)]
+    return lambda tokens: _counted(Token(piece, token.position) for token in tokens for piece in pieces(token.text))
 
 
 def _shingle(settings: Settings) -> TokenFilter:
@@ -174,28 +182,26 @@ def _shingle(settings: Settings) -> TokenFilter:
     has_unigrams = boolean(settings, "output_unigrams", True)
     separator = settings.get("token_separator", " ")
 
-    def apply(tokens: list[Token]) -> list[Token]:
-        result = []
+    def joined(tokens: list[Token]) -> Iterator[Token]:
         for at, token in enumerate(tokens):
             if has_unigrams:
-                result.append(token)
+                yield token
             for size in range(low, min(high, len(tokens) - at) + 1):
-                joined = separator.join(other.text for other in tokens[at : at + size])
-                result.append(Token(joined, token.position))
-        return result
+                yield Token(separator.join(other.text for other in tokens[at : at + size]), token.position)
 
-    return apply
+    return lambda tokens: _counted(joined(tokens))
 
 
 def _synonym(settings: Settings) -> TokenFilter:
     """Solr's rules: ``a, b, c`` stand for each other, ``a, b => c`` replaces. Words only, no phrases."""
     ignore_case = boolean(settings, "ignore_case", False)
-    table: dict[str, list[str]] = {}
+    table: dict[str, dict[str, None]] = {}
     rules = [
         rule.strip()
         for rule in re.split(r"[;\n]|\",\s*\"", settings.get("synonyms", "").strip("[]\"'"))
         if rule.strip()
     ]
+    count = 0
     for rule in rules:
         left, arrow, right = rule.strip("\"'").partition("=>")
         words = [word.strip() for word in left.split(",") if word.strip()]
@@ -203,30 +209,25 @@ def _synonym(settings: Settings) -> TokenFilter:
         if any(" " in word for word in (*words, *targets)):
             raise UnsupportedFeature(f"synonyms of more than one word are not supported: {rule}")
         for word in words:
-            known = table.setdefault(word.lower() if ignore_case else word, [])
-            known.extend(target for target in targets if target not in known)
-    if len(table) > WORDS_MAX:
-        raise BadRequest(f"{len(table)} synonyms are more than {WORDS_MAX}")
+            known = table.setdefault(word.lower() if ignore_case else word, {})
+            count -= len(known)
+            known.update(dict.fromkeys(targets))
+            count += len(known)
+            if len(table) > WORDS_MAX or count > _SYNONYMS_MAX:
+                raise BadRequest(f"synonyms of more than {WORDS_MAX} words, or more than {_SYNONYMS_MAX} in all")
 
-    def apply(tokens: list[Token]) -> list[Token]:
-        result = []
+    def replaced(tokens: list[Token]) -> Iterator[Token]:
         for token in tokens:
             found = table.get(token.text.lower() if ignore_case else token.text)
-            result.extend([token] if found is None else [Token(word, token.position) for word in found])
-        return result
+            yield from (token,) if found is None else (Token(word, token.position) for word in found)
 
-    return apply
+    return lambda tokens: _counted(replaced(tokens))
 
 
 def _pattern_replace(settings: Settings) -> CharFilter:
-    pattern = compiled(settings.get("pattern", ""), settings.get("flags", ""))
-    replacement = re.sub(r"\$(\d+)", r"\\g<\1>", settings.get("replacement", "").replace("\\", "\\\\"))
-    try:
-        pattern.sub(replacement, "")
-        re.compile(pattern.pattern + "|", pattern.flags).sub(replacement, "")
-    except (re.error, IndexError) as error:
-        raise BadRequest(f"replacement {replacement!r} does not fit {pattern.pattern!r}: {error}") from None
-    return lambda text: pattern.sub(replacement, text)
+    pattern = Expression(settings.get("pattern", ""), settings.get("flags", ""))
+    replacement = pattern.template(settings.get("replacement", ""))
+    return lambda text: pattern.replaced(text, replacement)
 
 
 def _elision(settings: Settings) -> TokenFilter:
@@ -308,6 +309,8 @@ TOKEN_FILTERS: Final[Mapping[str, Callable[[Settings], NativeFilter | TokenFilte
     "cjk_bigram": lambda settings: cjk_bigrams,
     "fingerprint": lambda settings: _fingerprint,
 }
+#: Those that use expressions of a user, or make more of a word than one.
+COSTLY_FILTERS: Final = frozenset({"pattern_replace", "mapping", "ngram", "edge_ngram", "shingle", "synonym"})
 #: Other spellings that CrateDB takes.
 FILTER_ALIASES: Final[Mapping[str, str]] = {
     "nGram": "ngram", "edgeNGram": "edge_ngram", "porterStem": "porter_stem",
@@ -358,26 +361,13 @@ def _mapping(settings: Settings) -> CharFilter:
     if len(table) > WORDS_MAX:
         raise BadRequest(f"{len(table)} mappings are more than {WORDS_MAX}")
     # The longest rule wins, as in Lucene.
-    pattern = re.compile("|".join(re.escape(key) for key in sorted(table, key=len, reverse=True)))
-    return lambda text: pattern.sub(lambda found: table[found.group()], text)
-
-
-_BLOCK_TAGS: Final = re.compile(
-    r"<(script|style)\b[^>]*>.*?</\1\s*>|<!--.*?-->|</?(?:p|br|div|li|ul|ol|h[1-6]|tr|td|th|table|hr|pre)\b[^<>]*>",
-    re.I | re.S,
-)
-_TAGS: Final = re.compile(r"</?[A-Za-z!?][^<>]*>")
-
-
-def _html_strip(text: str) -> str:
-    from html import unescape  # a table of 2,000 names
-
-    return unescape(_TAGS.sub("", _BLOCK_TAGS.sub("\n", text)))
+    pattern = Expression("|".join(re.escape(key) for key in sorted(table, key=len, reverse=True)))
+    return lambda text: pattern.replaced(text, lambda found: (table[found.group()],))
 
 
 CHAR_FILTERS: Final[Mapping[str, Callable[[Settings], CharFilter]]] = {
     "mapping": _mapping,
-    "html_strip": lambda settings: _html_strip,
-    "htmlStrip": lambda settings: _html_strip,
+    "html_strip": lambda settings: without_markup,
+    "htmlStrip": lambda settings: without_markup,
     "pattern_replace": _pattern_replace,
 }

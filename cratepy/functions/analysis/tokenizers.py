@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from cratepy.errors import BadRequest
+from cratepy.functions.analysis.bounds import Expression, bounded
 
 #: Lucene's default ``max_token_length`` in characters.
 TOKEN_CHARS_MAX: Final = 255
@@ -70,7 +71,9 @@ _STANDARD_ASCII: Final = re.compile(r"(?:_*+(?:[A-Za-z]++(?:['.:][A-Za-z]++)*+|[
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _NOT_BLANK: Final = re.compile(r"\S+")
 _URL_OR_EMAIL: Final = (
-    r"[A-Za-z][A-Za-z0-9+.-]*://[^\s<>\"']+|[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|" + _STANDARD
+    # Schemes and names have bounds: a pattern that looks ahead for ever at every place takes hours for some texts.
+    r"[A-Za-z][A-Za-z0-9+.-]{0,31}+://[^\s<>\"']++|[A-Za-z0-9._%+-]{1,64}+@[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++|"
+    + _STANDARD
 )
 
 
@@ -118,30 +121,22 @@ def _url(settings: Settings) -> Split:
 
 def _pattern(settings: Settings) -> Split:
     group = whole_number(settings, "group", -1, low=-1, high=100)
-    pattern = compiled(settings.get("pattern", r"\W+"), settings.get("flags", ""))
+    pattern = Expression(settings.get("pattern", r"\W+"), settings.get("flags", ""))
     if group > pattern.groups:
         raise BadRequest(f"pattern {pattern.pattern!r} has no group {group}")
     if group >= 0:
-        return lambda text: [found.group(group) for found in pattern.finditer(text) if found.group(group)]
-    return lambda text: [part for part in _split_by(pattern, text) if part]
-
-
-def _split_by(pattern: re.Pattern[str], text: str) -> list[str]:
-    parts, end = [], 0
-    for found in pattern.finditer(text):
-        parts.append(text[end : found.start()])
-        end = found.end()
-    return [*parts, text[end:]]
+        return lambda text: [found.group(group) for found in pattern.matches(text) if found.group(group)]
+    return lambda text: [part for part in pattern.split(text) if part]
 
 
 def _simple_pattern(settings: Settings) -> Split:
-    pattern = compiled(settings.get("pattern", ""), "")
-    return lambda text: [found.group() for found in pattern.finditer(text) if found.group()]
+    pattern = Expression(settings.get("pattern", ""))
+    return lambda text: [found.group() for found in pattern.matches(text) if found.group()]
 
 
 def _simple_pattern_split(settings: Settings) -> Split:
-    pattern = compiled(settings.get("pattern", ""), "")
-    return lambda text: [part for part in _split_by(pattern, text) if part]
+    pattern = Expression(settings.get("pattern", ""))
+    return lambda text: [part for part in pattern.split(text) if part]
 
 
 def _char_group(settings: Settings) -> Split:
@@ -156,8 +151,8 @@ def _char_group(settings: Settings) -> Split:
     splitters = [classes.get(item) or re.escape(item) for item in wanted]
     if not splitters:
         return _keyword(settings)
-    pattern = re.compile("|".join(splitters))
-    return lambda text: cut_long([part for part in _split_by(pattern, text) if part])
+    pattern = Expression("|".join(splitters))
+    return lambda text: cut_long([part for part in pattern.split(text) if part])
 
 
 def _path_hierarchy(settings: Settings) -> Split:
@@ -172,9 +167,9 @@ def _path_hierarchy(settings: Settings) -> Split:
         parts = text.split(delimiter)
         if is_reverse:
             parts = parts[: len(parts) - skip] if skip else parts
-            return [token for at in range(len(parts)) if (token := replacement.join(parts[at:]))]
+            return bounded((token for at in range(len(parts)) if (token := replacement.join(parts[at:]))), len)
         parts = parts[skip:] if skip == 0 or parts[0] else ["", *parts[skip + 1 :]]
-        return [token for end in range(1, len(parts) + 1) if (token := replacement.join(parts[:end]))]
+        return bounded((token for end in range(1, len(parts) + 1) if (token := replacement.join(parts[:end]))), len)
 
     return split
 
@@ -202,13 +197,15 @@ def _grams(name: str, settings: Settings) -> Split:
 
     def split(text: str) -> list[str]:
         if name == "edge_ngram":
-            return [run[:size] for run in runs(text) for size in range(low, min(high, len(run)) + 1)]
-        return [
-            run[at : at + size]
-            for run in runs(text)
-            for at in range(len(run))
-            for size in range(low, min(high, len(run) - at) + 1)
-        ]
+            pieces = (run[:size] for run in runs(text) for size in range(low, min(high, len(run)) + 1))
+        else:
+            pieces = (
+                run[at : at + size]
+                for run in runs(text)
+                for at in range(len(run))
+                for size in range(low, min(high, len(run) - at) + 1)
+            )
+        return bounded(pieces, len)
 
     return split
 
@@ -231,6 +228,10 @@ TOKENIZERS: Final[Mapping[str, Callable[[Settings], Split]]] = {
     "path_hierarchy": _path_hierarchy,
     "char_group": _char_group,
 }
+#: Those that use expressions of a user, or make more of a text than it has (``pattern`` without a pattern does not).
+COSTLY_TOKENIZERS: Final = frozenset(
+    {"pattern", "simple_pattern", "simple_pattern_split", "char_group", "ngram", "edge_ngram", "path_hierarchy"}
+)
 #: Other spellings that CrateDB takes.
 TOKENIZER_ALIASES: Final[Mapping[str, str]] = {
     "nGram": "ngram", "edgeNGram": "edge_ngram", "PathHierarchy": "path_hierarchy", "plain": "keyword",
@@ -268,19 +269,6 @@ def listed(text: str) -> list[str]:
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
     return [item.strip().strip("\"'") for item in text.split(",") if item.strip()]
-
-
-def compiled(pattern: str, flags: str) -> re.Pattern[str]:
-    known = {"CASE_INSENSITIVE": re.I, "MULTILINE": re.M, "DOTALL": re.S, "UNICODE_CASE": 0, "COMMENTS": re.X}
-    value = 0
-    for flag in flags.split("|"):
-        if flag and flag not in known:
-            raise BadRequest(f"Unknown regex flag [{flag}]")
-        value |= int(known.get(flag, 0))
-    try:
-        return re.compile(pattern, value)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise BadRequest(f"pattern {pattern!r} is no regular expression: {error}") from None
 
 
 def gram_sizes(settings: Settings, default: tuple[int, int]) -> tuple[int, int]:

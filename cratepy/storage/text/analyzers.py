@@ -7,11 +7,17 @@ and the tokens of a query's text; both the same way, so they meet. Three ways, f
     whole    the text is one token; tantivy applies the filters
     tokens   everything here, token by token; tantivy gets tokens with positions (a sixth of the speed)
 
+What one text may cost is bounded (:mod:`cratepy.functions.analysis.bounds`). Writers ask :meth:`Analyzer.check` first, so such
+a text is refused when it is written. An index is built long after its rows were acknowledged, on every copy, on machines that
+may be busier than the writer's; there a text that costs too much all the same has no words in the index: the row stays, and
+no MATCH finds it by them.
+
 Several texts of one row (arrays, indexes over several columns) always go as tokens, with Lucene's gap of 100 positions.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
@@ -20,7 +26,9 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import tantivy
 
-from cratepy.functions.analysis.catalog import tokenizer, tokenizer_kind
+from cratepy import limits
+from cratepy.functions.analysis.bounds import AnalysisTooCostly, bounded_analysis
+from cratepy.functions.analysis.catalog import may_be_costly, tokenizer, tokenizer_kind
 from cratepy.functions.analysis.filters import (
     CharFilter,
     EachWord,
@@ -79,6 +87,8 @@ class Analyzer:
         self.mode: Mode = "tokens"
         if len(native) == len(filters):
             self.mode = "whole" if kind == "keyword" else "words" if kind in _WORD_TOKENIZERS else "tokens"
+        #: Whether there may be something to refuse.
+        self.may_be_costly = may_be_costly(definition)
         self._is_plain_standard = (
             self.mode == "words"
             and kind in ("standard", "classic", "thai")
@@ -95,33 +105,57 @@ class Analyzer:
         """What to give to the documents of a column of texts, one per row."""
         if self._is_plain_standard:
             return separated_column(array)
-        return [None if text is None else self.value(text) for text in array.to_pylist()]
+        make = self._bounded_value if self.may_be_costly else self._value
+        return [None if text is None else make(text) for text in array.to_pylist()]
 
-    def value(self, text: str) -> Value:
+    def joined_value(self, texts: Sequence[str]) -> Value | None:
+        """What to give for a row with several texts."""
+        if len(texts) == 1:
+            return self._bounded_value(texts[0])
+        tokens: list[Token] = []
+        first = 0
+        with contextlib.suppress(AnalysisTooCostly), bounded_analysis(patience=limits.ANALYSIS_BUILD_PATIENCE):
+            for text in texts:
+                found = self._tokens(text)
+                tokens.extend(Token(token.text, token.position + first) for token in found)
+                first += (found[-1].position + 1 if found else 0) + _POSITION_GAP
+        return _pre_tokenized(tokens)
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Raises AnalysisTooCostly for the texts of a row that the index would have no words of."""
+        with bounded_analysis():
+            for text in texts:
+                if self.mode == "tokens":
+                    self._tokens(text)
+                elif self.mode == "words":
+                    self._words(text)
+                else:
+                    self._filtered(text)
+
+    def _bounded_value(self, text: str) -> Value | None:
+        try:
+            with bounded_analysis(patience=limits.ANALYSIS_BUILD_PATIENCE):
+                return self._value(text)
+        except AnalysisTooCostly:
+            return None
+
+    def _value(self, text: str) -> Value:
         match self.mode:
             case "words":
                 return " ".join(self._words(text))
             case "whole":
                 return _as_term(self._filtered(text))
             case "tokens":
-                return _pre_tokenized(self.tokens(text))
-
-    def joined_value(self, texts: Sequence[str]) -> Value:
-        """What to give for a row with several texts."""
-        if len(texts) == 1:
-            return self.value(texts[0])
-        tokens: list[Token] = []
-        first = 0
-        for text in texts:
-            found = self.tokens(text)
-            tokens.extend(Token(token.text, token.position + first) for token in found)
-            first += (found[-1].position + 1 if found else 0) + _POSITION_GAP
-        return _pre_tokenized(tokens)
+                return _pre_tokenized(self._tokens(text))
 
     def tokens(self, text: str) -> list[Token]:
-        """The tokens of a text, as the index has them."""
+        """The tokens of a text, as the index has them. Raises AnalysisTooCostly."""
+        with bounded_analysis():
+            return self._tokens(text)
+
+    def _tokens(self, text: str) -> list[Token]:
         if self.mode != "tokens":
-            value = self.value(text)
+            value = self._value(text)
             assert isinstance(value, str)
             if not value:
                 return []

@@ -7,17 +7,19 @@ Only top-level columns have an index of their own; parts of objects are indexed 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
 import pyarrow as pa
 
-from cratepy.functions.analysis.catalog import find_analyzer
+from cratepy.errors import BadRequest
+from cratepy.functions.analysis.bounds import AnalysisTooCostly
+from cratepy.functions.analysis.catalog import find_analyzer, may_be_costly
 from cratepy.model.schema import TableDefinition
 from cratepy.model.search import AnalyzerDefinition
-from cratepy.storage.text.analyzers import Analyzer, Value
+from cratepy.storage.text.analyzers import Analyzer, Value, analyzer
 
 _PATH_PART: Final = re.compile(r"\['((?:[^']|'')*)'\]")
 #: Text inside of arrays inside of objects: deeper than any sane document.
@@ -83,19 +85,44 @@ def _indexed_column(definition: TableDefinition, path: str) -> IndexedColumn | N
     return IndexedColumn(f"c{column.oid}", parts)
 
 
-def field_values(field: TextField, analyzer: Analyzer, block: HasColumns) -> Sequence[Value | None]:
+def field_values(field: TextField, made: Analyzer, block: HasColumns) -> Sequence[Value | None]:
     """What goes into the index for each row of a block."""
     arrays = [(column, block.column(column.source)) for column in field.columns]
     present = [(column, array) for column, array in arrays if array is not None]
     if not present:
         return [None] * block.row_count
     if len(present) == 1 and not present[0][0].path and present[0][1].type == pa.string():
-        return analyzer.column_values(present[0][1])
-    rows: list[list[str]] = [[] for _ in range(block.row_count)]
-    for column, array in present:
+        return made.column_values(present[0][1])
+    rows = _texts_of_rows(present, block.row_count)
+    return [made.joined_value(texts) if texts else None for texts in rows]
+
+
+def refused_rows(
+    definition: TableDefinition, columns: Mapping[int, pa.Array], count: int
+) -> Iterable[tuple[int, BadRequest]]:
+    """Rows that cannot be indexed and why; ``columns`` are at rest, by oid. Tables with usual analyzers cost nothing."""
+    for field in costly_fields(definition):
+        sources = {f"c{oid}": array for oid, array in columns.items()}
+        present = [(column, sources[column.source]) for column in field.columns if column.source in sources]
+        made = analyzer(field.analyzer)
+        for row, texts in enumerate(_texts_of_rows(present, count)):
+            try:
+                made.check(texts)
+            except AnalysisTooCostly as error:
+                yield row, BadRequest(f"A text cannot be indexed by analyzer '{field.analyzer.name}': {error.message}")
+
+
+def costly_fields(definition: TableDefinition) -> tuple[TextField, ...]:
+    """Those whose texts may be refused."""
+    return tuple(field for field in text_fields(definition) if may_be_costly(field.analyzer))
+
+
+def _texts_of_rows(columns: Sequence[tuple[IndexedColumn, pa.Array]], count: int) -> list[list[str]]:
+    rows: list[list[str]] = [[] for _ in range(count)]
+    for column, array in columns:
         for texts, value in zip(rows, array.to_pylist(), strict=True):
             texts.extend(_texts(_at_path(value, column.path)))
-    return [analyzer.joined_value(texts) if texts else None for texts in rows]
+    return rows
 
 
 def _at_path(value: Any, path: Sequence[str]) -> Any:
