@@ -194,7 +194,11 @@ def parse_time(text: str) -> list[int]:
 
 # --- intervals -------------------------------------------------------------------------------------------------------
 
+#: Unit → (months, days, milliseconds).
 _UNITS: Final[dict[str, tuple[int, int, int]]] = {
+    **dict.fromkeys(("millennium", "millennia", "millenniums", "mil", "mils"), (12_000, 0, 0)),
+    **dict.fromkeys(("century", "centuries", "cent", "c"), (1_200, 0, 0)),
+    **dict.fromkeys(("decade", "decades", "dec", "decs"), (120, 0, 0)),
     **dict.fromkeys(("year", "years", "y", "yr", "yrs"), (12, 0, 0)),
     **dict.fromkeys(("month", "months", "mon", "mons"), (1, 0, 0)),
     **dict.fromkeys(("week", "weeks", "w"), (0, 7, 0)),
@@ -202,8 +206,9 @@ _UNITS: Final[dict[str, tuple[int, int, int]]] = {
     **dict.fromkeys(("hour", "hours", "h", "hr", "hrs"), (0, 0, 3_600_000)),
     **dict.fromkeys(("minute", "minutes", "min", "mins", "m"), (0, 0, 60_000)),
     **dict.fromkeys(("second", "seconds", "sec", "secs", "s"), (0, 0, 1_000)),
-    **dict.fromkeys(("millisecond", "milliseconds", "ms"), (0, 0, 1)),
+    **dict.fromkeys(("millisecond", "milliseconds", "msec", "msecs", "ms"), (0, 0, 1)),
 }
+_MICROSECONDS: Final = frozenset({"microsecond", "microseconds", "usec", "usecs", "us"})
 _PERIOD: Final = re.compile(
     r"(?P<sign>-?)P(?:(?P<years>-?\d+)Y)?(?:(?P<months>-?\d+)M)?(?:(?P<weeks>-?\d+)W)?(?:(?P<days>-?\d+)D)?"
     r"(?:T(?:(?P<hours>-?\d+)H)?(?:(?P<minutes>-?\d+)M)?(?:(?P<seconds>-?\d+(?:\.\d+)?)S)?)?"
@@ -221,16 +226,20 @@ def parse_interval(text: str) -> list[int]:
         return _iso_interval(period)
     if text != text.strip() or not text:
         raise Unparsable(text)
-    words = [part for word in text.split() for part in _unit_apart(word)]
-    if words[-1] == "ago":
+    words = [part for word in text.removeprefix("@").split() for part in _unit_apart(word)]
+    is_ago = words[-1:] == ["ago"]
+    if is_ago:
         words = words[:-1]
+    if not words:
+        raise Unparsable(text)
     total = [0, 0, 0]
     position = 0
     while position < len(words):
         used, parts = _interval_part(words, position, text)
         total = [a + b for a, b in zip(total, parts, strict=True)]
         position += used
-    return intervals.normalized(*total)
+    value = intervals.normalized(*total)
+    return intervals.negate(value) if is_ago else value
 
 
 def _unit_apart(word: str) -> list[str]:
@@ -249,6 +258,8 @@ def _interval_part(words: list[str], position: int, text: str) -> tuple[int, tup
         return 1, (-months if year_month["sign"] == "-" else months, 0, 0)
     if not _NUMBER.fullmatch(word):
         raise Unparsable(text)
+    if position + 1 < len(words) and words[position + 1].lower() in _MICROSECONDS:
+        return 2, _scaled(decimal.Decimal(word) / 1000, (0, 0, 1), text)
     if position + 1 < len(words) and words[position + 1].lower() in _UNITS:
         return 2, _scaled(decimal.Decimal(word), _UNITS[words[position + 1].lower()], text)
     if position + 1 < len(words) and _CLOCK.fullmatch(words[position + 1]):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cratepy.functions.parsing import Unparsable, any_timestamp, parse_timestamp, plain_timestamp
+from cratepy.functions.parsing import Unparsable, any_timestamp, parse_interval, parse_timestamp, plain_timestamp
 
 #: What looks like a timestamp, and often is none: hours of 24, days of 31, offsets beyond 18 hours.
 LOOK_ALIKES = st.from_regex(
@@ -54,3 +54,24 @@ def test_a_timestamp_that_is_read_fast_is_what_it_is_read_slowly(text: str, keep
 def test_what_programs_write_is_read_fast(text: str, ms: int) -> None:
     assert plain_timestamp(text, keeps_zone=True) == ms
     assert plain_timestamp("1970-01-01 00:00:00+18:01", keeps_zone=True) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("24 months 2 days 123456789 microseconds", [24, 2, 123_456]),
+        ("1 decade 2 centuries", [2_520, 0, 0]),
+        ("@ 1 year 2 mons", [14, 0, 0]),
+        ("@ 1 year -3 days 4 hours ago", [-12, 3, -4 * 3_600_000]),
+        ("1 day ago", [0, -1, 0]),
+    ],
+)
+def test_intervals_are_read_in_all_of_postgresqls_styles(text: str, value: list[int]) -> None:
+    """``ago`` turns the sign; CrateDB 6.4.3 reads over it."""
+    assert parse_interval(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "@", "ago", "@ ago", "1 fortnight"])
+def test_what_is_no_interval_is_refused(text: str) -> None:
+    with pytest.raises(Unparsable):
+        parse_interval(text)

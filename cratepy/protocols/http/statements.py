@@ -30,6 +30,8 @@ from cratepy.model.types import (
 )
 
 _KEYS: Final = frozenset({"stmt", "args", "bulk_args"})
+#: Words of the parser's messages about texts, numbers and depths that no value has.
+_HIDDEN_REASONS: Final = ("surrogate", "infinity", "UTF-8", "depth limit", "control character", "escaped sequence")
 _SHOWN_CHARS_MAX: Final = 1_000
 
 
@@ -49,7 +51,9 @@ def parse_body(body: bytes) -> SqlRequest:
     try:
         parsed = orjson.loads(body.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
-        raise SQLParseError(_unreadable(body)) from error
+        # JSON that looks well and cannot be read is told why; the rest is as obvious as in CrateDB's words.
+        is_told = any(word in error.msg for word in _HIDDEN_REASONS)
+        raise SQLParseError(f"{_unreadable(body)} ({error})" if is_told else _unreadable(body)) from error
     if not isinstance(parsed, dict) or "stmt" not in parsed:
         raise RequestError("Field [stmt] is missing")
     if not parsed.keys() <= _KEYS:

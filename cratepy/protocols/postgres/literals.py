@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 _EPOCH_DAYS: Final = date(1970, 1, 1).toordinal()
@@ -29,7 +30,7 @@ _INTERVAL_PART: Final = re.compile(
     r"\s*(?:([+-]?)(\d+):(\d{2})(?::(\d{2}(?:\.\d+)?))?|([+-]?\d+(?:\.\d+)?)\s*([a-z]+))"
 )
 #: Unit → (months, days, milliseconds).
-_UNITS: Final[dict[str, tuple[int, int, int]]] = {
+_UNITS: Final[dict[str, tuple[float, float, float]]] = {
     "millennium": (12_000, 0, 0), "century": (1_200, 0, 0), "decade": (120, 0, 0),
     "year": (12, 0, 0), "yr": (12, 0, 0), "y": (12, 0, 0), "month": (1, 0, 0), "mon": (1, 0, 0),
     "week": (0, 7, 0), "w": (0, 7, 0), "day": (0, 1, 0), "d": (0, 1, 0),
@@ -37,6 +38,7 @@ _UNITS: Final[dict[str, tuple[int, int, int]]] = {
     "minute": (0, 0, 60_000), "min": (0, 0, 60_000), "m": (0, 0, 60_000),
     "second": (0, 0, 1000), "sec": (0, 0, 1000), "s": (0, 0, 1000),
     "millisecond": (0, 0, 1), "msec": (0, 0, 1), "ms": (0, 0, 1),
+    "microsecond": (0, 0, 0.001), "usec": (0, 0, 0.001), "us": (0, 0, 0.001),
 }  # fmt: skip
 
 
@@ -95,6 +97,17 @@ def timetz_value(text: str) -> list[int]:
     seconds = (int(hour) * 60 + int(minute)) * 60 + int(second or 0)
     micros = seconds * 1_000_000 + int((fraction or "0")[:6].ljust(6, "0"))
     return [micros, _offset_seconds(zone) if zone else 0]
+
+
+def ip_text(text: str) -> str:
+    """The normal form of an address; IPv4 written as IPv6 becomes IPv4."""
+    address = ip_address(text.strip())
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            raise ValueError(text)
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+    return str(address)
 
 
 def interval_value(text: str) -> list[int]:

@@ -22,7 +22,7 @@ from cratepy.errors import ConversionError, CrateError, ProtocolViolation, Unsup
 from cratepy.model.parameter_columns import ParameterColumn
 from cratepy.model.types import DataType, type_oid
 from cratepy.protocols.postgres.binary import NUMERIC_NAN, POSTGRES_EPOCH_MS
-from cratepy.protocols.postgres.literals import date_ms, interval_value, timestamp_ms, timetz_value
+from cratepy.protocols.postgres.literals import date_ms, interval_value, ip_text, timestamp_ms, timetz_value
 from cratepy.protocols.postgres.oids import BYTEA_OID, JSONB_OID, PARAMETER_TYPES
 from cratepy.protocols.postgres.repeats import RepeatedColumn
 
@@ -140,16 +140,21 @@ def _text_decoder(data_type: DataType, declared_oid: int) -> Decoder:
 def _text_value(data_type: DataType) -> Callable[[str], Any]:
     kind = data_type.kind
     if kind == "array":
-        assert data_type.element is not None
-        leaf = data_type.element
-        while leaf.kind == "array":
-            assert leaf.element is not None
-            leaf = leaf.element
+        leaf, depth = _leaf_and_depth(data_type)
         decode = _text_value(leaf)
-        return lambda text: _text_array(text, decode)
+        return lambda text: _text_array(text, decode, depth, leaf.kind)
     if kind in _INT_RANGES:
         return lambda text: _in_range(int(text), kind)
     return _TEXT.get(kind, _same)
+
+
+def _leaf_and_depth(data_type: DataType) -> tuple[DataType, int]:
+    """What an array holds below all its dimensions, and how many those are."""
+    depth = 0
+    while data_type.kind == "array":
+        assert data_type.element is not None
+        data_type, depth = data_type.element, depth + 1
+    return data_type, depth
 
 
 def _same(text: str) -> str:
@@ -224,6 +229,7 @@ _TEXT: Final[dict[str, Callable[[str], Any]]] = {
     "time with time zone": timetz_value,
     "interval": interval_value,
     "uuid": lambda text: str(UUID(text.strip())),
+    "ip": ip_text,
     "object": _json,
     "geo_shape": _shape,
     "geo_point": _point,
@@ -233,19 +239,41 @@ _TEXT: Final[dict[str, Callable[[str], Any]]] = {
 }
 
 
-def _text_array(text: str, decode: Callable[[str], Any]) -> list[Any]:
+def _text_array(text: str, decode: Callable[[str], Any], depth: int, leaf_kind: str) -> list[Any]:
     """``{a,"b c",NULL,{…}}``; nested braces are further dimensions. ``[…]`` is JSON, which nested arrays print as."""
     stripped = _BOUNDS.sub("", text.strip())
     if stripped[:1] == "[":
-        return list(msgspec.json.decode(stripped, type=list))
-    values, position = _array_level(stripped, 0, decode, depth=1)
+        return _json_items(msgspec.json.decode(stripped, type=list), decode, depth, leaf_kind)
+    if depth > ARRAY_DIMENSIONS_MAX:
+        raise ValueError(text)
+    values, position = _array_level(stripped, 0, decode, depth)
     if position != len(stripped):
         raise ValueError(text)
     return values
 
 
-def _array_level(text: str, position: int, decode: Callable[[str], Any], *, depth: int) -> tuple[list[Any], int]:
-    if text[position : position + 1] != "{" or depth > ARRAY_DIMENSIONS_MAX:
+def _json_items(values: list[Any], decode: Callable[[str], Any], depth: int, leaf_kind: str) -> list[Any]:
+    """The items of a JSON array as values of the leaf's kind: scalars are read as their text would be."""
+    items: list[Any] = []
+    for value in values:
+        if value is None or (depth == 1 and isinstance(value, dict | list) and leaf_kind in _JSON_LIKE):
+            items.append(value)
+        elif isinstance(value, list) and depth > 1:
+            items.append(_json_items(value, decode, depth - 1, leaf_kind))
+        elif depth > 1 or isinstance(value, dict | list):
+            raise ValueError(value)
+        else:
+            items.append(decode(value if isinstance(value, str) else msgspec.json.encode(value).decode()))
+    return items
+
+
+#: Kinds whose values are objects or lists themselves.
+_JSON_LIKE: Final = frozenset({"object", "geo_shape", "geo_point", "float_vector"})
+
+
+def _array_level(text: str, position: int, decode: Callable[[str], Any], depth: int) -> tuple[list[Any], int]:
+    """The items between two braces with ``depth`` dimensions to go; fewer or more of them than the type has fit nothing."""
+    if text[position : position + 1] != "{":
         raise ValueError(text)
     values: list[Any] = []
     position += 1
@@ -254,10 +282,12 @@ def _array_level(text: str, position: int, decode: Callable[[str], Any], *, dept
             position += 1
         if text[position] == "}" and not values:
             return values, position + 1
-        if text[position] == "{":
-            value, position = _array_level(text, position, decode, depth=depth + 1)
+        if text[position] == "{" and depth > 1:
+            value, position = _array_level(text, position, decode, depth - 1)
         else:
             value, position = _array_item(text, position, decode)
+            if depth > 1 and value is not None:
+                raise ValueError(text)
         values.append(value)
         while text[position] in " \t\n":
             position += 1
@@ -274,7 +304,7 @@ def _array_item(text: str, position: int, decode: Callable[[str], Any]) -> tuple
         while text[end] not in ",}":
             end += 2 if text[end] == "\\" else 1
         raw = text[position:end].rstrip()
-        if not raw:
+        if not raw or raw[0] == "{":
             raise ValueError(text)
         return (None if raw.upper() == "NULL" else decode(raw.replace("\\", ""))), end
     characters: list[str] = []
@@ -297,7 +327,8 @@ def _binary_decoder(data_type: DataType, declared_oid: int) -> Decoder:
     if kind == "array":
         if type_oid(data_type) == 114 and declared_oid in (0, 114):
             return msgspec.json.decode
-        return _binary_array
+        leaf, depth = _leaf_and_depth(data_type)
+        return lambda data: _binary_array(data, leaf, depth)
     if kind == "byte":
         return lambda data: _in_range(_exactly(">h", data) if len(data) == 2 else _exactly(">b", data), "byte")
     found = _BINARY.get(kind)
@@ -371,7 +402,7 @@ _BINARY: Final[dict[str, Decoder]] = {
     "numeric": _binary_numeric,
     "text": bytes.decode,
     "character": bytes.decode,
-    "ip": bytes.decode,
+    "ip": lambda data: ip_text(data.decode()),
     "json": bytes.decode,
     "object": msgspec.json.decode,
     "geo_shape": lambda data: _shape(data.decode()),
@@ -386,13 +417,28 @@ _BINARY: Final[dict[str, Decoder]] = {
     "regclass": _signed,
     "regproc": _signed,
     "regtype": _signed,
-    "oidvector": lambda data: _binary_array(data),
-    "float_vector": lambda data: _binary_array(data),
+    "oidvector": lambda data: _binary_array(data, None, 1),
+    "float_vector": lambda data: _binary_array(data, None, 1),
 }
 
 
-def _binary_array(data: bytes) -> list[Any]:
-    """Any array: the message names the element's OID and the size of every dimension."""
+def _other_integer(decode: Decoder, kind: str) -> Decoder:
+    """The decoder of items declared as one type for an array of integers of another."""
+
+    def checked(data: bytes) -> int:
+        value = decode(data)
+        if type(value) is not int:
+            raise ValueError(value)
+        return _in_range(value, kind)
+
+    return checked
+
+
+def _binary_array(data: bytes, leaf: DataType | None, depth: int) -> list[Any]:
+    """Any array: the message names the element's OID and the size of every dimension.
+
+    A type with ``depth`` dimensions has only values with as many, and one of integers only integers in its range.
+    """
     dimensions, _flags, element_oid = struct.unpack_from(">iiI", data)
     if dimensions == 0:
         return []
@@ -402,7 +448,11 @@ def _binary_array(data: bytes) -> list[Any]:
     element = PARAMETER_TYPES.get(element_oid)
     if element is None:
         raise ConversionError(f"Can't map PGType with oid={element_oid} to Crate type")
+    if dimensions != depth:
+        raise ValueError("dimensions")
     decode = _binary_decoder(element, element_oid)
+    if leaf is not None and leaf.kind in _INT_RANGES and leaf.kind != element.kind:
+        decode = _other_integer(decode, leaf.kind)
     position = 12 + 8 * dimensions
     count = math.prod(sizes)
     # Every element takes at least its length of four bytes: a huge count cannot make a huge list.

@@ -97,7 +97,7 @@ def _trim(cursor: Cursor) -> Node:
     has_side = cursor.key in ("leading", "trailing", "both") and cursor.peek() not in (",", ")", "[", "::", ".")
     if has_side:
         side = cursor.advance()
-    if has_side and cursor.take("from"):
+    if cursor.take("from"):
         arguments: tuple[Node, ...] = (_expression(cursor),)
     else:
         first = _expression(cursor)

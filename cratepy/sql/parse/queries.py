@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from cratepy.errors import UnsupportedFeature
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.expressions import parse_expression, parse_list, parse_value, starts_query
 from cratepy.sql.parse.functions import parse_sort_items, parse_window
@@ -233,6 +234,8 @@ def _join(cursor: Cursor, left: TableNode) -> TableNode:
 
 
 def _table(cursor: Cursor) -> TableNode:
+    if cursor.key == "lateral" and _is_lateral(cursor.peek(), cursor.peek(2)):
+        raise UnsupportedFeature("LATERAL is not supported")
     if cursor.key == "(":
         cursor.advance()
         if _holds_query(cursor):
@@ -252,6 +255,12 @@ def _table(cursor: Cursor) -> TableNode:
     if is_call or (cursor.key in FUNCTION_WORDS and not cursor.is_name()):
         return _function_table(cursor)
     return _table_name(cursor)
+
+
+def _is_lateral(following: str, second: str) -> bool:
+    """Whether the word before a query or a call is the key word; a table may be called so."""
+    is_word = following[:1].isalpha() and following not in _ITEM_ENDS | _JOIN_WORDS
+    return following == "(" or (is_word and second == "(")
 
 
 def _holds_query(cursor: Cursor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cratepy.errors import UnsupportedFeature
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.columns import parse_setting_name, parse_setting_value, parse_settings
 from cratepy.sql.parse.expressions import parse_expression
@@ -198,6 +199,8 @@ def parse_declare(cursor: Cursor) -> Statement:
             is_scrollable = False
         elif cursor.take("scroll"):
             is_scrollable = True
+        elif cursor.take("binary"):
+            raise UnsupportedFeature("BINARY mode in DECLARE is not supported")
         elif not (cursor.take("asensitive") or cursor.take("insensitive")):
             raise cursor.error("expecting 'CURSOR'")
     if cursor.take_words("with", "hold"):

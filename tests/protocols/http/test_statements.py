@@ -36,6 +36,19 @@ def test_bodies() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"stmt":"select ?","args":["\\ud800"]}', "surrogate"),
+        (b'{"stmt":"select ?","args":[1e400]}', "infinity"),
+        (b'{"stmt":"select \xff"}', "UTF-8"),
+    ],
+)
+def test_a_body_that_is_not_json_is_told_why(body: bytes, reason: str) -> None:
+    with pytest.raises(SQLParseError, match=f"Expecting payload with `stmt` string.* arrays .*{reason}"):
+        parse_body(body)
+
+
+@pytest.mark.parametrize(
     ("value", "data_type"),
     [
         (None, None), (True, BOOLEAN), (1, INTEGER), (2**31, BIGINT), (1.0, DOUBLE), ("x", TEXT), ({}, OBJECT),

@@ -22,6 +22,7 @@ from cratepy.model.types import (
     GEO_POINT,
     INTEGER,
     INTERVAL,
+    IP,
     JSON,
     NUMERIC,
     OBJECT,
@@ -172,6 +173,7 @@ def test_real_text_is_the_shortest() -> None:
         (1186, b"P1Y2M3DT4H5M6.7S", [14, 3, 14706700]),
         (1186, b"@ 1 hour 30 mins ago", [0, 0, -5400000]),
         (1186, b"1.5 months", [1, 15, 0]),
+        (1186, b"0 days 30 seconds 1500 microseconds", [0, 0, 30002]),
         (1266, b"10:00:00+02", [36000000000, 7200]),
         (16, b"yes", True),
         (17, b"\\x4142", "AB"),
@@ -179,7 +181,8 @@ def test_real_text_is_the_shortest() -> None:
         (600, b"POINT (1 2)", [1.0, 2.0]),
         (1560, b"0101", "0101"),
         (1009, b'{a,"b c",NULL,"NULL"}', ["a", "b c", None, "NULL"]),
-        (1009, b"{{a,b},{c,d}}", [["a", "b"], ["c", "d"]]),
+        (1005, b"[1,null,3]", [1, None, 3]),
+        (1009, b'[1,"a b",true]', ["1", "a b", "true"]),
         (1007, b"[0:1]={1,2}", [1, 2]),
         (1028, b"{1,2}", [1, 2]),
         (114, b'{"a":1}', {"a": 1}),
@@ -191,6 +194,24 @@ def test_text_parameters(oid: int, data: bytes, value: Any) -> None:
     data_type = parameter_type(oid)
     assert data_type is not None
     assert parameter_decoder(data_type, oid, is_binary=False)(data) == value
+
+
+def test_nested_arrays_take_as_many_dimensions_as_their_type_has() -> None:
+    nested = array_of(array_of(SMALLINT))
+    decode = parameter_decoder(nested, 0, is_binary=False)
+    assert decode(b"{{1,2},NULL,{}}") == [[1, 2], None, []]
+    assert decode(b"[[1,2],null]") == [[1, 2], None]
+    for data in (b"{1,2}", b"{{{1}}}", b"[1]", b"[[[1]]]", b"[[70000]]"):
+        with pytest.raises(ConversionError):
+            decode(data)
+
+
+def test_addresses_are_checked_and_brought_to_their_normal_form() -> None:
+    for is_binary in (False, True):
+        decode = parameter_decoder(IP, 0, is_binary=is_binary)
+        assert decode(b"::ffff:192.168.0.1") == "192.168.0.1"
+        with pytest.raises(ConversionError):
+            decode(b"x")
 
 
 @pytest.mark.parametrize(
@@ -208,6 +229,16 @@ def test_text_parameters(oid: int, data: bytes, value: Any) -> None:
         (1007, b"{1,2", False),
         (1007, b"{1,,2}", False),
         (1009, b"{" * 10, False),
+        (1005, b"{{1,2},{3,4}}", False),
+        (1005, b"{1,{2}}", False),
+        (1009, b"{{a},{b}}", False),
+        (1000, b"[2]", False),
+        (1005, b"[1,70000]", False),
+        (1007, b"[[1]]", False),
+        (1007, b'[{"a":1}]', False),
+        (1007, struct.pack(">iiIiiiiii", 2, 0, 23, 1, 1, 1, 1, 4, 7), True),
+        (1005, struct.pack(">iiIiiii", 1, 0, 23, 1, 1, 4, 70000), True),
+        (1007, struct.pack(">iiIiii", 1, 0, 25, 1, 1, 1) + b"x", True),
         (1700, b"NaN", False),
         (25, b"\xff", False),
         (1560, b"012", False),

@@ -29,6 +29,10 @@ from tests.sql.analyze.helpers import analysis, error_of
         ("drop function nosuch", "ParsingException[line 1:21: mismatched input '<EOF>' expecting '(']"),
         ("drop repository if exists nosuch", "ParsingException[line 1:17: mismatched input 'if' expecting an identifier]"),
         ("drop user mapping for crate server s", "UnsupportedFeatureException[DROP USER is not supported]"),
+        ("select * from lateral (select 1) x", "UnsupportedFeatureException[LATERAL is not supported]"),
+        ("select * from sys.nodes n, lateral (select n.id) x", "UnsupportedFeatureException[LATERAL is not supported]"),
+        ("select * from sys.nodes n cross join lateral unnest([n.id]) x", "UnsupportedFeatureException[LATERAL is not supported]"),
+        ("declare c binary cursor for select 1", "UnsupportedFeatureException[BINARY mode in DECLARE is not supported]"),
         ("create user x", "UnsupportedFeatureException[CREATE USER is not supported]"),
     ],
 )  # fmt: skip

@@ -41,6 +41,8 @@ def expression(text: str) -> tree.Node:
         "select lag(x) ignore nulls over (order by y groups 1 preceding) from t",
         "with recursive r (n) as (select 1 union all select n + 1 from r) select * from r",
         "select * from a join b using (id) left join c on a.id = c.id, d cross join e",
+        "select * from lateral, (select 1) x, a, lateral l join lateral on true where (1 = 1)",
+        "select trim(from a), trim(both from a), trim(trailing 'x' from a), trim('x' from a)",
         "select * from (a join b on true) join (select 1) c on true",
         "select * from unnest([1, 2]) with ordinality as t (x, n)",
         "select * from (values (1, 'a'), (2, 'b')) v (x, y)",
