@@ -40,31 +40,60 @@ _FIRST_TRANSLOG: Final = 1
 def create_if_missing(files: FileSystem, directory: Path, first: Manifest, *, file_id: bytes) -> bool:
     """Lay out an empty shard copy if there is none; what an interrupted attempt left is removed first.
 
-    What is in the directory is durable on return, the names above it are not: they are the store's.
+    What is in the directory is durable on return, the names above it are not: they are the store's. Returns whether
+    there is nothing to open.
     """
     assert first.translog_generation == _FIRST_TRANSLOG
     birth = encode_birth(manifests.encode_payload(first))
-    if _is_there(files, directory, birth):
-        return False
-    files.remove_tree(directory)
-    files.make_directory(directory, is_synced=False)
+    if not files.exists(directory):
+        files.make_directory(directory, is_synced=False)
+    else:
+        names = files.names(directory)
+        if _is_finished(files, directory, names, birth):
+            return False
+        if _is_born_again(files, directory, names):
+            return True
+        # Durable before a new log is: nothing of the interrupted attempt may come back beside it.
+        for name in names:
+            remove = files.remove_tree if name.startswith(segments.PREFIX) else files.unlink
+            remove(directory / name)
+        files.sync_directory(directory)
     translogs.create_translog(files, directory, generation=_FIRST_TRANSLOG, file_id=file_id, first=birth).close()
     return True
 
 
-def _is_there(files: FileSystem, directory: Path, birth: bytes) -> bool:
-    """Whether the copy was finished: nothing is appended and no other file is made before.
-
-    One that is nothing but its birth is made anew: if the sync of it failed, the system shows what it never wrote as if it
-    were durable, and rows would stand behind that.
-    """
-    if not files.exists(directory):
-        return False
+def _is_finished(files: FileSystem, directory: Path, names: Sequence[str], birth: bytes) -> bool:
+    """Whether the copy was finished: nothing is appended and no other file is made before."""
     first = translogs.translog_name(_FIRST_TRANSLOG)
-    names = files.names(directory)
     if first not in names:
         return manifests.NAME in names  # The first log outlives everything but the manifest of the first flush.
     return len(names) > 1 or files.size(directory / first) > translogs.created_bytes(birth)
+
+
+def _is_born_again(files: FileSystem, directory: Path, names: Sequence[str]) -> bool:
+    """Make a copy that is nothing but its birth durable; False if it is not even that.
+
+    If the sync of it failed, the system shows what it never wrote as if it were durable, so it is written once more: in its
+    place, because a name that is removed and made again may bring back an older directory.
+    """
+    if list(names) != [translogs.translog_name(_FIRST_TRANSLOG)]:
+        return False
+    path = directory / names[0]
+    try:
+        reader = translogs.TranslogReader(memoryview(files.map(path)), path=str(path), generation=_FIRST_TRANSLOG)
+        payloads = list(reader)
+        if len(payloads) != 1 or reader.has_tail or decode_record(payloads[0])[0].kind != "birth":
+            return False
+    except (ShardFailed, msgspec.MsgspecError, struct.error):
+        return False  # Torn: nothing of it was ever durable.
+    file = files.append(path, at=0)
+    try:
+        file.write(reader.good_bytes())
+        file.sync()
+    finally:
+        file.close()
+    files.sync_directory(directory)
+    return True
 
 
 def read_current(files: FileSystem, directory: Path) -> Manifest:
@@ -225,14 +254,17 @@ class Replay:
             file.write(last.good_bytes())
         if last.has_tail:
             file.truncate(last.end)
-        # What was read is shown to clients from now on, so it must not be lost by the next power cut.
-        if self.operation_count or last.has_tail or newest != self._last_generation:
+        # What was read is shown to clients from now on, so it must not be lost by the next power cut. And the beginning
+        # must be durable before any record is behind it, which a record that knows of a sync says.
+        is_synced = bool(self.operation_count or last.has_tail or newest != self._last_generation)
+        is_synced = is_synced or (is_rewritten and not last.known_durable)
+        if is_synced:
             file.sync()
         if newest != self._last_generation:
             file.close()
             return self._next(newest, last.file_id)
         writer = translogs.TranslogWriter(file, generation=newest, file_id=last.file_id, end=last.end)
-        writer.synced = last.end
+        writer.synced = last.end if is_synced or self._is_new else last.known_durable
         return writer
 
     def _next(self, generation: int, before: bytes) -> translogs.TranslogWriter:

@@ -171,6 +171,8 @@ class TranslogReader:
         self._path = path
         self.is_blank = False
         self.end = 0
+        #: An offset up to which records say that the file is durable (after the iteration); 0: none says so.
+        self.known_durable = 0
         self.file_id = b""
         self._read_header(generation)
 
@@ -219,7 +221,9 @@ class TranslogReader:
             if found is None:
                 self._refuse_damage()
                 return
-            payload, _ = found
+            payload, synced = found
+            if synced > self.known_durable:
+                self.known_durable = synced
             yield payload
             self.end += _RECORD.size + len(payload)
 
