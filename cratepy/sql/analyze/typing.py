@@ -17,7 +17,9 @@ from cratepy.functions.registry import can_cast
 from cratepy.functions.values import INTEGER_RANGES
 from cratepy.model.expressions import Call, Cast, Column, Expression, Literal, Parameter
 from cratepy.model.types import (
+    DOUBLE,
     INTEGER_KINDS,
+    REAL,
     TYPE_NAMES,
     UNDEFINED,
     DataType,
@@ -33,6 +35,9 @@ from cratepy.sql.parse.tree import ColumnDef, TypeName
 ANY_JSON: Final = DataType("object", policy="ignored")
 #: Digits of a decimal that columns and the engine hold.
 NUMERIC_DIGITS_MAX: Final = 38
+#: Bits of the mantissa of the two floating point types.
+REAL_BITS_MAX: Final = 24
+DOUBLE_BITS_MAX: Final = 53
 _LENGTH_MAX: Final = 2**31 - 1
 _WITH_LENGTH: Final = frozenset({"text", "character", "bit", "float_vector"})
 
@@ -69,6 +74,11 @@ def _scalar_type(written: TypeName) -> DataType:
         if scale is not None and scale > arguments[0]:
             raise SQLParseError(f"Precision must be between 1 and {arguments[0]}")
         return DataType("numeric", precision=arguments[0], scale=scale)
+    if written.name == "float" and len(arguments) == 1:
+        # SQL's binary digits, which PostgreSQL's clients write (pandas: FLOAT(53)); CrateDB has no FLOAT(n).
+        if not 1 <= arguments[0] <= DOUBLE_BITS_MAX:
+            raise SQLParseError(f"Precision of float must be between 1 and {DOUBLE_BITS_MAX} bits: {arguments[0]}")
+        return REAL if arguments[0] <= REAL_BITS_MAX else DOUBLE
     if known.is_timestamp or known.kind in ("time with time zone", "interval"):
         return known
     raise SQLParseError(f"The '{written.name}' type doesn't support type parameters.")

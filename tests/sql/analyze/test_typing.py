@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cratepy.sql.analyze.typing import data_type
+from cratepy.sql.parse.tree import TypeName
 from tests.sql.analyze.helpers import error_of, with_tables
 
 STATE = with_tables(
@@ -22,3 +24,16 @@ STATE = with_tables(
 )
 def test_the_element_of_an_object_that_does_not_fit_is_named(value: str, words: str) -> None:
     assert error_of(f"insert into x (id, o) values (1, {value})", STATE) == f"SQLParseException[{words}]"
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind"), [(1, "real"), (24, "real"), (25, "double precision"), (53, "double precision")]
+)
+def test_a_float_has_the_width_that_its_bits_need(bits: int, kind: str) -> None:
+    written = TypeName("float", (bits,))
+    assert data_type(written).kind == kind
+
+
+@pytest.mark.parametrize("written", ["float(0)", "float(54)", "float(1, 2)", "double(5)", "int(4)"])
+def test_other_numbers_of_bits_are_refused(written: str) -> None:
+    assert error_of(f"create table y (a {written})", STATE).startswith("SQLParseException[")
