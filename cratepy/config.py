@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from cratepy.errors import CrateError
+from cratepy.records import dataclass
 
 
 class ConfigError(CrateError):

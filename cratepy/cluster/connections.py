@@ -14,7 +14,6 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -45,6 +44,7 @@ from cratepy.protocols.node.messages import (
     decode_request,
     encode_request,
 )
+from cratepy.records import dataclass
 
 logger = logging.getLogger(__name__)
 

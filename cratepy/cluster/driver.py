@@ -13,7 +13,6 @@ import heapq
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -50,6 +49,7 @@ from cratepy.cluster.diff import BaseMismatch, StateDiff, diff, patch
 from cratepy.cluster.state_log import StateLog, StateLogFull
 from cratepy.cluster.transport import Transport
 from cratepy.model.state import ClusterState, NodeInfo
+from cratepy.records import dataclass
 
 logger = logging.getLogger(__name__)
 ACTION: Final = "cluster/coordination"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from cratepy.cluster.coordination.settings import CoordinationSettings
 from cratepy.cluster.security import TransportSecurity
 from cratepy.cluster.seeds import SeedOptions
+from cratepy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

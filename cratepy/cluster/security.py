@@ -14,12 +14,12 @@ import datetime
 import os
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from cratepy.errors import CrateError
+from cratepy.records import dataclass
 
 SECRET_CHARS_MIN: Final = 16
 _READ_BYTES: Final = 256 * 1024

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 import trio
 
 from cratepy import limits
+from cratepy.records import dataclass
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ the engine such a query would take three times as long: it plans a text and make
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -23,6 +22,7 @@ from cratepy.model.arrow import arrow_type, from_arrow
 from cratepy.model.expressions import Column, Expression
 from cratepy.model.plan import Phase, StatementContext
 from cratepy.model.relations import Limit, Project, Relation, Scan, Sort, output_columns
+from cratepy.records import dataclass
 from cratepy.storage.operations import SearchRequest
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ callables may be called on any thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cratepy.model.state import ClusterState, NodeInfo
+from cratepy.records import dataclass
 
 if TYPE_CHECKING:
     from cratepy.storage.shard import Shard

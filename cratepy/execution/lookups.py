@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
@@ -37,6 +36,7 @@ from cratepy.model.relations import Item, OutputColumn
 from cratepy.model.routing import document_id, key_text, shard_router, shards_of
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState, ShardCopy
+from cratepy.records import dataclass
 from cratepy.storage.store import ShardStore
 
 Row = tuple[Any, ...]

@@ -8,7 +8,6 @@ the client early, and a LIMIT stops the senders as soon as it is reached.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -18,6 +17,7 @@ from cratepy.execution.engine.constants import constant_values
 from cratepy.model.expressions import Column, Expression
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import ExchangeInput, Limit, Project, Relation, output_columns
+from cratepy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ from cratepy.execution.sources import Leaf, LocalSources, leaves, read_leaf
 from cratepy.execution.spill import BatchBuffer
 from cratepy.model.plan import HashPartition, Phase
 from cratepy.model.relations import ExchangeInput, Join, Relation, Scan, SystemScan, children, output_columns
+from cratepy.records import dataclass
 
 if TYPE_CHECKING:
     from cratepy.execution.system.tables import SystemTables

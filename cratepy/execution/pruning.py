@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
 from itertools import pairwise
@@ -31,6 +30,7 @@ from cratepy.model.expressions import Call, Cast, Column, Expression, InList, Li
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import Scan
 from cratepy.model.types import DataType
+from cratepy.records import dataclass
 from cratepy.storage.operations import ColumnRange, Scalar
 
 _INTEGERS: Final = ("byte", "smallint", "integer", "bigint")

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -29,6 +29,7 @@ from cratepy.clock import Clock
 from cratepy.errors import DiskFull, TooManyRequests
 from cratepy.execution.cpu import Workers
 from cratepy.model.schema import SettingValue
+from cratepy.records import dataclass
 
 if TYPE_CHECKING:
     from cratepy.storage.shard import Shard

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from cratepy.errors import CrateError
 from cratepy.model.relations import OutputColumn
+from cratepy.records import dataclass
 
 #: ``rowcount`` of what has no number of rows (ALTER, or a stream that is not drained).
 UNKNOWN_ROWS = -1

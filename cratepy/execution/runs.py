@@ -8,7 +8,7 @@ that a start that arrives after its cancellation does nothing (``limits.JOB_TOMB
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import trio
 
@@ -18,6 +18,7 @@ from cratepy.execution.engine.inputs import FragmentInput
 from cratepy.execution.messages import RunPlan
 from cratepy.execution.sources import Shards
 from cratepy.model.plan import Phase
+from cratepy.records import dataclass
 
 
 @dataclass(slots=True, kw_only=True)

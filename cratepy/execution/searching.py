@@ -11,7 +11,7 @@ say that it finds few of the rows. What it finds is filtered again above, so thi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from cratepy.model.expressions import Call, Column, Expression, InList
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import MATCH_SOURCE_PREFIX, Scan
 from cratepy.model.search import MatchQuery, PrefixQuery, TermsQuery, TextQuery
+from cratepy.records import dataclass
 from cratepy.storage.operations import ColumnRange, SearchRequest
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ Not yet: copies that are recovered from another node, closing copies that moved 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,6 +26,7 @@ from cratepy.execution.runs import RunTable
 from cratepy.model.commands import Command, ShardFailed, ShardsStarted, StartedCopy
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState, TableState
+from cratepy.records import dataclass
 
 if TYPE_CHECKING:
     from cratepy.cluster.service import ClusterService

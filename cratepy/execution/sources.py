@@ -8,7 +8,7 @@ scans. Columns are named ``c<id>``; a column that a shard does not have is NULL.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from cratepy.execution.searching import scan_reader
 from cratepy.model.arrow import arrow_type
 from cratepy.model.plan import Phase, StatementContext
 from cratepy.model.relations import ExchangeInput, Relation, Scan, ScanColumn, SystemScan, children, output_columns
+from cratepy.records import dataclass
 
 if TYPE_CHECKING:
     from cratepy.execution.system.tables import SystemTables

@@ -8,7 +8,7 @@ In: an oid or a name, and the relations of the cluster state, which travel with 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from cratepy.errors import RelationUnknown, SchemaUnknown
@@ -18,6 +18,7 @@ from cratepy.model.oids import PRIMARY_KEY_INDEX_OFFSET, constraint_oid, schema_
 from cratepy.model.plan import StatementContext
 from cratepy.model.schema import CatalogFacts, CheckConstraint, TableDefinition, ViewDefinition, primary_key_name
 from cratepy.model.state import ClusterState
+from cratepy.records import dataclass
 
 # --- definitions as text ---------------------------------------------------------------------------------------------
 

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from cratepy.functions.conversions import can_cast
 from cratepy.model.types import TYPE_FACTS, TYPE_NAMES, DataType, array_of, common_type
+from cratepy.records import dataclass
 
 #: Chooses a template by the types of the arguments and of the result; None: no template for them.
 TemplateChooser = Callable[[tuple[DataType, ...], DataType], str | None]

@@ -14,12 +14,12 @@ Sums of bigint travel as numeric(38,0), so that an intermediate sum beyond 64 bi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from cratepy.model.expressions import Aggregate, Call, Cast, Column, Expression, Literal
 from cratepy.model.relations import Item
 from cratepy.model.types import BIGINT, DOUBLE, NUMERIC, DataType, numeric
+from cratepy.records import dataclass
 
 #: The sum of as many 64-bit integers as a cluster can hold.
 EXACT_SUM: Final = numeric(38, 0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from cratepy.errors import SQLParseError
@@ -21,6 +20,7 @@ from cratepy.functions.patterns import regexp_matches
 from cratepy.functions.signatures import Signature, signatures
 from cratepy.functions.values import INTEGER_RANGES
 from cratepy.model.types import INTEGER, TEXT, DataType
+from cratepy.records import dataclass
 
 Columns = tuple[tuple[str, DataType], ...]
 Row = tuple[Any, ...]

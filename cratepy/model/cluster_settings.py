@@ -8,10 +8,10 @@ set, not that something reads it: what has an effect is in docs/operations/clust
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from cratepy.model.schema import SettingValue
+from cratepy.records import dataclass
 
 _TABLE: Final = """
 boolean cluster.auto_shrink_voting_configuration true

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,8 @@ def _start(parsed: argparse.Namespace) -> int:
     clock = SystemClock()
     node_name = config.node_name or random_node_name(clock)
     configure_logging(node_name, level=logging.DEBUG if parsed.verbose else logging.INFO)
+    # Nothing here multiplies matrices: threads of numpy's for it would compute beside the imports, and take memory.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.disable()  # nothing that imports make is garbage; to look for it is a tenth of their time
     from cratepy.server.node import run_node  # takes longer than the refusal of a wrong option should
 

@@ -12,7 +12,6 @@ import binascii
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, assert_never
 from urllib.parse import parse_qsl
 
@@ -28,6 +27,7 @@ from cratepy.protocols.http import replies
 from cratepy.protocols.http.requests import BodyRefused, ContinueWanted, Refusal, Request, RequestParser, inflate
 from cratepy.protocols.http.service_info import root_body
 from cratepy.protocols.http.statements import SqlRequest, flag, parse_body
+from cratepy.records import dataclass
 from cratepy.server.authentication import Authenticate
 from cratepy.server.http_arguments import BulkArguments, argument_types, fitted
 from cratepy.server.readiness import LEVELS, unready_reason

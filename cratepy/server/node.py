@@ -22,7 +22,6 @@ import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import psutil
@@ -49,6 +48,7 @@ from cratepy.model.names import RelationName
 from cratepy.model.plan import CompiledStatement, StatementContext
 from cratepy.model.state import ClusterState
 from cratepy.model.types import DataType
+from cratepy.records import dataclass
 from cratepy.server.compiling import Compiler
 from cratepy.server.http import HttpServer
 from cratepy.server.postgres import PostgresServer

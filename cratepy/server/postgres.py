@@ -11,7 +11,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import trio
 
@@ -19,6 +19,7 @@ from cratepy import limits
 from cratepy.errors import CrateError, TooManyRequests
 from cratepy.protocols.postgres.decoder import FrontendDecoder
 from cratepy.protocols.postgres.messages import CancelRequest
+from cratepy.records import dataclass
 from cratepy.server.authentication import Authenticate, trust
 from cratepy.server.postgres_connection import PostgresConnection
 from cratepy.server.postgres_startup import BackendKey, greet, open_session, read_startup, refuse

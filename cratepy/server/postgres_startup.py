@@ -7,7 +7,6 @@ request or a client that must not come in. FATAL errors close the connection (Cr
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import assert_never
 
 from cratepy import CRATEDB_VERSION, POSTGRES_VERSION
@@ -16,6 +15,7 @@ from cratepy.model.names import CATALOG_NAME
 from cratepy.protocols.postgres import encoder
 from cratepy.protocols.postgres.decoder import FrontendDecoder
 from cratepy.protocols.postgres.messages import CancelRequest, GSSENCRequest, SSLRequest, StartupMessage
+from cratepy.records import dataclass
 from cratepy.server.authentication import Authenticate
 from cratepy.server.session import Session, SessionServices
 from cratepy.server.session_settings import SessionSettings

@@ -9,7 +9,7 @@ refuses ROLLBACK, which breaks most PostgreSQL drivers). The parse cache is in `
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Protocol
 
 from cratepy import limits
@@ -48,6 +48,7 @@ from cratepy.model.plan import (
 from cratepy.model.relations import OutputColumn
 from cratepy.model.schema import SettingValue
 from cratepy.model.types import TEXT, DataType
+from cratepy.records import dataclass
 from cratepy.server.compiling import ClusterView, Compiler
 from cratepy.server.cursors import Cursor
 from cratepy.server.session_settings import SessionSettings

@@ -16,13 +16,13 @@ from __future__ import annotations
 import bisect
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from cratepy.model import compute as pc
+from cratepy.records import dataclass
 from cratepy.storage.blocks import (
     ID,
     PRIMARY_TERM,

@@ -16,13 +16,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.errors import DiskFull, ShardFailed
 from cratepy.model.schema import TableDefinition
+from cratepy.records import dataclass
 from cratepy.storage.blocks import Layout
 from cratepy.storage.columns import ColumnCache
 from cratepy.storage.filesystem import FileSystem, is_disk_full

@@ -8,11 +8,11 @@ Source: Elasticsearch 7 ``InternalEngine`` (plans for index and delete); an unkn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from cratepy.records import dataclass
 from cratepy.storage.lookup import Holder, Place, Places, row_head, seq_nos_of, versions_of
 from cratepy.storage.operations import Refusal, WriteBatch
 

@@ -9,12 +9,12 @@ few rows in each of its blocks, where even making an array costs more than readi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from cratepy.records import dataclass
 from cratepy.storage.encoding import GROUP_ROWS, Encoding, Piece, is_fixed
 
 #: How the value of a row comes about; with the bytes of a number and, for dictionaries, of an index.

@@ -17,10 +17,11 @@ slots are taken.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+
+from cratepy.records import dataclass
 
 _EMPTY: Final = 0xFFFFFFFF
 _FIRST_ROWS: Final = 16_384

@@ -10,12 +10,12 @@ that are not NULL), ``_raw`` (the same as JSON text), ``_score`` (NULL: nothing 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from cratepy.model.arrow import MS_PER_DAY, stored_type
+from cratepy.records import dataclass
 from cratepy.storage.blocks import ID, PRIMARY_TERM, SEQ_NO, SYSTEM_TYPES, VERSION, Block, Layout, raw_text
 from cratepy.storage.buffer import UNKNOWN, WriteBuffer
 from cratepy.storage.cells import CellReader

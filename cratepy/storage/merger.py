@@ -12,7 +12,6 @@ the half-written files: a full disk or an error of an index puts merging off, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from pyroaring import BitMap
 
 from cratepy import limits
 from cratepy.errors import DiskFull, ShardFailed
+from cratepy.records import dataclass
 from cratepy.storage import maintenance
 from cratepy.storage.core import ShardCore
 from cratepy.storage.lookup import ShardState

@@ -9,7 +9,6 @@ dead rows make a segment smaller and its next merge cheaper. Who runs merges, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +16,7 @@ import pyarrow as pa
 from pyroaring import BitMap
 
 from cratepy import limits
+from cratepy.records import dataclass
 from cratepy.storage.blocks import ID, Layout, conformed
 from cratepy.storage.columns import live_rows
 from cratepy.storage.leaves import with_leaves

@@ -9,12 +9,12 @@ speaks these words without knowing how a shard works. Semantics of versions and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
 
 from cratepy.model.search import TextQuery
+from cratepy.records import dataclass
 from cratepy.storage.plain_rows import PlainRow
 
 #: Why one row of a batch was not written: an ``insert`` of an id that exists; ``expected`` names another

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import decimal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +17,7 @@ import pyarrow as pa
 
 from cratepy.model.arrow import MS_PER_DAY
 from cratepy.model.types import DataType
+from cratepy.records import dataclass
 from cratepy.storage.cells import CellReader
 
 #: Estimated bytes of a value in memory, beside the bytes it has in the log.

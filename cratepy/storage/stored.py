@@ -8,7 +8,6 @@ and never an answer. What is decompressed is kept in the node's bounded cache; w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from cratepy import limits
 from cratepy.errors import ShardFailed
 from cratepy.model.arrow import arrow_type
 from cratepy.model.types import BIGINT, BYTE, INTEGER, SMALLINT, TEXT, TIMESTAMPTZ, DataType
+from cratepy.records import dataclass
 from cratepy.storage.cells import CellReader, cell_reader
 from cratepy.storage.columns import ColumnCache, selected_views
 from cratepy.storage.decoding import decode, decode_views, piece_reader

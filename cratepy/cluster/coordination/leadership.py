@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias, assert_never
 
 import msgspec
@@ -48,6 +48,7 @@ from cratepy.cluster.coordination.settings import CoordinationSettings
 from cratepy.errors import CrateError, TooManyRequests
 from cratepy.model.commands import Command
 from cratepy.model.state import ClusterState, NodeInfo
+from cratepy.records import dataclass
 
 replace = msgspec.structs.replace
 

@@ -6,14 +6,13 @@ lost, repeated, delayed or come out of order: timers and terms take care of that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from cratepy.cluster.coordination.kernel import Vote
 from cratepy.errors import CrateError
 from cratepy.model.commands import Command
 from cratepy.model.state import ClusterState, NodeInfo
+from cratepy.records import dataclass
 
 
 class PreVote(msgspec.Struct, frozen=True, tag_field="$", tag="pre_vote"):

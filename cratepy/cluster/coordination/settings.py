@@ -9,7 +9,7 @@ reach: checks are answered on the event loop, which nothing may hold for more th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from cratepy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

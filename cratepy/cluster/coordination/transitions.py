@@ -7,8 +7,9 @@ it is gone. ``python -m cratepy.cluster.coordination.transitions`` prints the di
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+from cratepy.records import dataclass
 
 
 class Mode(enum.Enum):

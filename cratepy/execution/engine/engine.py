@@ -12,7 +12,6 @@ import contextlib
 import enum
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +43,7 @@ from cratepy.model.relations import (
     output_columns,
 )
 from cratepy.model.relations import children as relation_children
+from cratepy.records import dataclass
 
 if TYPE_CHECKING:
     from datafusion import RuntimeEnvBuilder, SessionContext

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import pyarrow as pa
@@ -54,6 +54,7 @@ from cratepy.model.expressions import (
 )
 from cratepy.model.plan import StatementContext
 from cratepy.model.types import DataType
+from cratepy.records import dataclass
 
 if TYPE_CHECKING:
     from datafusion import ScalarUDF

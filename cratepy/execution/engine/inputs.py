@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -44,6 +43,7 @@ from cratepy.model.relations import (
     WindowCalculation,
     output_columns,
 )
+from cratepy.records import dataclass
 
 #: The name of the column an input without columns has, because batches without columns forget their rows.
 ROW_MARKER: Final = "none"

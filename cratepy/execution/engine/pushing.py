@@ -8,7 +8,6 @@ value instead. The half of ``decorrelate`` that does not depend on what the subq
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 import msgspec
@@ -50,6 +49,7 @@ from cratepy.model.relations import (
     output_columns,
 )
 from cratepy.model.types import BIGINT, BOOLEAN
+from cratepy.records import dataclass
 
 _NONE: Final[frozenset[str]] = frozenset()
 

@@ -15,7 +15,7 @@ makes the order meaningless. ::
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import assert_never
 
 from cratepy.errors import BadRequest
@@ -48,6 +48,7 @@ from cratepy.model.relations import (
     WindowCalculation,
     output_columns,
 )
+from cratepy.records import dataclass
 
 _JOINS = {
     "inner": "JOIN",

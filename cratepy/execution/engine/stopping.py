@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 import numpy as np
@@ -47,6 +46,7 @@ from cratepy.model.relations import (
     children,
     output_columns,
 )
+from cratepy.records import dataclass
 
 #: Pairs a join without an equality makes between two checks: some milliseconds, whatever is done with them.
 _PAIRS_MAX: Final = 10_000_000

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import psutil
@@ -19,6 +18,7 @@ import psutil
 from cratepy import limits
 from cratepy.execution.system.view import Provider, Row, SystemView
 from cratepy.model.state import ClusterState, NodeInfo
+from cratepy.records import dataclass
 
 LOW, MEDIUM, HIGH = 1, 2, 3
 #: Voting nodes above this make every publication slower without adding safety that anyone needs.

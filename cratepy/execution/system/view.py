@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from cratepy.execution.local_view import LocalView
@@ -11,6 +10,7 @@ from cratepy.model.names import RelationName
 from cratepy.model.plan import StatementContext
 from cratepy.model.state import ClusterState
 from cratepy.model.types import DataType
+from cratepy.records import dataclass
 
 Row = Mapping[str, Any]
 #: The columns of every view of a state: compiling a view needs ``sql``, which stands beside ``execution``, so it is injected.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
@@ -28,6 +27,7 @@ from cratepy.model.expressions import Cast, Column, Expression, Literal, Paramet
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import Item
 from cratepy.model.types import DataType, is_open
+from cratepy.records import dataclass
 
 _PART: Final = re.compile(r"\['((?:[^']|'')*)'\]|\[(-?\d+)\]")
 

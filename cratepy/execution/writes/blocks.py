@@ -8,7 +8,7 @@ do with a row that failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -40,6 +40,7 @@ from cratepy.model.plan import InsertPlan, StatementContext
 from cratepy.model.routing import IdMaker
 from cratepy.model.schema import NEW_COLUMN_IDS, SYSTEM_COLUMNS
 from cratepy.model.types import UNDEFINED, DataType, Field, is_open
+from cratepy.records import dataclass
 
 DUPLICATE_WORDS = "A document with the same primary key exists already"
 

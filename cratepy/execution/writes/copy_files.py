@@ -17,7 +17,6 @@ import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import IO, Final, cast
 from urllib.parse import unquote, urlsplit
 
@@ -26,6 +25,7 @@ import pyarrow as pa
 from cratepy import limits
 from cratepy.errors import BadRequest, CrateError, SQLParseError, UnsupportedFeature
 from cratepy.model.schema import SettingValue
+from cratepy.records import dataclass
 
 _OPTIONS: Final = frozenset(
     {

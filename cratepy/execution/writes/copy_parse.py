@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from cratepy.model.arrow import stored_type
 from cratepy.model.names import check_column_name
 from cratepy.model.schema import SYSTEM_COLUMNS
 from cratepy.model.types import TEXT, DataType
+from cratepy.records import dataclass
 
 _TRUE: Final = ["true", "t", "TRUE", "True"]
 _FALSE: Final = ["false", "f", "FALSE", "False"]

@@ -8,10 +8,11 @@ Source of the summary's shape and bounds: CrateDB's ``SourceIndexWriterReturnSum
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cratepy import limits
 from cratepy.errors import CrateError
+from cratepy.records import dataclass
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ found, and :mod:`changes` is about what is done with it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.returning import WrittenRows
 from cratepy.execution.writes.updater import ReadRows
 from cratepy.execution.writes.values import at_rest
+from cratepy.records import dataclass
 
 
 @dataclass(slots=True)

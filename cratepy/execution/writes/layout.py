@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from cratepy.model.leaves import KeyPart, Leaf, known_key_part
 from cratepy.model.routing import clustered_position, shard_router
 from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.types import DataType
+from cratepy.records import dataclass
 from cratepy.storage.text.fields import costly_fields
 
 

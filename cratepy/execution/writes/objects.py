@@ -14,7 +14,7 @@ table get their types in the same way, except that one which is only NULL is not
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +36,7 @@ from cratepy.model.types import (
     common_type,
     is_open,
 )
+from cratepy.records import dataclass
 
 _NEW_TYPES: Final[dict[type, DataType]] = {int: BIGINT, float: DOUBLE, str: TEXT, bool: BOOLEAN}
 _BIGINT_LIMIT: Final = 2**63

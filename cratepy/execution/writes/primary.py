@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 import pyarrow as pa
@@ -28,6 +27,7 @@ from cratepy.cluster.service import ClusterService
 from cratepy.errors import Condition, CrateError, DiskFull, OutcomeUnknown, ShardFailed, StaleRouting, TooManyRequests
 from cratepy.execution.writes.requests import ShardWrite, ShardWritten, decode_rows
 from cratepy.model.table_blocks import check_blocks
+from cratepy.records import dataclass
 from cratepy.storage.operations import WriteBatch, WriteResult
 from cratepy.storage.shard import Shard
 from cratepy.storage.store import ShardStore

@@ -7,7 +7,7 @@ rows had in the statement. Its own room because all four kinds of write end here
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from cratepy.model.arrow import from_arrow, to_arrow
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import Item, OutputColumn
 from cratepy.model.schema import SYSTEM_COLUMNS
+from cratepy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

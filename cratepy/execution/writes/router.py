@@ -13,7 +13,7 @@ operation id; if that process is gone the outcome cannot be known, and the error
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import numpy as np
@@ -41,6 +41,7 @@ from cratepy.execution.writes.primary import PrimaryWriter
 from cratepy.execution.writes.requests import WRITE, ShardWrite, ShardWritten, encode_rows
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState, ShardCopy, ShardRouting
+from cratepy.records import dataclass
 from cratepy.storage.operations import WriteBatch, WriteResult
 from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.shard import Shard

@@ -12,7 +12,7 @@ Everything is done column-wise; a row that has failed keeps its place (as NULLs)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import msgspec
@@ -34,6 +34,7 @@ from cratepy.model.relations import Item
 from cratepy.model.routing import composite_id, key_texts, shards_of
 from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import BOOLEAN
+from cratepy.records import dataclass
 from cratepy.storage.leaves import shred
 from cratepy.storage.text.fields import refused_rows
 

@@ -14,7 +14,6 @@ import decimal
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -32,6 +31,7 @@ from cratepy.model.relations import Item
 from cratepy.model.routing import composite_id, key_text
 from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import DataType
+from cratepy.records import dataclass
 from cratepy.storage.plain_rows import PlainRow
 
 #: A value as the column has it; raises one of ``UNFIT``.

@@ -10,7 +10,6 @@ such columns: the row goes back as it was read, with the new values. Somebody wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from cratepy.cluster.service import ClusterService
@@ -23,6 +22,7 @@ from cratepy.execution.writes.single import UNFIT, Fit, PreparedPlans, SingleIns
 from cratepy.execution.writes.values import is_exact, values_of
 from cratepy.model.expressions import Expression, Literal, Parameter
 from cratepy.model.plan import DeletePlan, GetPlan, StatementContext, UpdatePlan
+from cratepy.records import dataclass
 from cratepy.storage.operations import WriteBatch
 from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.shard import Shard

@@ -16,7 +16,7 @@ no await between the read and the write, so there is nothing to conflict with. S
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ from cratepy.model.leaves import leaves_of
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import Item
 from cratepy.model.schema import TableDefinition
+from cratepy.records import dataclass
 from cratepy.storage.leaves import shred
 
 

@@ -11,7 +11,6 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from cratepy.errors import BadRequest, UnsupportedFeature
@@ -26,6 +25,7 @@ from cratepy.functions.analysis.tokenizers import (
     listed,
     whole_number,
 )
+from cratepy.records import dataclass
 
 #: Distinct words of a synonym or stop filter.
 WORDS_MAX: Final = 10_000

@@ -11,10 +11,10 @@ import functools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from cratepy.errors import BadRequest
+from cratepy.records import dataclass
 
 KINDS: Final = ("best_fields", "most_fields", "cross_fields", "phrase", "phrase_prefix")
 #: Lucene's ``FuzzyQuery.defaultMaxExpansions``, and our bound.

@@ -8,12 +8,12 @@ are checked while they arrive. Source: RFC 9110, RFC 9112.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from typing import Any, Final
 
 import httptools
 
 from cratepy import limits
+from cratepy.records import dataclass
 
 _INFLATE_AUTO: Final = 47
 _INFLATE_RAW: Final = -15

@@ -8,7 +8,6 @@ comments in JSON, nothing behind it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -28,6 +27,7 @@ from cratepy.model.types import (
     array_of,
     common_type,
 )
+from cratepy.records import dataclass
 
 _KEYS: Final = frozenset({"stmt", "args", "bulk_args"})
 #: Words of the parser's messages about texts, numbers and depths that no value has.

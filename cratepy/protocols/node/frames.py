@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 import google_crc32c
 import pyarrow as pa
 
 from cratepy import limits
+from cratepy.records import dataclass
 
 PROTOCOL_VERSION: Final = 1
 _HEADER: Final = struct.Struct(">IBQI")

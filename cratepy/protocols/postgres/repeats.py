@@ -7,10 +7,11 @@ Source: PostgreSQL docs, "Message Formats", Bind.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from cratepy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ is no group key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cratepy.errors import ColumnUnknown, SQLParseError, UnsupportedFeature
 from cratepy.model.expressions import Aggregate, Column, Expression, SortKey, Window
@@ -38,6 +38,7 @@ from cratepy.model.relations import (
     WindowCalculation,
     output_columns,
 )
+from cratepy.records import dataclass
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer, PendingApply
 from cratepy.sql.analyze.naming import output_name, printed

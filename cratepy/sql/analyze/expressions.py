@@ -9,7 +9,6 @@ expression; the query block takes them out. Calls are in ``analyze.calls``, subq
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from cratepy.errors import (
@@ -40,6 +39,7 @@ from cratepy.model.types import (
     array_of,
     object_of,
 )
+from cratepy.records import dataclass
 from cratepy.sql.analyze.casts import cast_node
 from cratepy.sql.analyze.constants import (
     bits_node,

@@ -11,7 +11,6 @@ from subqueries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from cratepy.errors import BadRequest, ColumnUnknown, SQLParseError, UnsupportedFeature
@@ -36,6 +35,7 @@ from cratepy.model.relations import (
 from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.search import IndexedSource, part_path
 from cratepy.model.types import BOOLEAN, TEXT, DataType
+from cratepy.records import dataclass
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer, compare
 from cratepy.sql.analyze.indexes import innermost
 from cratepy.sql.analyze.naming import printed

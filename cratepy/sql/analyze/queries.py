@@ -6,8 +6,6 @@ their common types, recursion, ORDER BY over a set operation, LIMIT and OFFSET.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from cratepy.errors import ColumnUnknown, SQLParseError, UnsupportedFeature
@@ -24,6 +22,7 @@ from cratepy.model.relations import (
     Values,
 )
 from cratepy.model.types import BIGINT, DataType
+from cratepy.records import dataclass
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.naming import printed

@@ -8,7 +8,7 @@ reads only what the statement names.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import msgspec
 
@@ -19,6 +19,7 @@ from cratepy.model.oids import system_relation_oids
 from cratepy.model.relations import MATCH_SOURCE_PREFIX, Relation, Scan, ScanColumn, SystemScan, TextMatch
 from cratepy.model.schema import SYSTEM_COLUMN_IDS, SYSTEM_COLUMNS, TableDefinition, exact_indexes
 from cratepy.model.types import BOOLEAN, INTEGER, DataType, Field, object_of
+from cratepy.records import dataclass
 from cratepy.sql.analyze.catalog import SystemTable
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.parse import tree

@@ -7,7 +7,6 @@ is known which columns the scans have to read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cratepy.errors import ColumnUnknown, SQLParseError, UnsupportedFeature
 from cratepy.functions import registry
@@ -26,6 +25,7 @@ from cratepy.model.relations import (
 from cratepy.model.schema import TableDefinition, ViewDefinition
 from cratepy.model.table_blocks import check_blocks
 from cratepy.model.types import BIGINT
+from cratepy.records import dataclass
 from cratepy.sql.analyze.catalog import CatalogView
 from cratepy.sql.analyze.context import VIEW_DEPTH_MAX, Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer, PendingApply, balanced, compare

@@ -9,11 +9,11 @@ parts gets its rows unaggregated, partitioned unless they are surely few.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cratepy.functions.split import split_aggregate
 from cratepy.model.expressions import Aggregate, Column
 from cratepy.model.relations import Aggregation, Item, Project
+from cratepy.records import dataclass
 from cratepy.sql.plan.fragments import Fragment, Workshop, computed, grown, is_partitionable
 
 

@@ -9,12 +9,12 @@ that has an outer column below makes the whole fail, and the subquery stays an A
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from cratepy.model.expressions import Call, Column, Expression, Literal, OuterColumn
 from cratepy.model.relations import Filter, Item, Join, Limit, Project, Relation, Sort
+from cratepy.records import dataclass
 from cratepy.sql.plan.walk import (
     columns_of,
     conjunction,

@@ -10,7 +10,7 @@ Filters do not lower the estimate, because nothing is known about values yet: it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from cratepy import limits
@@ -28,6 +28,7 @@ from cratepy.model.relations import (
     Values,
     children,
 )
+from cratepy.records import dataclass
 
 #: What a system table is taken for: they are the size of the schema or of the cluster.
 SYSTEM_TABLE_ROWS: Final = 1_000

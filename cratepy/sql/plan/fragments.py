@@ -9,7 +9,7 @@ reads, so only then do those learn where their rows go.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ from cratepy.model.plan import Broadcast, Gather, HashPartition, Output, Phase, 
 from cratepy.model.relations import ExchangeInput, Item, Project, Relation, output_columns
 from cratepy.model.state import ClusterState
 from cratepy.model.types import DataType
+from cratepy.records import dataclass
 from cratepy.sql.plan.estimates import Estimates
 from cratepy.sql.plan.walk import operators
 

@@ -13,7 +13,6 @@ Not gets (yet): more than one key under ORDER BY or LIMIT; keys inside joins. Th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from cratepy import limits
@@ -35,6 +34,7 @@ from cratepy.model.relations import (
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState
 from cratepy.model.types import INTEGER_KINDS
+from cratepy.records import dataclass
 from cratepy.sql.plan.placement import shard_sources
 from cratepy.sql.plan.volatility import is_volatile
 from cratepy.sql.plan.walk import columns_of, conjunction, conjuncts, disjuncts, is_constant, nodes, passed_on

@@ -12,12 +12,12 @@ second makes several relations out of one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
 from cratepy import limits
 from cratepy.model.relations import Relation, output_columns
+from cratepy.records import dataclass
 from cratepy.sql.plan.rules.aggregates import group_distinct_unions, split_distinct_aggregates
 from cratepy.sql.plan.rules.columns import merge_projects, prune_columns, remove_redundant_projects
 from cratepy.sql.plan.rules.constants import Fold, count_rows, fold_constants, simplify_booleans

@@ -9,7 +9,6 @@ a query, an UPDATE and a DELETE it shows how their rows are found; of other stat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
 
 import msgspec
@@ -30,6 +29,7 @@ from cratepy.model.plan import (
 from cratepy.model.relations import OutputColumn, Relation, output_columns
 from cratepy.model.state import ClusterState
 from cratepy.model.types import TEXT
+from cratepy.records import dataclass
 from cratepy.sql.analyze.statements import (
     SEQ_NO_USAGE,
     AnalyzedCopyFrom,

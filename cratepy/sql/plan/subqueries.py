@@ -15,7 +15,7 @@ Sources: Neumann and Kemper, "Unnesting Arbitrary Queries"; CrateDB's ``Subquery
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import msgspec
@@ -47,6 +47,7 @@ from cratepy.model.relations import (
     output_columns,
 )
 from cratepy.model.types import BIGINT, BOOLEAN, INTEGER, array_of
+from cratepy.records import dataclass
 from cratepy.sql.plan.decorrelation import as_plain, equality_with, pull, pull_for_existence
 from cratepy.sql.plan.volatility import gives_same_rows_again
 from cratepy.sql.plan.walk import (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -19,6 +18,7 @@ from cratepy.functions.analysis.bounds import AnalysisTooCostly
 from cratepy.functions.analysis.catalog import find_analyzer, may_be_costly
 from cratepy.model.schema import TableDefinition
 from cratepy.model.search import AnalyzerDefinition
+from cratepy.records import dataclass
 from cratepy.storage.text.analyzers import Analyzer, Value, analyzer
 
 _PATH_PART: Final = re.compile(r"\['((?:[^']|'')*)'\]")

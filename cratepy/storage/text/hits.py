@@ -7,13 +7,13 @@ tuples only, 0.2 to 0.4 µs each; of a query that most rows match, the other row
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import tantivy
 from pyroaring import BitMap
 
+from cratepy.records import dataclass
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.text.formats import TIE_FIELD
 from cratepy.storage.text.view import SearchableGroup

@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, assert_never
 
 import tantivy
@@ -27,6 +27,7 @@ from cratepy.functions.analysis.catalog import find_analyzer
 from cratepy.functions.analysis.match_options import BOOST_MAX, MatchOptions, match_options, minimum_count
 from cratepy.functions.analysis.tokenizers import TOKEN_CHARS_MAX, Token
 from cratepy.model.search import AnalyzerDefinition, IndexedSource, MatchQuery, PrefixQuery, TermsQuery, TextQuery
+from cratepy.records import dataclass
 from cratepy.storage.text.analyzers import TERM_BYTES_MAX, Analyzer, analyzer
 
 _MUST: Final = tantivy.Occur.Must

@@ -7,7 +7,6 @@ columns are gathered for these rows only: cell by cell if they are few, by selec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow as pa
 import tantivy
 
 from cratepy.model.search import MatchQuery
+from cratepy.records import dataclass
 from cratepy.storage.blocks import Layout
 from cratepy.storage.operations import SearchRequest
 from cratepy.storage.text.fields import text_fields

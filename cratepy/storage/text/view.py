@@ -19,13 +19,13 @@ import itertools
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import google_crc32c
 import tantivy
 
+from cratepy.records import dataclass
 from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.segment import segment_name
