@@ -34,6 +34,9 @@ def _part(value: Any, name: str) -> Any:
 def _subscript_row(arguments: tuple[DataType, ...], result: DataType) -> Callable[..., Any]:
     if arguments[0].kind == "array" and arguments[1].kind != "text":
         return element_at
+    if arguments[0].kind == "record":
+        places = {field.name: place for place, field in enumerate(arguments[0].fields)}
+        return lambda row, name: json_value_as(row[places[name]], result)
     return lambda value, name: json_value_as(_part(value, name), result)
 
 

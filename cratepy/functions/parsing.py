@@ -295,12 +295,13 @@ def _iso_interval(period: re.Match[str]) -> list[int]:
 
 # --- shapes and arrays -----------------------------------------------------------------------------------------------
 
+_PAIR: Final = re.compile(r"\(\s*([^\s,]+)\s*,\s*([^\s,]+)\s*\)")
 _POINT: Final = re.compile(r"POINT\s*\(\s*(\S+)\s+(\S+)\s*\)", re.IGNORECASE)
 
 
 def parse_point(text: str) -> list[float]:
-    """``POINT (lon lat)``, ``[lon, lat]`` or ``lon,lat``."""
-    match = _POINT.fullmatch(text.strip())
+    """``POINT (lon lat)``, ``[lon, lat]`` or PostgreSQL's ``(lon,lat)``."""
+    match = _POINT.fullmatch(text.strip()) or _PAIR.fullmatch(text.strip())
     if match is not None:
         return checked_point([parse_float(match[1]), parse_float(match[2])], text)
     try:

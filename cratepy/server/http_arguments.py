@@ -17,6 +17,7 @@ from cratepy.model.types import DataType
 from cratepy.protocols.http.statements import column_type, value_type
 from cratepy.protocols.postgres.parameters import parameter_decoder
 from cratepy.protocols.values import double_text
+from cratepy.server.session import check_parameter_count
 
 #: Other kinds than arrays whose values may come as JSON arrays, and those whose values come as JSON objects.
 _KINDS_OF_LISTS: Final = frozenset({"geo_point", "float_vector", "oidvector", "json"})
@@ -32,11 +33,7 @@ def fitted(
     arguments: Sequence[Any], suggested: Sequence[DataType | None], inferred: Sequence[DataType]
 ) -> tuple[Any, ...]:
     """As many values as the statement has parameters, each of its parameter's type. Raises SQLParseError, ConversionError."""
-    if len(inferred) > len(arguments):
-        raise SQLParseError(
-            f"The query contains a parameter placeholder ${len(inferred)}, "
-            f"but there are only {len(arguments)} parameter values"
-        )
+    check_parameter_count(len(arguments), len(inferred))
     return tuple(
         coerce(value, data_type) if suggestion is None or isinstance(value, list) else value
         for value, suggestion, data_type in zip(arguments, suggested, inferred, strict=False)
@@ -56,11 +53,7 @@ class BulkArguments:
 
     def values(self, inferred: Sequence[DataType]) -> ParameterColumns:
         """The rows with every value of the type of its parameter."""
-        if len(inferred) > len(self.types):
-            raise SQLParseError(
-                f"The query contains a parameter placeholder ${len(inferred)}, "
-                f"but there are only {len(self.types)} parameter values"
-            )
+        check_parameter_count(len(self.types), len(inferred))
         columns: list[Sequence[Any]] = []
         for column, suggested, data_type in zip(self._columns, self.types, inferred, strict=False):
             is_right = suggested is not None and (

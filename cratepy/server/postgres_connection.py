@@ -47,7 +47,7 @@ from cratepy.server.portals import Portal, PreparedStatement, check_result_forma
 from cratepy.server.postgres_batches import ExecuteBatch, is_batchable
 from cratepy.server.postgres_reads import answer_key_read
 from cratepy.server.postgres_results import send_all, send_some, write_notices
-from cratepy.server.session import Session, command_tag
+from cratepy.server.session import Session, check_parameter_count, command_tag
 from cratepy.server.sockets import ClientGone, ClientSocket
 
 _log = logging.getLogger(__name__)
@@ -179,6 +179,7 @@ class PostgresConnection:
             self._client.write(encoder.EMPTY_QUERY_RESPONSE)
         for offset, text in pieces:
             compiled = await session.compile(text, origin=(message.text, offset))
+            check_parameter_count(0, len(compiled.parameter_types))
             await self._run_simple(compiled)
         await self._ready()
 

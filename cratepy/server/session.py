@@ -20,6 +20,7 @@ from cratepy.errors import (
     CursorUnknown,
     InFailedTransaction,
     JobKilled,
+    SQLParseError,
     TooManyRequests,
     UnsupportedFeature,
 )
@@ -468,6 +469,14 @@ def _show_columns(plan: ShowPlan) -> tuple[OutputColumn, ...]:
     if plan.name is not None:
         return (OutputColumn(0, plan.name.lower(), TEXT),)
     return tuple(OutputColumn(i, name, TEXT) for i, name in enumerate(("name", "setting", "description")))
+
+
+def check_parameter_count(given: int, wanted: int) -> None:
+    """A statement has a value for each of its parameters. Raises SQLParseError."""
+    if wanted > given:
+        raise SQLParseError(
+            f"The query contains a parameter placeholder ${wanted}, but there are only {given} parameter values"
+        )
 
 
 def command_tag(compiled: CompiledStatement, result_rowcount: int, transaction_status: str) -> str:

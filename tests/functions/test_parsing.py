@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cratepy.functions.parsing import Unparsable, any_timestamp, parse_interval, parse_timestamp, plain_timestamp
+from cratepy.functions.parsing import (
+    Unparsable,
+    any_timestamp,
+    parse_interval,
+    parse_point,
+    parse_timestamp,
+    plain_timestamp,
+)
 
 #: What looks like a timestamp, and often is none: hours of 24, days of 31, offsets beyond 18 hours.
 LOOK_ALIKES = st.from_regex(
@@ -75,3 +82,11 @@ def test_intervals_are_read_in_all_of_postgresqls_styles(text: str, value: list[
 def test_what_is_no_interval_is_refused(text: str) -> None:
     with pytest.raises(Unparsable):
         parse_interval(text)
+
+
+def test_points_are_read_as_shapes_json_and_pairs() -> None:
+    for text in ("POINT (1 2)", "[1, 2]", "(1,2)", " ( 1 , 2.0 ) "):
+        assert parse_point(text) == [1.0, 2.0]
+    for text in ("(1)", "(1,2,3)", "(x,y)", "1,2", "(181,0)"):
+        with pytest.raises(Unparsable):
+            parse_point(text)

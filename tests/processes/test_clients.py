@@ -108,6 +108,30 @@ def test_catalog_functions_give_names_and_definitions(cluster: Cluster) -> None:
     assert types == [["array_recv"]]
 
 
+def test_the_fields_of_a_row_are_taken_by_name(cluster: Cluster) -> None:
+    """pgjdbc's getPrimaryKeys and getIndexInfo."""
+    node = cluster.nodes[0]
+    node.sql("CREATE TABLE keyed (a INTEGER, b TEXT, c INTEGER, PRIMARY KEY (c, a))")
+    keys = node.sql(
+        "SELECT k.n, attname FROM pg_attribute, ("
+        "SELECT (information_schema._pg_expandarray(indkey)).n, (information_schema._pg_expandarray(indkey)).x"
+        " FROM pg_index WHERE indrelid = 'keyed'::regclass) k (n, x) "
+        "WHERE attrelid = 'keyed'::regclass AND attnum = k.x ORDER BY 1"
+    )["rows"]
+    assert keys == [[1, "c"], [2, "a"]]
+    elements = "SELECT (information_schema._pg_expandarray(['x', null])).x AS x"
+    assert node.sql(elements)["rows"] == [["x"], [None]]
+
+
+def test_a_parameter_in_a_simple_query_has_no_value(cluster: Cluster) -> None:
+    """pgjdbc's simple mode, when it is asked for the types of parameters."""
+    cluster.nodes[1].sql("CREATE TABLE unbound (id INTEGER PRIMARY KEY)")
+    with with_psycopg(cluster.nodes[1]) as connection:
+        for statement in ("SELECT id FROM unbound WHERE id = $1", "INSERT INTO unbound (id) VALUES ($1)", "SELECT $1"):
+            with pytest.raises(psycopg.errors.SyntaxError, match=r"placeholder \$1, but there are only 0"):
+                connection.execute(statement)
+
+
 def test_a_recursive_query_in_a_subquery_may_name_outer_columns(cluster: Cluster) -> None:
     rows = cluster.nodes[1].sql(
         "SELECT t.oid, (WITH RECURSIVE b (oid, depth) AS ("

@@ -90,7 +90,8 @@ def _bound(cursor: Cursor) -> Node:
         inner = inner.operand
     is_count = isinstance(inner, tree.NumberWord) and inner.text.isdigit()
     if not is_count and not isinstance(inner, tree.ParameterWord | tree.NullWord | tree.ScalarSubquery):
-        if inner is node or not isinstance(inner, tree.StringWord):
+        # Drivers that put values into the text write '2', which PostgreSQL reads as the number.
+        if not isinstance(inner, tree.StringWord) or (inner is node and not inner.value.isdecimal()):
             cursor.rewind(start)
             raise cursor.error()
     return node

@@ -53,6 +53,7 @@ def expression(text: str) -> tree.Node:
         "select substring('abc' for 2)",
         "values (1), (2) order by 1 limit all offset 1 rows",
         "select 1 fetch first 3 rows only",
+        "select 1 limit '2' offset '1'",
         "select count(*) from t group by all having count(*) > 1",
         "create table if not exists a.b (id int primary key, o object(dynamic) as (x int, y array(text)),"
         " g generated always as id + 1, h as (id * 2), t text index using fulltext with (analyzer = 'english'),"
