@@ -262,6 +262,8 @@ TRANSLOG_FLUSH_BYTES: Final = 512 * MIB
 TRANSLOG_RECORD_BYTES_MAX: Final = 256 * MIB
 #: So long after there is a table first, what only data needs is loaded (``docs/architecture``, the start).
 LOAD_AFTER_TABLE_S: Final = 1.0
+#: Clients whose bytes came that are served before the event loop looks at anything else.
+CLIENT_EVENTS_PER_TURN: Final = 16
 #: How long a thread of Python may compute on when another wants to: the event loop waits this long for a refresh or a big
 #: write (Python's own default is ten times as much; below it, changing threads starts to cost).
 THREAD_SWITCH_S: Final = 0.0005

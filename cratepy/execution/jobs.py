@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Iterator
+from typing import Protocol
 
 import trio
 
@@ -24,6 +25,12 @@ from cratepy.execution.local_view import JobEntry, JobLogEntry, OperationEntry, 
 from cratepy.model.plan import StatementContext
 
 SUPERUSER = "crate"
+
+
+class Cancellable(Protocol):
+    """Work of a job that can be stopped: a trio.CancelScope, or a row that waits for the disk."""
+
+    def cancel(self) -> None: ...
 
 
 class Job:
@@ -39,7 +46,7 @@ class Job:
         self.has_read = False
         self._timeout_s = timeout_s
         self._deadline = float("inf") if timeout_s is None else trio.current_time() + timeout_s
-        self._scopes: set[trio.CancelScope] = set()
+        self._scopes: set[Cancellable] = set()
         self._runs = itertools.count()
 
     def next_run_id(self) -> str:
@@ -60,12 +67,16 @@ class Job:
         if scope.cancelled_caught:
             raise self.stopped_error()
 
+    def add(self, work: Cancellable) -> None:
+        """Work that is not done in a :meth:`scope`; ``cancel`` is called if the job is stopped, once or more."""
+        self._scopes.add(work)
+
     def stop(self, error: CrateError | None) -> None:
         """Stop all work of the job at its next await. None is for a client that does not want more rows."""
         if not self.is_stopped:
             self.is_stopped = True
             self.error = error
-        for scope in self._scopes:
+        for scope in tuple(self._scopes):
             scope.cancel()
 
     def stopped_error(self) -> CrateError:
@@ -151,6 +162,11 @@ class JobRegistry:
         self._operation_numbers = itertools.count()
         self._jobs_log = _JobsLog()
         self._operations_log: deque[OperationLogEntry] = deque(maxlen=limits.OPERATIONS_LOG_MAX)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether :meth:`start` would register one more."""
+        return len(self._jobs) < self._jobs_max
 
     def start(self, context: StatementContext, *, classification: str, timeout_s: float | None) -> Job:
         """Register the statement. Raises TooManyRequests."""

@@ -25,6 +25,7 @@ from cratepy.execution.engine.engine import Engine
 from cratepy.execution.jobs import Job, JobRegistry
 from cratepy.execution.local_view import JobProgress, LocalView, SessionEntry, no_entries
 from cratepy.execution.lookups import LookupService, any_opening
+from cratepy.execution.pending import PendingWrite, Tell
 from cratepy.execution.phases import NodeParts, client_error
 from cratepy.execution.queries import QueryRunner
 from cratepy.execution.refresh import Refresher
@@ -172,6 +173,41 @@ class ExecutionService:
         if not isinstance(compiled.plan, QueryPlan):
             self._jobs.finish(job, error=None, rowcount=result.rowcount)
         return result
+
+    def write_nowait(self, compiled: CompiledStatement, context: StatementContext, tell: Tell) -> bool:
+        """Insert one row on this node and call ``tell``, on the event loop, when it is durable or failed; a job until then.
+
+        False: nothing was done and nothing will be told, :meth:`execute` it. Raises CrateError; then nothing is told.
+        """
+        plan = compiled.plan
+        if type(plan) is not InsertPlan or not self._cluster.has_master or not self._jobs.has_room:
+            return False
+        started = self._clock.monotonic()
+        try:
+            begun = self._writes.insert_nowait(plan, context)
+        except StaleRouting:
+            return False
+        except Exception as raised:
+            error = client_error(raised, job_id=context.job_id, name_of=self._node_name)
+            self._jobs.note(context, classification="INSERT", started=started, error=error.message, rowcount=0)
+            raise error from raised
+        if begun is None:
+            return False
+        job = self._jobs.start(context, classification="INSERT", timeout_s=None)
+        waiting = PendingWrite(job, self._jobs, begun.outcome, tell)
+
+        def arrive(failure: BaseException | None) -> None:
+            if failure is None:
+                waiting.arrive(None)
+            else:
+                assert isinstance(failure, Exception), "the disk's answer, not a cancellation"
+                waiting.arrive(client_error(failure, job_id=context.job_id, name_of=self._node_name))
+
+        try:
+            self._writes.when_durable(begun.copy, begun.position, arrive)
+        except CrateError as error:
+            waiting.arrive(error)
+        return True
 
     async def execute_bulk(
         self,

@@ -19,7 +19,7 @@ from cratepy.server.authentication import Authenticate, trust
 from cratepy.server.http_connection import ExtraPages, HttpConnection, HttpSettings
 from cratepy.server.postgres import ConnectionCounts
 from cratepy.server.session import SessionServices
-from cratepy.server.sockets import ClientGone, ClientSocket, HangupWatch, accept_from
+from cratepy.server.sockets import ClientGone, ClientPoll, ClientSocket, accept_from
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class HttpServer:
         )
         self._authenticate = authenticate
         self._connections_max = connections_max
-        self._watch = HangupWatch()
+        self._poll = ClientPoll()
 
     async def serve(
         self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -55,7 +55,7 @@ class HttpServer:
         """Accept clients on the listening sockets, which are closed at the end."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch.run)
+                nursery.start_soon(self._poll.run)
                 for listener in listeners:
                     nursery.start_soon(self._accept, listener, nursery)
                 task_status.started()
@@ -69,7 +69,7 @@ class HttpServer:
 
     async def _run_client(self, raw: socket.socket) -> None:
         """One connection, whatever happens to it."""
-        client = ClientSocket(raw)
+        client = ClientSocket(raw, self._poll)
         self.counts.open += 1
         self.counts.total += 1
         try:
@@ -79,7 +79,7 @@ class HttpServer:
                 )
                 await client.flush()
             else:
-                await self._converse(raw, client)
+                await self._converse(client)
         except ClientGone:
             pass
         except Exception:  # the session edge: a bug ends its connection, not the server
@@ -88,7 +88,7 @@ class HttpServer:
             self.counts.open -= 1
             client.close()
 
-    async def _converse(self, raw: socket.socket, client: ClientSocket) -> None:
+    async def _converse(self, client: ClientSocket) -> None:
         connection = HttpConnection(client, self._services, self._settings, self._authenticate)
         try:
             with trio.CancelScope() as scope:
@@ -97,11 +97,11 @@ class HttpServer:
                     if connection.is_running:
                         scope.cancel()
 
-                self._watch.add(raw, hang_up)
+                client.when_hung_up(hang_up)
                 try:
                     await connection.run()
                 finally:
-                    self._watch.remove(raw)
+                    client.when_hung_up(None)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CONNECTION_CLOSE_TIMEOUT_S):
                 await connection.aclose()

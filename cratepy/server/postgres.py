@@ -2,7 +2,7 @@
 
 In: listening sockets. Out: sessions. Each connection is one task that owns its socket; none of them can hold up another.
 Cancel requests reach connections of this node by the pid and secret of their BackendKeyData; a client that hangs up
-while its statement runs is cancelled at once (``sockets.HangupWatch``).
+while its statement runs is cancelled at once (``sockets.ClientPoll``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cratepy.server.authentication import Authenticate, trust
 from cratepy.server.postgres_connection import PostgresConnection
 from cratepy.server.postgres_startup import BackendKey, greet, open_session, read_startup, refuse
 from cratepy.server.session import SessionServices
-from cratepy.server.sockets import ClientGone, ClientSocket, HangupWatch, accept_from
+from cratepy.server.sockets import ClientGone, ClientPoll, ClientSocket, accept_from
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class PostgresServer:
         self._authenticate = authenticate
         self._connections_max = connections_max
         self._registry = _Registry()
-        self._watch = HangupWatch()
+        self._poll = ClientPoll()
 
     async def serve(
         self, listeners: Sequence[socket.socket], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -66,7 +66,7 @@ class PostgresServer:
         """Accept clients on the listening sockets, which are closed at the end."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch.run)
+                nursery.start_soon(self._poll.run)
                 for listener in listeners:
                     nursery.start_soon(self._accept, listener, nursery)
                 task_status.started()
@@ -80,11 +80,11 @@ class PostgresServer:
 
     async def _run_client(self, raw: socket.socket) -> None:
         """One connection, whatever happens to it."""
-        client = ClientSocket(raw)
+        client = ClientSocket(raw, self._poll)
         self.counts.open += 1
         self.counts.total += 1
         try:
-            await self._serve_client(raw, client)
+            await self._serve_client(client)
         except ClientGone:
             pass
         except Exception:  # the session edge: a bug ends its connection, not the server
@@ -93,7 +93,7 @@ class PostgresServer:
             self.counts.open -= 1
             client.close()
 
-    async def _serve_client(self, raw: socket.socket, client: ClientSocket) -> None:
+    async def _serve_client(self, client: ClientSocket) -> None:
         decoder = FrontendDecoder()
         started: tuple[PostgresConnection, BackendKey] | None = None
         with trio.move_on_after(limits.PG_STARTUP_TIMEOUT_S):
@@ -102,7 +102,7 @@ class PostgresServer:
             except CrateError as error:
                 await refuse(client, error)
         if started is not None:
-            await self._converse(raw, *started)
+            await self._converse(client, *started)
 
     async def _start(
         self, client: ClientSocket, decoder: FrontendDecoder
@@ -119,7 +119,7 @@ class PostgresServer:
         await client.flush()
         return PostgresConnection(client, decoder, session), key
 
-    async def _converse(self, raw: socket.socket, connection: PostgresConnection, key: BackendKey) -> None:
+    async def _converse(self, client: ClientSocket, connection: PostgresConnection, key: BackendKey) -> None:
         self._registry.connections[key] = connection
         try:
             with trio.CancelScope() as scope:
@@ -129,11 +129,11 @@ class PostgresServer:
                     if connection.is_running:
                         scope.cancel()
 
-                self._watch.add(raw, hang_up)
+                client.when_hung_up(hang_up)
                 try:
                     await connection.run()
                 finally:
-                    self._watch.remove(raw)
+                    client.when_hung_up(None)
         finally:
             del self._registry.connections[key]
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CONNECTION_CLOSE_TIMEOUT_S):

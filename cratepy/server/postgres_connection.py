@@ -4,6 +4,9 @@ The loop takes messages from the sans-io decoder, runs them in order, and sends 
 end of a simple query, or when much has gathered. After an error in the extended protocol everything up to Sync is
 skipped and then answered with ReadyForQuery (CrateDB can hang here). Portals live until the end of their transaction,
 which outside of BEGIN … COMMIT is the next Sync.
+
+What needs no waiting (a read by key, the beginning of an insert) is done as soon as its bytes come, without waking the
+connection's task (:meth:`PostgresConnection._take`); the reply to such an insert is sent when the disk has the row (:meth:`PostgresConnection._told`).
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ from cratepy.server.portals import Portal, PreparedStatement, check_result_forma
 from cratepy.server.postgres_batches import ExecuteBatch, is_batchable
 from cratepy.server.postgres_reads import answer_key_read
 from cratepy.server.postgres_results import send_all, send_some, write_notices
+from cratepy.server.postgres_writes import begin_insert
 from cratepy.server.session import Session, check_parameter_count, command_tag
 from cratepy.server.sockets import ClientGone, ClientSocket
 
@@ -70,6 +74,13 @@ class PostgresConnection:
         self._batch: ExecuteBatch | None = None
         self._skips_until_sync = False
         self._is_ended = False
+        #: A message that is to be handled next, and the error that its handling, or taking it from the decoder, began with.
+        self._taken: FrontendMessage | None = None
+        self._raised: Exception | None = None
+        #: The reply to an insert is due when the disk has its row; until then no other message is handled.
+        self._awaits_disk = False
+        self._was_told: trio.Event | None = None
+        client.take = self._take
         session.on_deallocate(self._deallocate)
 
     async def run(self) -> None:
@@ -77,13 +88,18 @@ class PostgresConnection:
         turns = 0
         try:
             while not self._is_ended:
-                message = self._decoder.next_message()
+                message = self._next_message()
                 if message is None:
-                    self.is_running = False
+                    self.is_running = self._awaits_disk
+                    if self._client.is_behind:
+                        await self._client.flush()
                     data = await self._client.receive()
                     self._decoder.feed(data)
                     continue
                 self.is_running = True
+                if self._awaits_disk:
+                    self._was_told = trio.Event()
+                    await self._was_told.wait()
                 if self.is_gone:
                     return
                 turns += 1
@@ -102,10 +118,82 @@ class PostgresConnection:
         await self._close_portals()
         await self.session.aclose()
 
+    def _next_message(self) -> FrontendMessage | None:
+        if self._taken is None:
+            if self._raised is not None:
+                raise self._raised
+            return self._decoder.next_message()
+        message, self._taken = self._taken, None
+        return message
+
+    def _take(self) -> bool:
+        """Bytes came while the task waits: answer what can be answered at once. False: the rest is the task's."""
+        if self._awaits_disk or self._skips_until_sync or self._batch is not None or self.is_gone:
+            return False
+        client, decoder = self._client, self._decoder
+        is_done = False
+        try:
+            data = client.receive_now()
+            if data is None:
+                return True
+            decoder.feed(data)
+            for _ in range(limits.CONNECTION_TURN_MAX):
+                self._taken = message = decoder.next_message()
+                if message is None:
+                    is_done = True
+                    break
+                if type(message) is not Bind or self._awaits_disk or not self._answer_at_once(message):
+                    break
+                self._taken = None
+            if client.pending_bytes and not self._awaits_disk:
+                is_done = client.send_now() and is_done
+        except ClientGone:
+            return False  # the task finds it so, too
+        except Exception as raised:  # raised again where the task handles the message
+            self._raised = raised
+            return False
+        self.is_running = self._awaits_disk
+        return is_done
+
+    def _answer_at_once(self, bind: Bind) -> bool:
+        """The whole statement that begins with this Bind, if nothing of it has to wait but its reply. Raises CrateError."""
+        statement = self._statements.get(bind.statement)
+        if statement is None or bind.portal or self._portals:
+            return False
+        if answer_key_read(bind, statement, self.session, self._decoder, self._client):
+            return True
+        self._awaits_disk = True
+        is_begun = False
+        try:
+            is_begun = begin_insert(bind, statement, self.session, self._decoder, self._client, self._tell)
+        finally:
+            if not is_begun:
+                self._awaits_disk = False
+        return is_begun
+
+    def _tell(self, reply: bytes) -> None:
+        """Send the reply to the insert that was begun, and go on."""
+        self._awaits_disk = False
+        client = self._client
+        client.write(reply)
+        if self._was_told is not None:
+            self._was_told.set()
+            self._was_told = None
+        else:
+            self.is_running = False
+        try:
+            if not client.send_now():
+                client.wake()
+        except ClientGone:
+            pass  # its hang-up ends the connection
+
     async def _handle(self, message: FrontendMessage) -> None:
         if self._skips_until_sync and not isinstance(message, Sync | Terminate):
             return
         try:
+            raised, self._raised = self._raised, None
+            if raised is not None:
+                raise raised
             # Bind and Execute first: they are nearly all there is.
             kind = type(message)
             if kind is Bind:
@@ -242,14 +330,11 @@ class PostgresConnection:
                 batch.add(message)
                 return
             await self._run_batch()
-        statement = self._statement(message.statement)
-        if (
-            not message.portal
-            and not self._portals
-            and answer_key_read(message, statement, self.session, self._decoder, self._client)
-        ):
-            await self._client.flush()
+        if self._answer_at_once(message):
+            if not self._awaits_disk:
+                await self._client.flush()
             return
+        statement = self._statement(message.statement)
         compiled: CompiledStatement | None = None
         if statement.text:
             compiled = await statement.prepare(self.session)

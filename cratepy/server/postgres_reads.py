@@ -32,6 +32,18 @@ _ENDS: Final = {
 }
 
 
+def next_execution(decoder: FrontendDecoder) -> bytes | None:
+    """The frames ``[Describe] Execute Sync`` of the unnamed portal that stand next in the buffer; None if others do."""
+    if decoder.has_next(_DESCRIBE_EXECUTE_SYNC):
+        return _DESCRIBE_EXECUTE_SYNC
+    return _EXECUTE_SYNC if decoder.has_next(_EXECUTE_SYNC) else None
+
+
+def is_described(frames: bytes) -> bool:
+    """Whether :func:`next_execution` found a Describe."""
+    return frames is _DESCRIBE_EXECUTE_SYNC
+
+
 class KeyReads:
     """What is the same for all reads by one prepared statement with the same plan and formats."""
 
@@ -63,11 +75,8 @@ def answer_key_read(
     compiled = statement.current(session)
     if compiled is None or not (type(compiled.plan) is GetPlan or is_constant_query(compiled.plan)):
         return False
-    if decoder.has_next(_DESCRIBE_EXECUTE_SYNC):
-        is_described = True
-    elif decoder.has_next(_EXECUTE_SYNC):
-        is_described = False
-    else:
+    frames = next_execution(decoder)
+    if frames is None:
         return False
     status = session.transaction_status
     if status == "E":
@@ -87,7 +96,7 @@ def answer_key_read(
         ]
     except CrateError:
         return False  # the general way says it at the right message
-    head = reads.described if is_described else reads.head
+    head = reads.described if is_described(frames) else reads.head
     statement.mark_used()
     try:
         rows = session.get_nowait(compiled, parameters)
@@ -98,7 +107,7 @@ def answer_key_read(
     if rows is None or encoded is None:
         return False
     # Only now: an error leaves the client waiting for what follows its Sync.
-    decoder.skip(len(_DESCRIBE_EXECUTE_SYNC) if is_described else len(_EXECUTE_SYNC))
+    decoder.skip(len(frames))
     count = len(rows)
     end = _ENDS.get((count, status))
     if end is None:

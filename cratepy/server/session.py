@@ -24,6 +24,7 @@ from cratepy.errors import (
     TooManyRequests,
     UnsupportedFeature,
 )
+from cratepy.execution.pending import Tell
 from cratepy.execution.results import BulkItem, Result
 from cratepy.functions.catalog import facts_for
 from cratepy.model.expressions import Cast, Expression, Literal
@@ -73,6 +74,8 @@ class Execution(Protocol):
     ) -> Result: ...
 
     def get_nowait(self, compiled: CompiledStatement, context: StatementContext) -> Result | None: ...
+
+    def write_nowait(self, compiled: CompiledStatement, context: StatementContext, tell: Tell) -> bool: ...
 
     async def execute_bulk(
         self,
@@ -210,6 +213,27 @@ class Session:
         finally:
             self.running_job_id = None
         return None if result is None else result.rows
+
+    def write_nowait(self, compiled: CompiledStatement, parameters: Sequence[Any], tell: Tell) -> bool:
+        """Insert one row without waiting; ``tell`` is called with the row count or the error once that is durable.
+
+        False: nothing was done, :meth:`execute` it. The caller calls :meth:`finish` or :meth:`fail` when it was told. Raises CrateError.
+        """
+        assert self.transaction_status != "E"
+        if self.settings.statement_timeout_s is not None:
+            return False
+        context = self.context(compiled, parameters)
+        is_begun = False
+        try:
+            is_begun = self.services.execution.write_nowait(compiled, context, tell)
+        finally:
+            if not is_begun:
+                self.running_job_id = None
+        if is_begun:
+            for name, value in context.written_settings.items():
+                self.settings.set(name, value)
+            self._has_written = self._has_written or self.transaction_status != "I"
+        return is_begun
 
     async def execute_bulk(
         self, compiled: CompiledStatement, parameter_rows: Sequence[Sequence[Any]]

@@ -1,9 +1,9 @@
-"""Client sockets: listening, non-blocking reads and writes, and news of clients that hang up.
+"""Client sockets: listening, non-blocking reads and writes, and one epoll set that tells what becomes of all of them.
 
 trio's SocketStream costs more than a small statement, so a connection reads and writes its socket itself and waits only
-when it would block; what is written is gathered and sent once per reply. A client that goes away
-while its statement runs is noticed at once and without a task per statement: one epoll set of the process watches all
-client sockets for the peer's FIN (EPOLLRDHUP, edge-triggered), and one task waits for that set.
+when it would block; what is written is gathered and sent once per reply. A protocol's sockets are in one epoll set, edge-triggered, so nothing
+is registered per wait, and one task waits for that set (:class:`ClientPoll`). It wakes the tasks whose bytes came, or lets a connection answer at
+once, without its task (:attr:`ClientSocket.take`); and it notices a client that goes away while its statement runs (EPOLLRDHUP).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cratepy import limits
 
 _RECEIVE_BYTES: Final = 64 * limits.KIB
 _BACKLOG: Final = 512
+_HANGUP: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 def listen_on(host: str, ports: Iterable[int]) -> socket.socket:
@@ -88,55 +89,104 @@ def _peer_address(client: socket.socket) -> str:
 class ClientSocket:
     """One client's socket. Writes are gathered until :meth:`flush`; :attr:`pending_bytes` says how much waits."""
 
-    def __init__(self, client: socket.socket) -> None:
-        self._socket = client
+    def __init__(self, client: socket.socket, poll: ClientPoll) -> None:
         self.peer_address = _peer_address(client)
-        self._parts: list[bytes | memoryview] = []
         self.pending_bytes = 0
+        #: :meth:`send_now` could not send all: :meth:`flush` is due.
+        self.is_behind = False
+        #: Called when bytes came and :meth:`receive` waits. True: it has dealt with them; else the waiting task is woken.
+        self.take: Callable[[], bool] | None = None
+        self._socket = client
+        self._poll = poll
+        self._parts: list[bytes | memoryview] = []
+        self._waiting: trio.lowlevel.Task | None = None
+        self._on_hangup: Callable[[], None] | None = None
+        self._is_hung_up = False
+        self._is_called = False
+        poll.add(client.fileno(), self)
+
+    def when_hung_up(self, callback: Callable[[], None] | None) -> None:
+        """Call back once when the client closes its side of the connection; at once if it has."""
+        self._on_hangup = callback
+        if self._is_hung_up and callback is not None:
+            callback()
+
+    def on_events(self, events: int) -> None:
+        """From the poll: bytes came, or the end of them."""
+        if events & _HANGUP and not self._is_hung_up:
+            self._is_hung_up = True
+            if self._on_hangup is not None:
+                self._on_hangup()
+        if self._waiting is None:
+            return
+        if self.take is None:
+            self._reschedule()
+        elif not self.take():
+            self.wake()
+
+    def wake(self) -> None:
+        """Let :meth:`receive` return without bytes, if it waits."""
+        self._is_called = self._waiting is not None
+        self._reschedule()
+
+    def _reschedule(self) -> None:
+        task, self._waiting = self._waiting, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
     async def receive(self) -> bytes:
-        """Some bytes; raises ClientGone at the end of the stream."""
-        while True:
-            try:
-                data = self._socket.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._socket)
-                continue
-            except OSError as error:
-                raise ClientGone from error
-            if not data:
-                raise ClientGone
-            return data
+        """Some bytes; none after :meth:`wake` and if :attr:`take` left something to do. Raises ClientGone at the end of the stream."""
+        while (data := self.receive_now()) is None:
+            self._waiting = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+            if self._is_called:
+                self._is_called = False
+                return b""
+        return data
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._waiting = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def receive_now(self) -> bytes | None:
+        """The bytes that are there, or None; raises ClientGone."""
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise ClientGone from error
+        if not data:
+            raise ClientGone
+        return data
 
     def write(self, data: bytes | memoryview) -> None:
         self._parts.append(data)
         self.pending_bytes += len(data)
 
-    async def flush(self) -> None:
-        """Send everything written; waits for a client that does not read. Raises ClientGone."""
-        if not self._parts:
-            return
+    def send_now(self) -> bool:
+        """Send what was written as far as the socket takes it; False: :meth:`flush` has to send the rest. Raises ClientGone."""
         parts = self._parts
         data: bytes | memoryview = parts[0] if len(parts) == 1 else b"".join(parts)
         self._parts = []
         self.pending_bytes = 0
         try:
             sent = self._socket.send(data)
-            if sent == len(data):
-                return
         except BlockingIOError:
             sent = 0
         except OSError as error:
             raise ClientGone from error
-        rest = memoryview(data)[sent:]
-        while rest:
+        self.is_behind = sent < len(data)
+        if self.is_behind:
+            self.write(memoryview(data)[sent:])
+        return not self.is_behind
+
+    async def flush(self) -> None:
+        """Send everything written; waits for a client that does not read. Raises ClientGone."""
+        if not self._parts:
+            return
+        while not self.send_now():
             await trio.lowlevel.wait_writable(self._socket)
-            try:
-                rest = rest[self._socket.send(rest) :]
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise ClientGone from error
 
     async def linger(self) -> None:
         """End our side after a last reply, and drop what the client still sends: closing at once would reset the
@@ -151,33 +201,36 @@ class ClientSocket:
                 await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
+        self._poll.remove(self._socket.fileno())
         self._socket.close()
 
 
-class HangupWatch:
-    """Calls back once when a watched client closes its side of the connection."""
+class ClientPoll:
+    """The clients of one protocol, and the task that waits for all of them."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._clients: dict[int, ClientSocket] = {}
 
-    def add(self, client: socket.socket, callback: Callable[[], None]) -> None:
-        self._callbacks[client.fileno()] = callback
-        self._epoll.register(client.fileno(), select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLET)
+    def add(self, descriptor: int, client: ClientSocket) -> None:
+        if self._epoll.closed:
+            return  # the server ends, and its tasks with it
+        self._clients[descriptor] = client
+        self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLET | _HANGUP)
 
-    def remove(self, client: socket.socket) -> None:
+    def remove(self, descriptor: int) -> None:
         """Before the socket is closed."""
-        if self._callbacks.pop(client.fileno(), None) is not None and not self._epoll.closed:
-            self._epoll.unregister(client.fileno())
+        if self._clients.pop(descriptor, None) is not None and not self._epoll.closed:
+            self._epoll.unregister(descriptor)
 
     async def run(self) -> None:
         """Until cancelled."""
         try:
             while True:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
-                for descriptor, _ in self._epoll.poll(0):
-                    callback = self._callbacks.get(descriptor)
-                    if callback is not None:
-                        callback()
+                for descriptor, events in self._epoll.poll(0, limits.CLIENT_EVENTS_PER_TURN):
+                    client = self._clients.get(descriptor)
+                    if client is not None:
+                        client.on_events(events)
         finally:
             self._epoll.close()

@@ -8,8 +8,9 @@ import pytest
 import trio
 
 from cratepy.clock import FakeClock
-from cratepy.errors import JobKilled, StatementTimeout, TooManyRequests
+from cratepy.errors import CrateError, JobKilled, StatementTimeout, TooManyRequests
 from cratepy.execution.jobs import Job, JobRegistry
+from cratepy.execution.pending import PendingWrite
 from tests.execution.fakes import statement
 
 
@@ -125,5 +126,31 @@ def test_an_operation_is_listed_with_what_it_uses_and_logged_with_its_error() ->
             work()
         assert jobs.operations() == ()
         assert [(o.operation.used_bytes, o.error) for o in jobs.operations_log()] == [(100, "stop")]
+
+    run(test)
+
+
+def test_a_row_that_waits_for_the_disk_tells_its_outcome_once() -> None:
+    async def test(jobs: JobRegistry) -> None:
+        told: list[int | CrateError] = []
+        job = start(jobs)
+        waiting = PendingWrite(job, jobs, 1, told.append)
+        waiting.arrive(None)
+        waiting.cancel()
+        assert told == [1]
+        assert [(e.error, e.rowcount) for e in jobs.jobs_log()] == [(None, 1)]
+
+    run(test)
+
+
+def test_a_row_that_waits_for_the_disk_is_killed_at_once() -> None:
+    async def test(jobs: JobRegistry) -> None:
+        told: list[int | CrateError] = []
+        waiting = PendingWrite(start(jobs), jobs, 1, told.append)
+        assert jobs.kill(None, user="crate", except_job_id="") == 1
+        waiting.arrive(None)
+        (error,) = told
+        assert isinstance(error, JobKilled)
+        assert jobs.jobs() == ()
 
     run(test)

@@ -13,6 +13,7 @@ import trio
 
 from cratepy.clock import SystemClock
 from cratepy.errors import ColumnUnknown, CrateError, DuplicateKey, ParsingError, RelationUnknown
+from cratepy.execution.pending import Tell
 from cratepy.execution.results import BulkItem, Result
 from cratepy.model.arrow import arrow_schema, to_arrow
 from cratepy.model.expressions import Literal
@@ -80,6 +81,10 @@ class Fakes:
         self.is_blocked = trio.Event()
         self._reasons: dict[str, CrateError] = {}
         self.bulk_error_at: dict[int, CrateError] = {}
+        #: Whether single inserts are begun without waiting; then ``disk`` has those that were not told yet while it is held.
+        self.begins_inserts = False
+        self.is_disk_held = False
+        self.disk: list[Callable[[CrateError | None], None]] = []
         self.know("select 1 as a", columns_of(("a", INTEGER)), rows=[(1,)])
         self.know("select $1::int + 1 as a", columns_of(("a", INTEGER)), parameters=(INTEGER,), run=_plus_one)
         self.know("select $1 as x", columns_of(("x", TEXT)), parameters=(TEXT,), run=_echo)
@@ -145,6 +150,22 @@ class Fakes:
         self.contexts.append(context)
         result = self.runs[compiled.text](context)
         return None if result.rows is None else result
+
+    def write_nowait(self, compiled: CompiledStatement, context: StatementContext, tell: Tell) -> bool:
+        if not self.begins_inserts:
+            return False
+        self.contexts.append(context)
+        rowcount = self.runs[compiled.text](context).rowcount
+        self.disk.append(lambda error: tell(rowcount if error is None else error))
+        if not self.is_disk_held:
+            trio.lowlevel.current_trio_token().run_sync_soon(self.let_disk_go)
+        return True
+
+    def let_disk_go(self, error: CrateError | None = None) -> None:
+        """The outcome of all inserts that wait."""
+        waiting, self.disk = self.disk, []
+        for end in waiting:
+            end(error)
 
     async def execute(
         self, compiled: CompiledStatement, context: StatementContext, *, timeout_s: float | None

@@ -554,6 +554,117 @@ def test_a_read_by_key_in_one_packet_is_answered_as_message_by_message(*, descri
     talk(client)
 
 
+INSERT_ONE = "insert into t values ($1, $2)"
+
+
+def parsed(port: int, text: str = INSERT_ONE) -> Wire:
+    wire = Wire(port)
+    wire.send(parse(text), SYNC)
+    wire.until("Z")
+    return wire
+
+
+@pytest.mark.parametrize("describes", [False, True])
+def test_an_insert_in_one_packet_is_answered_as_message_by_message(*, describes: bool) -> None:
+    """Bind … Sync at once takes the short way; with a Flush in between it cannot."""
+
+    def client(port: int) -> None:
+        middle = [frame(b"D", b"P\0")] if describes else []
+        described = "n " if describes else ""
+        for text, wanted in ((INSERT_ONE, "C(INSERT 0 1) ZI"), ("fails", f"E({DUPLICATE.sqlstate}) ZI")):
+            wire = parsed(port, text)
+            for values in ((b"1", b"a"), (b"x", b"a")):
+                wire.send(plain_bind(values=values), *middle, execute(), SYNC)
+                together = wire.until("Z")
+                wire.send(plain_bind(values=values), *middle, frame(b"H"), execute(), SYNC)
+                replies = wire.until("Z")
+                assert replies == together or values == (b"x", b"a")
+                if values[0] == b"1":
+                    assert " ".join(shown(kind, payload) for kind, payload in together) == f"2 {described}{wanted}"
+
+    fakes = Fakes()
+    fakes.begins_inserts = True
+    fakes.know_write("fails", (INTEGER, TEXT), error=DUPLICATE)
+    talk(client, fakes)
+    assert [context.parameters for context in fakes.contexts if context.text == INSERT_ONE] == [(1, "a")] * 2
+
+
+def test_the_reply_to_an_insert_waits_for_the_disk_and_what_follows_for_the_reply() -> None:
+    def client(port: int) -> None:
+        wire = parsed(port)
+        item = [plain_bind(values=(b"1", b"a")), execute(), SYNC]
+        # In the packet of the insert, and in one that comes while it waits.
+        wire.send(*item, *item, frame(b"Q", b"select 1 as a\0"))
+        wire.send(*item)
+        wire.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            wire.socket.recv(1)
+        assert len(fakes.disk) == 1
+        fakes.is_disk_held = False
+        fakes.know_write("release", ())
+        other = Wire(port)
+        other.send(parse("release", ""), plain_bind(""), execute(), SYNC)
+        wire.socket.settimeout(10)
+        inserted = "2 C(INSERT 0 1) ZI"
+        assert [wire.kinds() for _ in range(4)] == [inserted, inserted, "T D C(SELECT 1) ZI", inserted]
+        assert other.kinds() == "1 2 C(INSERT 0 1) ZI"
+
+    fakes = Fakes()
+    fakes.begins_inserts = fakes.is_disk_held = True
+    talk(client, fakes)
+
+
+def test_an_insert_whose_disk_fails_fails_the_transaction() -> None:
+    def client(port: int) -> None:
+        wire = parsed(port)
+        assert wire.query("begin") == "C(BEGIN) ZT"
+        wire.send(plain_bind(values=(b"1", b"a")), execute(), SYNC)
+        assert wire.kinds() == f"2 E({DUPLICATE.sqlstate}) ZE"
+        wire.send(plain_bind(values=(b"1", b"a")), execute(), SYNC)
+        assert wire.kinds() == "E(25P02) ZE"
+
+    fakes = Fakes()
+    fakes.begins_inserts = True
+    succeed = fakes.let_disk_go
+    fakes.let_disk_go = lambda error=None: succeed(DUPLICATE)  # type: ignore[method-assign]
+    talk(client, fakes)
+
+
+def test_an_insert_of_a_client_that_went_away_is_stopped() -> None:
+    def client(port: int) -> None:
+        wire = parsed(port)
+        wire.send(plain_bind(values=(b"1", b"a")), execute(), SYNC)
+        while not fakes.disk:
+            wire.socket.settimeout(0.01)
+            with pytest.raises(TimeoutError):
+                wire.socket.recv(1)
+        wire.socket.close()
+        other = Wire(port)
+        while not fakes.cancelled:
+            assert other.query("select 1 as a") == "T D C(SELECT 1) ZI"
+
+    fakes = Fakes()
+    fakes.begins_inserts = fakes.is_disk_held = True
+    talk(client, fakes)
+    assert fakes.cancelled == [fakes.contexts[0].job_id]
+
+
+def test_a_reply_that_finds_the_socket_full_is_sent_when_the_client_reads() -> None:
+    def client(port: int) -> None:
+        wire = parsed(port)
+        wire.send(frame(b"Q", b"big\0"), plain_bind(values=(b"1", b"a")), execute(), SYNC)
+        for _ in range(3):
+            wire.send(plain_bind(values=(b"1", b"a")), execute(), SYNC)
+        assert wire.until("Z")[-2][0] == "C"
+        assert [wire.kinds() for _ in range(4)] == ["2 C(INSERT 0 1) ZI"] * 4
+
+    fakes = Fakes()
+    fakes.begins_inserts = True
+    columns = columns_of(("t", TEXT))
+    fakes.know("big", columns, rows=[("x" * 1000,)] * 5_000)
+    talk(client, fakes)
+
+
 def test_a_failing_read_by_key_blocks_the_transaction_and_skips_to_sync() -> None:
     def client(port: int) -> None:
         wire = Wire(port)

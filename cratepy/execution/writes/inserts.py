@@ -52,9 +52,21 @@ from cratepy.model.parameter_columns import ParameterColumn, columns_of_rows, va
 from cratepy.model.plan import InsertPlan, QueryPlan, StatementContext
 from cratepy.model.relations import Item
 from cratepy.model.types import UNDEFINED, DataType
+from cratepy.records import dataclass
+from cratepy.storage.shard import Shard
 
 #: Runs a QueryPlan as part of a statement: a Result, whose batches are received.
 RunQuery = Callable[[QueryPlan, StatementContext], Awaitable[Result]]
+
+
+@dataclass(frozen=True, slots=True)
+class BegunInsert:
+    """A row that is in its log, or was refused. The outcome, a row count or an error, is true once the position is durable:
+    a refusal rests on a row that must not be lost after it was told."""
+
+    copy: Shard
+    position: int
+    outcome: int | CrateError
 
 
 class Inserter:
@@ -104,6 +116,27 @@ class Inserter:
         if prepared.skips_duplicates:
             return Result(rowcount=0)
         raise DuplicateKey(DUPLICATE_WORDS)
+
+    def insert_nowait(self, plan: InsertPlan, context: StatementContext) -> BegunInsert | None:
+        """One row into its log on this node without waiting for anything; None: nothing was done, see :meth:`insert`.
+
+        Raises StaleRouting, then nothing was done, and CrateError.
+        """
+        if plan.rows is None or len(plan.rows) != 1:
+            return None
+        layout = self._layouts.of(definition_of(self._cluster, plan.table_uuid, plan.table))
+        prepared = self._singles.of(plan, layout)
+        if prepared is None or prepared.sets:
+            return None
+        row = prepared.row(context, self._blocks.ids.take)
+        begun = None if row is None else self._router.begin_one(layout, "insert", row[0], row[1])
+        if begun is None:
+            return None
+        copy, result = begun
+        outcome: int | CrateError = 1
+        if result.failures:
+            outcome = 0 if prepared.skips_duplicates else DuplicateKey(DUPLICATE_WORDS)
+        return BegunInsert(copy, result.position, outcome)
 
     async def _insert_values(self, plan: InsertPlan, context: StatementContext) -> Result:
         columns, count = _values(plan, context)

@@ -15,7 +15,7 @@ PostgreSQL's ``commit_delay``. Does not do yet: replicas.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, cast
 
 import pyarrow as pa
@@ -65,7 +65,7 @@ class PrimaryWriter:
         #: Allocation ids of shards that a small write has refreshed just now.
         self._relieved: set[str] = set()
         #: Positions that became durable and whose waiters do not know yet; filled on the committer's thread.
-        self._arrived: deque[tuple[_Barrier, BaseException | None]] = deque()
+        self._arrived: deque[tuple[_Barrier | _Call, BaseException | None]] = deque()
         self._token: trio.lowlevel.TrioToken | None = None
         store.on_commit(self._announce)
 
@@ -86,6 +86,19 @@ class PrimaryWriter:
     async def write_one(self, copy: Shard, batch: WriteBatch) -> WriteResult:
         """:meth:`write` of one row, on the loop; it waits only if the write buffer is full."""
         await self._make_room(copy, is_small=True)
+        check_blocks(copy.definition, _OPERATIONS[batch.kind])
+        before = copy.position
+        result = copy.write(batch)
+        self._unchecked_bytes += result.position - before
+        return result
+
+    def write_one_nowait(self, copy: Shard, batch: WriteBatch) -> WriteResult | None:
+        """:meth:`write_one` if there is no need to wait for room, else None: nothing was written."""
+        if _is_above_share(copy) or self._unchecked_writes + 1 >= _CHECK_EVERY_WRITES:
+            if _is_above_share(copy) or self._is_full():
+                return None
+            self._unchecked_writes = self._unchecked_bytes = 0
+        self._unchecked_writes += 1
         check_blocks(copy.definition, _OPERATIONS[batch.kind])
         before = copy.position
         result = copy.write(batch)
@@ -123,14 +136,27 @@ class PrimaryWriter:
         if not waiting:
             return
         barrier = _Barrier(len(waiting))
-        if self._token is None:
-            self._token = trio.lowlevel.current_trio_token()
-        arrived = self._arrived.append
         for copy, position in waiting:
-            self._store.when_durable(copy, position, lambda failure: arrived((barrier, failure)))
+            self._call_when_durable(copy, position, barrier)
         await barrier.event.wait()
         if barrier.failure is not None:
             raise _as_client_error(barrier.failure)
+
+    def when_durable(self, copy: Shard, position: int, done: Callable[[BaseException | None], None]) -> None:
+        """:meth:`wait_durable` of one row without a task: ``done`` is called on the event loop, with the error if it failed.
+
+        Raises TooManyRequests.
+        """
+        if _is_synchronous(copy):
+            self._call_when_durable(copy, position, _Call(done))
+        else:
+            done(None)
+
+    def _call_when_durable(self, copy: Shard, position: int, waiter: _Barrier | _Call) -> None:
+        if self._token is None:
+            self._token = trio.lowlevel.current_trio_token()
+        arrived = self._arrived.append
+        self._store.when_durable(copy, position, lambda failure: arrived((waiter, failure)))
 
     def _announce(self) -> None:
         """Wake the event loop for all that arrived. On the committer's thread."""
@@ -144,8 +170,8 @@ class PrimaryWriter:
     def _let_through(self) -> None:
         arrived = self._arrived
         while arrived:
-            barrier, failure = arrived.popleft()
-            barrier.arrive(failure)
+            waiter, failure = arrived.popleft()
+            waiter.arrive(failure)
 
     async def write_remote(self, request: ShardWrite) -> ShardWritten:
         """A batch another node sent; executed at most once per operation id."""
@@ -337,6 +363,18 @@ class _Barrier:
             self.failure = failure
         if self.missing == 0:
             self.event.set()
+
+
+class _Call:
+    """Whoever waits without a task."""
+
+    __slots__ = ("_done",)
+
+    def __init__(self, done: Callable[[BaseException | None], None]) -> None:
+        self._done = done
+
+    def arrive(self, failure: BaseException | None) -> None:
+        self._done(None if failure is None else _as_client_error(failure))
 
 
 def _as_client_error(failure: BaseException) -> BaseException:

@@ -30,7 +30,7 @@ from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.writes.blocks import BlockWriter
 from cratepy.execution.writes.changes import Changer
 from cratepy.execution.writes.copy_progress import CopyProgress
-from cratepy.execution.writes.inserts import Inserter, RunQuery
+from cratepy.execution.writes.inserts import BegunInsert, Inserter, RunQuery
 from cratepy.execution.writes.layout import Layouts
 from cratepy.execution.writes.primary import PrimaryWriter
 from cratepy.execution.writes.requests import (
@@ -130,6 +130,14 @@ class WriteService:
     async def insert(self, plan: InsertPlan, context: StatementContext) -> Result:
         """See :mod:`cratepy.execution.writes.inserts`."""
         return await self._inserter.insert(plan, context)
+
+    def insert_nowait(self, plan: InsertPlan, context: StatementContext) -> BegunInsert | None:
+        """See :meth:`Inserter.insert_nowait`."""
+        return self._inserter.insert_nowait(plan, context)
+
+    def when_durable(self, copy: Shard, position: int, done: Callable[[BaseException | None], None]) -> None:
+        """See :meth:`PrimaryWriter.when_durable`."""
+        self._primary.when_durable(copy, position, done)
 
     async def update(self, plan: UpdatePlan, context: StatementContext) -> Result:
         """See :mod:`cratepy.execution.writes.changes`."""

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from cratepy import limits
-from cratepy.errors import CrateError, TooManyRequests
+from cratepy.errors import CrateError, DuplicateKey, SQLParseError, TooManyRequests
 from cratepy.storage.filesystem import AppendFile, RealFileSystem
 from tests.execution.writes.fakes import context, open_cluster, table, values_plan
 
@@ -114,5 +114,66 @@ def test_an_asynchronous_write_does_not_wait_for_the_disk(tmp_path: Path) -> Non
             disk.may_sync.set()
         async with open_cluster(tmp_path, definition) as again:
             assert len(again.rows()) == 20, "a clean end makes everything durable"
+
+    trio.run(main)
+
+
+def test_a_row_begun_without_waiting_is_told_when_the_disk_has_it_and_so_is_its_refusal(tmp_path: Path) -> None:
+    disk = NoSync()
+    disk.may_sync.set()
+
+    async def main() -> None:
+        async with open_cluster(tmp_path, table(shards=1), files=disk) as cluster:
+            service, definition = cluster.first.writes, cluster.definition
+            disk.may_sync.clear()
+            told: list[BaseException | None] = []
+            are_told = trio.Event()
+
+            def tell(failure: BaseException | None) -> None:
+                told.append(failure)
+                if len(told) == 2:
+                    are_told.set()
+
+            begun = [service.insert_nowait(values_plan([(1, text, 1)], definition), context()) for text in "ab"]
+            assert begun[0] is not None
+            assert begun[1] is not None
+            assert begun[0].outcome == 1
+            assert isinstance(begun[1].outcome, DuplicateKey)
+            for one in begun:
+                assert one is not None
+                service.when_durable(one.copy, one.position, tell)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert told == []
+            disk.may_sync.set()
+            with trio.fail_after(10):
+                await are_told.wait()
+            assert told == [None, None]
+            assert await trio.to_thread.run_sync(cluster.rows, ("c1", "c2")) == [(1, "a")]
+
+    trio.run(main)
+
+
+def test_a_row_that_has_to_wait_for_room_is_not_begun(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_cluster(tmp_path, table(shards=1)) as cluster:
+            service, definition = cluster.first.writes, cluster.definition
+            (shard,) = cluster.first.store.shards()
+            assert service.insert_nowait(values_plan([(1, "a", 1)], definition), context()) is not None
+            shard.buffer_bytes_max = shard.buffered_bytes - 1
+            before = shard.position
+            assert service.insert_nowait(values_plan([(2, "b", 1)], definition), context()) is None
+            assert shard.position == before
+
+    trio.run(main)
+
+
+def test_what_the_short_way_does_not_know_is_not_begun(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_cluster(tmp_path, table(shards=1)) as cluster:
+            service, definition = cluster.first.writes, cluster.definition
+            assert service.insert_nowait(values_plan([(1, "a", 1), (2, "b", 2)], definition), context()) is None
+            with pytest.raises(SQLParseError, match="primary key value must not be NULL"):
+                service.insert_nowait(values_plan([(None, "a", 1)], definition), context())
+            assert cluster.rows() == []
 
     trio.run(main)
