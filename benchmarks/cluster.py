@@ -1,10 +1,11 @@
 """The cluster under its master: failover, changes of the state, starts. Real processes on loopback, default settings.
 
-    python -m benchmarks.cluster [failover leaving silent changes starts simulated idle]
+    python -m benchmarks.cluster [failover leaving silent changes starts simulated idle sizes]
 
 Figures of CrateDB 6.4.3 were measured on a machine like this one (three nodes, 1 GiB heap each); it is not started here, so
 those are fixed. ROUNDS is the number of kills (default 20) and of cuts (half of it); SHARDS are the shards that there are
-when changes are timed (default ``10,1000``; the last of them are restarted). A line whose figure misses its aim says so; the
+when changes are timed (default ``10,1000``; the last of them are restarted). ``sizes``, which runs only when it is named, times
+changes in clusters of NODES real processes (default ``3,9,30``; 30 take 3 GB of memory) and among 10,000 shards. A line whose figure misses its aim says so; the
 last line sums up, and misses count as failed. On a busy machine everything is slower: look at the load beside the sum.
 """
 
@@ -26,6 +27,7 @@ import psutil
 from benchmarks.traffic import Traffic
 from cratepy.cluster.coordination.settings import CoordinationSettings
 from cratepy.cluster.diff import diff
+from cratepy.cluster.state_log import StateLog
 from cratepy.model.commands import CreateTable, SetClusterSettings
 from cratepy.model.names import RelationName
 from cratepy.model.schema import ColumnDefinition, TableDefinition
@@ -35,6 +37,7 @@ from tests.simulation.cluster import SimulatedCluster
 
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
 SHARDS = tuple(int(part) for part in os.environ.get("SHARDS", "10,1000").split(","))
+NODES = tuple(int(part) for part in os.environ.get("NODES", "3,9,30").split(","))
 _TABLE = "CREATE TABLE IF NOT EXISTS {} (a INTEGER) CLUSTERED INTO {} SHARDS"
 
 
@@ -179,6 +182,88 @@ def changes() -> None:
         _print(what, f"{took_s:.1f} s (answers at {ready_s:.1f})", "5 s", "70 s", is_met=took_s <= 5)
 
 
+def sizes() -> None:
+    """What a change takes with more nodes and more shards than most have: all processes on this machine, its cores and its disk.
+
+    The aim of 10,000 shards is against 10: a change may cost what copying a dictionary of so many tables costs, and no more.
+    """
+    for nodes in NODES:
+        _sized(nodes, (10,))
+    _sized(3, (10, 10_000))
+
+
+def _sized(nodes: int, sizes: Sequence[int]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        started = time.monotonic()
+        with Cluster(Path(directory), nodes) as cluster:
+            _print(f"{nodes} empty nodes, until they know each other", f"{time.monotonic() - started:.1f} s", "-", "-")
+            master = cluster.master()
+            master.sql("SET GLOBAL PERSISTENT cluster.max_shards_per_node = 100000")
+            first: dict[str, float] = {}
+            made = 0
+            for shards in sizes:
+                for number in range(made, shards, 40):
+                    master.sql(_TABLE.format(f"fill{number}", min(40, shards - number)))
+                made = shards
+                _sized_changes(cluster, master, shards, first)
+            if made > 1_000:
+                _state_load(cluster, made)
+
+
+def _sized_changes(cluster: Cluster, master: Node, shards: int, first: dict[str, float]) -> None:
+    """Thirty CREATE TABLE, ADD COLUMN and DROP TABLE each; ``first``: what they took with the fewest shards."""
+    tag = f"s{shards}"
+    master.sql(_TABLE.format(f"{tag}_grows", 1))
+    _timed(master, [_TABLE.format("warm", 4), "DROP TABLE warm"])
+    before = _state_bytes(master)
+    times = {
+        "CREATE TABLE of 4 shards": _timed(master, [_TABLE.format(f"{tag}_{n}", 4) for n in range(30)]),
+        "ADD COLUMN": _timed(master, [f"ALTER TABLE {tag}_grows ADD COLUMN c{n} INTEGER" for n in range(30)]),
+        "DROP TABLE": _timed(master, [f"DROP TABLE {tag}_{n}" for n in range(30)]),
+    }
+    after = _state_bytes(master)
+    for what, took in times.items():
+        p50 = statistics.median(took)
+        known = first.setdefault(what, p50)
+        is_met = None if shards == 10 else p50 <= 2 * known + 5
+        what = f"{what}, {len(cluster.nodes)} nodes, {shards:,} shards"
+        aim = "-" if is_met is None else f"{2 * known + 5:.0f} ms"
+        _print(what, f"p50 {p50:.1f} ms, max {max(took):.0f}", aim, "-", is_met=is_met)
+    if after > before:  # no new generation was begun meanwhile
+        what = f"bytes of the state log per change, {shards:,} shards"
+        _print(what, f"{(after - before) / 120:.0f} B", "4 KiB", "-", is_met=(after - before) / 120 <= 4096)
+
+
+def _state_bytes(node: Node) -> int:
+    """Where the node's state log ends: zeros that are reserved follow."""
+    logs = sorted((node.data / "nodes/0/_state").glob("state-*"), key=lambda log: int(log.name.partition("-")[2]))
+    return len(logs[-1].read_bytes().rstrip(b"\0"))
+
+
+def _state_load(cluster: Cluster, shards: int) -> None:
+    """How long a stopped node takes to read its state, and to be back with its shards open."""
+    node = next(node for node in cluster.nodes if node is not cluster.master())
+    node.stop()
+    directory = node.data / "nodes/0/_state"
+    log = StateLog(directory, cluster_name=None)
+    log.close()
+    began = time.perf_counter()
+    StateLog(directory, cluster_name=None).close()
+    load_ms = (time.perf_counter() - began) * 1000
+    what = f"state of {shards:,} shards, read at start"
+    _print(what, f"{load_ms:.0f} ms, {_state_bytes(node) / 2**20:.1f} MiB", "500 ms", "-", is_met=load_ms <= 500)
+    started = time.monotonic()
+    node.start()
+    while not node.is_ready():
+        time.sleep(0.02)
+    ready_s = time.monotonic() - started
+    while not _has_primaries(node):
+        time.sleep(0.02)
+    took_s = time.monotonic() - started
+    what = f"restart of one of {len(cluster.nodes)} nodes, {shards:,} shards"
+    _print(what, f"{took_s:.1f} s (answers at {ready_s:.1f})", "-", "-")
+
+
 def starts() -> None:
     """Three empty nodes at once, then one more."""
     with tempfile.TemporaryDirectory() as directory:
@@ -268,7 +353,10 @@ PARTS: dict[str, Callable[[], None]] = {
     "starts": starts,
     "simulated": simulated,
     "idle": idle,
+    "sizes": sizes,
 }
+#: What runs only when it is named.
+_LONG = ("sizes",)
 
 
 def main(names: Sequence[str]) -> int:
@@ -278,7 +366,7 @@ def main(names: Sequence[str]) -> int:
         print(f"parts: {', '.join(PARTS)}")
         return 2
     broken = 0
-    for name in names or PARTS:
+    for name in names or [name for name in PARTS if name not in _LONG]:
         try:
             PARTS[name]()
         except Exception as error:  # one part's failure is told, the others still run

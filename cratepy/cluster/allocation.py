@@ -17,7 +17,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -36,13 +36,13 @@ def allocation_id(*, table_uuid: str, shard: int, version: int, primary_term: in
     return base64.urlsafe_b64encode(hashlib.blake2b(text.encode(), digest_size=15).digest()).decode()
 
 
-def new_table(state: ClusterState, definition: TableDefinition) -> TableState:
-    """The table with fresh primaries on the data nodes."""
+def new_table(state: ClusterState, definition: TableDefinition, avoided: Collection[str] = ()) -> TableState:
+    """The table with fresh primaries on the data nodes; on those that are ``avoided`` only if there are no others."""
     routing = tuple(
         ShardRouting(shard=shard, primary_term=0, in_sync=(), copies=(_fresh_copy(state, definition.uuid, shard, 0),))
         for shard in range(definition.shards)
     )
-    return _rerouted(TableState(definition, routing), state, shard_counts(state))
+    return _rerouted(TableState(definition, routing), state, shard_counts(state), avoided)
 
 
 def _fresh_copy(state: ClusterState, table_uuid: str, shard: int, primary_term: int) -> ShardCopy:
@@ -81,7 +81,7 @@ def _nodes_of(table: TableState) -> list[str]:
     return [copy.node_id for routing in table.routing for copy in routing.copies if copy.node_id is not None]
 
 
-def change_nodes(state: ClusterState, nodes: Mapping[str, NodeInfo]) -> ClusterState:
+def change_nodes(state: ClusterState, nodes: Mapping[str, NodeInfo], avoided: Collection[str] = ()) -> ClusterState:
     """The state with these members: copies of the others are unassigned, and those that came back get theirs again.
 
     A node whose process is a new one counts as gone and come back: it has no open shards.
@@ -106,7 +106,7 @@ def change_nodes(state: ClusterState, nodes: Mapping[str, NodeInfo]) -> ClusterS
         routing = tuple(_without_nodes(routing, gone, fresh) for routing in table.routing)
         tables[uuid] = replace(table, routing=routing) if _differs(routing, table.routing) else table
     ordered = {node_id: nodes[node_id] for node_id in sorted(nodes)}
-    return reroute(replace(state, nodes=ordered, tables=tables))
+    return reroute(replace(state, nodes=ordered, tables=tables), avoided)
 
 
 def _without_nodes(routing: ShardRouting, gone: set[str], fresh: set[str]) -> ShardRouting:
@@ -124,8 +124,8 @@ def _without_node(copy: ShardCopy, gone: set[str], fresh: set[str]) -> ShardCopy
     return copy
 
 
-def reroute(state: ClusterState) -> ClusterState:
-    """The state with every unassigned copy that may be assigned on a node."""
+def reroute(state: ClusterState, avoided: Collection[str] = ()) -> ClusterState:
+    """The state with every unassigned copy that may be assigned on a node; an empty one on one that is not ``avoided``."""
     unassigned = [
         uuid
         for uuid, table in state.tables.items()
@@ -134,13 +134,13 @@ def reroute(state: ClusterState) -> ClusterState:
     if not unassigned:
         return state
     counts = shard_counts(state)
-    changed = {uuid: _rerouted(state.tables[uuid], state, counts) for uuid in unassigned}
+    changed = {uuid: _rerouted(state.tables[uuid], state, counts, avoided) for uuid in unassigned}
     if all(changed[uuid] is state.tables[uuid] for uuid in unassigned):
         return state
     return replace(state, tables={**state.tables, **changed})
 
 
-def _rerouted(table: TableState, state: ClusterState, counts: Counter[str]) -> TableState:
+def _rerouted(table: TableState, state: ClusterState, counts: Counter[str], avoided: Collection[str]) -> TableState:
     """The table with its unassigned primaries on nodes; ``counts`` grows by what is assigned."""
     in_table: Counter[str] = Counter()
     for routing in table.routing:
@@ -149,7 +149,7 @@ def _rerouted(table: TableState, state: ClusterState, counts: Counter[str]) -> T
                 in_table[copy.node_id] += 1
     result = []
     for routing in table.routing:
-        assigned = _assigned(routing, table.definition.uuid, state, counts, in_table)
+        assigned = _assigned(routing, table.definition.uuid, state, counts, in_table, avoided)
         if assigned is not routing:
             node_id = assigned.copies[0].node_id
             assert node_id is not None
@@ -160,7 +160,12 @@ def _rerouted(table: TableState, state: ClusterState, counts: Counter[str]) -> T
 
 
 def _assigned(
-    routing: ShardRouting, table_uuid: str, state: ClusterState, counts: Counter[str], in_table: Counter[str]
+    routing: ShardRouting,
+    table_uuid: str,
+    state: ClusterState,
+    counts: Counter[str],
+    in_table: Counter[str],
+    avoided: Collection[str],
 ) -> ShardRouting:
     assert len(routing.copies) == 1, "replicas are not allocated yet"
     copy = routing.copies[0]
@@ -177,7 +182,7 @@ def _assigned(
         data_nodes = [node_id for node_id in sorted(counts) if node_id in state.nodes]
         if not data_nodes:
             return routing
-        node_id = min(data_nodes, key=lambda n: (n == copy.last_node_id, in_table[n], counts[n], n))
+        node_id = min(data_nodes, key=lambda n: (n in avoided, n == copy.last_node_id, in_table[n], counts[n], n))
         name = allocation_id(table_uuid=table_uuid, shard=routing.shard, version=state.version, primary_term=term)
         copy = replace(copy, allocation_id=name, node_id=node_id, state="initializing", last_node_id=None)
     return replace(routing, primary_term=term, copies=(copy,))

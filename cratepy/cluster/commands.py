@@ -7,6 +7,7 @@ was lost is harmless where the command names what it made: a table by its uuid, 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, TypeVar, assert_never
 
 import msgspec
@@ -57,11 +58,14 @@ Numbered = TypeVar("Numbered", ColumnDefinition, IndexDefinition)
 _RESERVED_SCHEMAS: Final = SYSTEM_SCHEMAS | {DEFAULT_SCHEMA}
 
 
-def apply(state: ClusterState, command: Command) -> ClusterState:
-    """The state after the command. Raises the CrateError the client is told."""
+def apply(state: ClusterState, command: Command, avoided: Collection[str] = ()) -> ClusterState:
+    """The state after the command. Raises the CrateError the client is told.
+
+    ``avoided``: nodes that get no new shard as long as there are others, because the master does not hear of them.
+    """
     match command:
         case CreateTable():
-            return _create_table(state, command)
+            return _create_table(state, command, avoided)
         case DropTable():
             return _drop_table(state, command)
         case AddColumns():
@@ -143,7 +147,7 @@ def is_repeatable(command: Command) -> bool:
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _create_table(state: ClusterState, command: CreateTable) -> ClusterState:
+def _create_table(state: ClusterState, command: CreateTable, avoided: Collection[str]) -> ClusterState:
     definition = command.definition
     if definition.uuid in state.tables:
         return state
@@ -155,7 +159,7 @@ def _create_table(state: ClusterState, command: CreateTable) -> ClusterState:
     columns, next_oid = _with_oids(definition.columns, max(definition.next_column_oid, 1))
     indexes, next_oid = _with_oids(definition.indexes, next_oid)
     definition = replace(definition, oid=state.next_oid, columns=columns, indexes=indexes, next_column_oid=next_oid)
-    table = allocation.new_table(state, definition)
+    table = allocation.new_table(state, definition, avoided)
     return replace(state, tables={**state.tables, definition.uuid: table}, next_oid=state.next_oid + 1)
 
 

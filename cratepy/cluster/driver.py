@@ -231,6 +231,13 @@ class Driver:
                     )
                 await trio.sleep(limits.STATE_LOG_RETRY_S)
                 continue
+            except OSError as error:
+                logger.critical(
+                    "the cluster state could not be made durable, and nobody knows how much of it the disk has (%s): this node stops. "
+                    "Started again, with a disk that is well, it reads what is there and goes on",
+                    error,
+                )
+                raise
             if is_told:
                 logger.info("there is space for the cluster state again")
             return

@@ -9,9 +9,19 @@ import msgspec
 from cratepy import limits
 from cratepy.cluster import allocation
 from cratepy.cluster.commands import apply
-from cratepy.model.commands import ShardFailed, ShardsStarted, StartedCopy
+from cratepy.model.commands import CreateTable, ShardFailed, ShardsStarted, StartedCopy
 from cratepy.model.state import ClusterState
-from tests.cluster.states import THREE, copies, created, next_version, node, started, started_command, with_nodes
+from tests.cluster.states import (
+    THREE,
+    copies,
+    created,
+    definition,
+    next_version,
+    node,
+    started,
+    started_command,
+    with_nodes,
+)
 
 replace = msgspec.structs.replace
 
@@ -172,3 +182,18 @@ def test_shards_are_counted_as_if_nothing_had_been_counted_before() -> None:
         counts = allocation.shard_counts(state)
         assert counts == {n: on_nodes.count(n) for n in state.nodes}
         assert set(counts) == set(state.nodes)
+
+
+def test_new_shards_avoid_nodes_that_are_not_heard_of_as_long_as_there_are_others() -> None:
+    command = CreateTable(definition=definition(shards=4))
+    state = next_version(apply(THREE, command, avoided={"a"}))
+    assert Counter(copy.node_id for copy in copies(state)) == {"b": 2, "c": 2}
+    state = next_version(apply(THREE, command, avoided={"a", "b", "c"}))
+    assert Counter(copy.node_id for copy in copies(state)).keys() == {"a", "b", "c"}
+
+
+def test_a_copy_that_never_started_moves_to_a_node_that_is_heard_of() -> None:
+    state = next_version(apply(THREE, CreateTable(definition=definition(shards=3))))
+    rest = {node_id: state.nodes[node_id] for node_id in ("b", "c")}
+    moved = allocation.change_nodes(state, rest, avoided={"b"})
+    assert Counter(copy.node_id for copy in copies(moved)) == {"b": 1, "c": 2}

@@ -21,6 +21,7 @@ from cratepy.errors import NoMaster, RelationAlreadyExists, RelationUnknown, Req
 from cratepy.model.commands import CreateTable, DropTable, SetClusterSettings, ShardsStarted, StartedCopy
 from cratepy.model.names import RelationName
 from cratepy.model.state import ClusterState
+from cratepy.storage.filesystem import SyncFailed
 from tests.cluster.states import definition
 
 T = RelationName("doc", "t")
@@ -178,6 +179,31 @@ def test_a_change_waits_for_space_on_a_full_disk_and_the_node_lives(
     assert len(refused) == 3
     assert caplog.text.count("the disk is full, and so is the space that was reserved") == 1
     assert "there is space for the cluster state again" in caplog.text
+
+
+def test_a_state_whose_sync_failed_ends_the_node_and_it_says_why_also_where_the_reason_is_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sync that failed may have lost what was written, so that a second one that succeeds proves nothing."""
+    save = StateLog.save
+
+    def failing(log: StateLog, term: int, state: ClusterState) -> None:
+        if state.tables:
+            raise SyncFailed(28, "No space left on device", "state-1")
+        save(log, term, state)
+
+    monkeypatch.setattr(StateLog, "save", failing)
+
+    async def test(cluster: Cluster) -> None:
+        service = await cluster.start(0, seed_hosts=(), initial_master_nodes=())
+        await service.wait_for(lambda state: state.master_id is not None, timeout_s=5)
+        await service.submit(CreateTable(definition=definition()))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        _with(tmp_path, test)
+    assert caught.group_contains(SyncFailed)
+    assert "the cluster state could not be made durable" in caplog.text
+    assert "No space left on device" in caplog.text
 
 
 def test_three_empty_nodes_form_a_cluster_and_any_of_them_takes_commands(tmp_path: Path) -> None:

@@ -7,6 +7,12 @@ import itertools
 import pytest
 
 from cratepy.cluster.coordination.kernel import is_quorum
+from cratepy.cluster.coordination.settings import CoordinationSettings
+from cratepy.model.commands import CreateTable
+from cratepy.model.names import RelationName
+from cratepy.model.schema import ColumnDefinition, TableDefinition
+from cratepy.model.types import INTEGER
+from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.kernel import KernelExplorer
 from tests.simulation.runs import explore_cluster, explore_kernel, explore_trio, find_mutants, replay_elsewhere
 
@@ -57,3 +63,35 @@ def test_every_mutant_is_found() -> None:
 def test_seeds_replay_bit_for_bit_in_another_process_with_another_hash_seed() -> None:
     tally = replay_elsewhere(50)
     assert tally.failures == []
+
+
+def test_a_node_that_has_not_shown_the_last_state_gets_no_new_shards_and_gets_them_again_once_it_has() -> None:
+    cluster = SimulatedCluster(seed=1, nodes=3, settings=CoordinationSettings()).formed()
+    cluster.network.straggler_chance = 0.0
+    leader = cluster.leaders[0]
+    silent = next(node_id for node_id in cluster.accepted(leader).nodes if node_id != leader)
+
+    def nodes_of_new_table(name: str) -> set[str | None]:
+        table = TableDefinition(
+            name=RelationName("doc", name),
+            uuid=name,
+            oid=0,
+            columns=(ColumnDefinition(oid=0, name="a", type=INTEGER),),
+            shards=6,
+        )
+        ticket = cluster.command(leader, CreateTable(definition=table))
+        for _ in range(1_000):
+            if ticket in cluster.answers:
+                break
+            cluster.run_for(0.01)
+        return {copy.node_id for routing in cluster.accepted(leader).tables[name].routing for copy in routing.copies}
+
+    cluster.pause(silent)
+    assert silent in nodes_of_new_table("before it is noticed")
+    assert silent in cluster.accepted(leader).nodes
+    assert silent not in nodes_of_new_table("noticed")
+    assert silent in cluster.accepted(leader).nodes
+    cluster.resume(silent)
+    cluster.run_for(5)
+    assert silent in cluster.accepted(leader).nodes
+    assert silent in nodes_of_new_table("back")

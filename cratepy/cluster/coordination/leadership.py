@@ -212,13 +212,14 @@ class Leadership:
                 case _:
                     assert_never(task)
         nodes[self._me.id] = self._me
-        state = base if nodes == base.nodes else change_nodes(base, nodes)
+        silent = self._silent()
+        state = base if nodes == base.nodes else change_nodes(base, nodes, silent)
         if has_restarted and state.settings_transient:
             state = replace(state, settings_transient={})
         answers: list[tuple[int, CrateError | None]] = []
         for task in commands:
             try:
-                state = apply(state, task.command)
+                state = apply(state, task.command, silent)
                 answers.append((task.ticket, None))
             except CrateError as error:
                 answers.append((task.ticket, error))
@@ -228,6 +229,10 @@ class Leadership:
             if config != coordination.accepted_config:
                 state = replace(state, coordination=replace(state.coordination, accepted_config=config))
         return state, answers, is_forced
+
+    def _silent(self) -> frozenset[str]:
+        """Followers that have not shown the last state in time or do not answer their checks: they may be gone."""
+        return frozenset(self._lagging.keys() | {node_id for node_id, count in self._failures.items() if count})
 
     def _may_shrink(self, state: ClusterState) -> bool:
         setting = state.setting("cluster.auto_shrink_voting_configuration")
