@@ -19,7 +19,7 @@ CATALOG_NAME: Final = "crate"
 SUPERUSER: Final = "crate"
 
 
-class RelationName(msgspec.Struct, frozen=True, order=True):
+class RelationName(msgspec.Struct, frozen=True, gc=False, order=True):
     """A schema and a name in it. Case matters; folding happened in the parser."""
 
     schema: str

@@ -20,7 +20,7 @@ from cratepy.model.types import BIGINT, OBJECT, REAL, TEXT, DataType
 SettingValue = bool | int | float | str | None
 
 
-class ColumnDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ColumnDefinition(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A top-level column. Sub-columns of an object column are the fields of its type."""
 
     #: Stable id, unique in the table and never used again; the physical name of the column on disk is ``c<oid>``.
@@ -40,19 +40,19 @@ class ColumnDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     has_columnstore: bool = True
 
 
-class CheckConstraint(msgspec.Struct, frozen=True):
+class CheckConstraint(msgspec.Struct, frozen=True, gc=False):
     name: str
     sql: str
 
 
-class PartDefault(msgspec.Struct, frozen=True):
+class PartDefault(msgspec.Struct, frozen=True, gc=False):
     """The DEFAULT of a part of an object column: where the object is there and does not name the part."""
 
     path: str
     sql: str
 
 
-class TableDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TableDefinition(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A user table. ``uuid`` is its identity: a table dropped and created again under its name is another table."""
 
     name: RelationName
@@ -132,7 +132,7 @@ def check_total_columns(definition: TableDefinition) -> None:
         raise SQLParseError(f"Limit of total columns [{allowed}] in table [{definition.name}] exceeded")
 
 
-class ViewDefinition(msgspec.Struct, frozen=True):
+class ViewDefinition(msgspec.Struct, frozen=True, gc=False):
     name: RelationName
     oid: int
     sql: str

@@ -46,7 +46,7 @@ class PrefixQuery(msgspec.Struct, frozen=True, tag_field="$", tag="prefix", kw_o
 TextQuery = MatchQuery | TermsQuery | PrefixQuery
 
 
-class IndexDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class IndexDefinition(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A named index of a table: ``INDEX name USING fulltext (columns) WITH (analyzer = …)``."""
 
     #: From the same counter as column oids; the index source is ``c<oid>``.
@@ -59,7 +59,7 @@ class IndexDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     analyzer: str | None = None
 
 
-class AnalyzerDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AnalyzerDefinition(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An analyzer made by CREATE ANALYZER, its parts resolved: names refer to built-in kinds, settings are theirs.
 
     Values of settings are texts; a list is given as JSON text (``["a", "b"]``), a boolean as ``true`` or ``false``.

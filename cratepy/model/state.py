@@ -2,6 +2,9 @@
 
 A change is ``cluster.commands.apply(state, command)``; every node applies the committed states in order. ``sql`` reads
 it as its catalog, ``execution`` reads routing from it, so it lives here and not in ``cluster``.
+
+What there are thousands of is made with ``gc=False``: frozen values hold no cycles, and the collector, which runs on
+whichever thread it likes, the event loop's included, need not look through them for any.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from cratepy.model.schema import SettingValue, TableDefinition, ViewDefinition
 from cratepy.model.search import AnalyzerDefinition
 
 
-class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
+class NodeInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A member of the cluster. ``ephemeral_id`` is new with every start of the process."""
 
     id: str
@@ -29,7 +32,7 @@ class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, str] = {}
 
 
-class ShardCopy(msgspec.Struct, frozen=True, kw_only=True):
+class ShardCopy(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One copy of a shard on a node. ``allocation_id`` names this copy for ever; a new copy gets a new one."""
 
     allocation_id: str
@@ -46,7 +49,7 @@ class ShardCopy(msgspec.Struct, frozen=True, kw_only=True):
     failed_attempts: int = 0
 
 
-class ShardRouting(msgspec.Struct, frozen=True, kw_only=True):
+class ShardRouting(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The copies of one shard. ``in_sync`` are the allocation ids that hold every acknowledged write."""
 
     shard: int
@@ -71,7 +74,7 @@ class ShardRouting(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-class TableState(msgspec.Struct, frozen=True):
+class TableState(msgspec.Struct, frozen=True, gc=False):
     """A table's definition and where its shards are; ``routing[i].shard == i``."""
 
     definition: TableDefinition

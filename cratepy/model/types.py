@@ -28,14 +28,14 @@ from typing import Final
 import msgspec
 
 
-class Field(msgspec.Struct, frozen=True):
+class Field(msgspec.Struct, frozen=True, gc=False):
     """A named part of an object or row type."""
 
     name: str
     type: DataType
 
 
-class DataType(msgspec.Struct, frozen=True, omit_defaults=True):
+class DataType(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A SQL type. Compare with ``==``; ``kind`` is the type without its parameters."""
 
     kind: str
