@@ -219,6 +219,8 @@ UPDATE_FIRST_ROWS: Final = 1024
 WRITE_INLINE_ROWS: Final = 16
 #: And up to this many bytes.
 WRITE_INLINE_BYTES: Final = 256 * KIB
+#: Parameter values of a bulk request that are read on the event loop, at a µs each or less; more on a worker thread.
+BULK_INLINE_VALUES: Final = 512
 #: Threads that write batches or convert files, all statements together.
 WRITE_THREADS_MAX: Final = 4
 #: How long a write waits for its primary: routing that is stale, a node that restarts. CrateDB waits a minute.

@@ -7,8 +7,10 @@ schema (``c<id>`` fields of ``columns``). It is its own room because every servi
 
 from __future__ import annotations
 
+import operator
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -37,6 +39,14 @@ class BulkItem:
 
     rowcount: int
     error: CrateError | None = None
+
+
+def runs_of(items: Sequence[BulkItem]) -> Iterator[tuple[BulkItem, int]]:
+    """Neighbours that are the same object, as one with their number: mostly all of them are."""
+    if items and all(map(partial(operator.is_, items[0]), items)):
+        yield items[0], len(items)
+    else:
+        yield from ((item, 1) for item in items)
 
 
 class Result:

@@ -29,7 +29,7 @@ from cratepy.execution.pending import PendingWrite, Tell
 from cratepy.execution.phases import NodeParts, client_error
 from cratepy.execution.queries import QueryRunner
 from cratepy.execution.refresh import Refresher
-from cratepy.execution.results import BulkItem, Result
+from cratepy.execution.results import BulkItem, Result, runs_of
 from cratepy.execution.runs import RunTable, Unroutable, unroutable_error
 from cratepy.execution.scrubbing import Scrubber
 from cratepy.execution.shards import ShardKeeper
@@ -232,7 +232,8 @@ class ExecutionService:
             if error is raised:
                 raise
             raise error from raised
-        self._jobs.finish(job, error=None, rowcount=sum(max(item.rowcount, 0) for item in items))
+        rowcount = sum(max(item.rowcount, 0) * count for item, count in runs_of(items))
+        self._jobs.finish(job, error=None, rowcount=rowcount)
         return items
 
     async def _check_master(self, plan: Plan) -> None:

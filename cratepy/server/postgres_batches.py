@@ -13,9 +13,11 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import trio
+
 from cratepy import limits
 from cratepy.errors import CrateError, DocumentMissing
-from cratepy.execution.results import BulkItem
+from cratepy.execution.results import BulkItem, runs_of
 from cratepy.model.parameter_columns import ParameterColumn, ParameterColumns, joined_columns
 from cratepy.model.plan import CompiledStatement
 from cratepy.protocols.postgres import encoder
@@ -124,7 +126,10 @@ class ExecuteBatch:
         failure: CrateError | None = None
         values: Sequence[Sequence[Any]]
         try:
-            values = self._decode()
+            if self.count * len(self.bind.parameters) <= limits.BULK_INLINE_VALUES:
+                values = self._decode()
+            else:
+                values = await trio.to_thread.run_sync(self._decode)
         except CrateError:
             values, failure = self._decode_until_error()
         if len(values) == 1:
@@ -173,7 +178,7 @@ class ExecuteBatch:
     def _reply(self, items: list[BulkItem], session: Session, client: ClientSocket) -> None:
         before = encoder.BIND_COMPLETE + (encoder.NO_DATA if self.is_described else b"")
         replies: dict[int, bytes] = {}
-        for item in items:
+        for item, count in runs_of(items):
             if item.error is not None and not isinstance(item.error, DocumentMissing):
                 client.write(before)
                 raise item.error
@@ -181,4 +186,4 @@ class ExecuteBatch:
             if reply is None:
                 tag = command_tag(self.compiled, item.rowcount, session.transaction_status)
                 reply = replies[item.rowcount] = before + encoder.command_complete(tag)
-            client.write(reply)
+            client.write(reply * count)

@@ -13,6 +13,7 @@ because these are the policies for rows that fail:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -91,6 +92,7 @@ class Inserter:
         self._run_query = run_query
         self._singles = PreparedPlans(prepare_insert)
         self._changes = changes
+        self._threads = trio.CapacityLimiter(limits.WRITE_THREADS_MAX)
 
     async def insert(self, plan: InsertPlan, context: StatementContext) -> Result:
         """Execute the plan; the Result counts the rows written or has RETURNING's rows."""
@@ -215,9 +217,11 @@ class Inserter:
             return []
         if plan.query is not None:
             return await one_by_one(self.insert, plan, context, parameter_rows)
-        given = columns_of_rows(parameter_rows)
-        _check_parameters(plan, len(given))
-        columns, width = self._bulk_columns(plan, context, given, len(parameter_rows))
+        read = partial(self._bulk_columns, plan, context, parameter_rows)
+        if len(parameter_rows) * len(plan.targets) <= limits.BULK_INLINE_VALUES:
+            columns, width = read()
+        else:
+            columns, width = await trio.to_thread.run_sync(read, limiter=self._threads)
         count = width * len(parameter_rows)
         rules = rules_of(plan)
         block, begun = await self._blocks.build_and_begin(rules, columns, count, context)
@@ -226,13 +230,16 @@ class Inserter:
                 raise block.errors[row]
         outcome = await self._blocks.write(rules, block, context, begun=begun)
         if not outcome.errors and not outcome.skipped:
+            # One object many times, which those who look at the items know how to make use of.
             return [BulkItem(width)] * len(parameter_rows)
         return [_item(outcome, range(start, start + width)) for start in range(0, count, width)]
 
     def _bulk_columns(
-        self, plan: InsertPlan, context: StatementContext, given: Sequence[ParameterColumn], items: int
+        self, plan: InsertPlan, context: StatementContext, parameter_rows: Sequence[Sequence[Any]]
     ) -> tuple[list[TargetValues], int]:
         """The target columns of all parameter rows, and the rows each parameter row makes."""
+        given, items = columns_of_rows(parameter_rows), len(parameter_rows)
+        _check_parameters(plan, len(given))
         layout = self._layouts.of(definition_of(self._cluster, plan.table_uuid, plan.table))
         if plan.columns_data is not None:
             return [list(values) * items for values in plan.columns_data], len(plan.columns_data[0])
