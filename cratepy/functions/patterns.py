@@ -196,10 +196,14 @@ def regexp_matches(text: str, pattern: str, flags: str = "") -> list[list[str | 
     return [list(match.groups()) or [match.group()] for match in found]
 
 
-def _quantified_like(
-    quantifier: Callable[..., bool | None], *, ignores_case: bool, negated: bool
-) -> Callable[[Any, Any], bool | None]:
+def _either_like(ignores_case: bool) -> Callable[..., bool]:
     like = _like(ignores_case)
+    return lambda left, right: like(left, right) or like(right, left)
+
+
+def _quantified_like(
+    quantifier: Callable[..., bool | None], like: Callable[..., bool], *, negated: bool
+) -> Callable[[Any, Any], bool | None]:
     return lambda text, patterns: (
         None if patterns is None else quantifier(lambda t, p: like(t, p) != negated, text, patterns)
     )
@@ -210,12 +214,24 @@ def _like_sql(operator: str) -> Callable[[tuple[DataType, ...], DataType], str |
 
 
 def _quantified_declarations() -> tuple[Declaration, ...]:
+    """``_either``: a pattern on any side, for ``'%x%' LIKE ANY(column)``, which CrateDB's documentation has."""
     found: list[Declaration] = []
     for word, quantifier in (("any", any_of), ("all", all_of)):
         for negated in (False, True):
             for name in ("like", "ilike"):
                 plain = f"{word}_{'not_' if negated else ''}{name}"
-                row = _quantified_like(quantifier, ignores_case=name == "ilike", negated=negated)
+                ignores_case = name == "ilike"
+                row = _quantified_like(quantifier, _like(ignores_case), negated=negated)
+                if word == "any":
+                    either = _quantified_like(quantifier, _either_like(ignores_case), negated=negated)
+                    found.append(
+                        Declaration(
+                            name=f"op_{plain}_either",
+                            signatures=signatures("text,text[] -> boolean"),
+                            row=either,
+                            takes_null=True,
+                        )
+                    )
                 found.append(
                     Declaration(
                         name=f"op_{plain}",

@@ -68,3 +68,23 @@ def test_like_is_what_its_definition_says(text: str, pattern: str) -> None:
 
 def test_like_with_many_wildcards_ends() -> None:
     assert like_pattern("%a" * 50 + "%b", "\\", ignores_case=False).fullmatch("a" * 20_000) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "right", "expected"),
+    [
+        ("op_any_like_either", "%stories%", ["netball", "short stories"], True),
+        ("op_any_like_either", "foo", ["f%"], True),
+        ("op_any_like_either", "x%", ["foo", None], None),
+        ("op_any_ilike_either", "F%", ["foo"], True),
+        ("op_any_not_like_either", "f%", ["foo"], False),
+        ("op_any_not_like_either", "f%", ["foo", "bar"], True),
+        ("op_any_like", "f%", ["foo"], False),
+    ],
+)
+def test_either_side_of_like_any_may_be_the_pattern(
+    name: str, left: str, right: list[str], expected: bool | None
+) -> None:
+    row = declaration_of(name).row
+    assert row is not None
+    assert row(left, right) is expected

@@ -22,6 +22,7 @@ from cratepy.model.expressions import (
     Branch,
     Call,
     Case,
+    Cast,
     Expression,
     InList,
     Literal,
@@ -296,6 +297,13 @@ def _like(a: ExpressionAnalyzer, node: tree.Like) -> Expression:
     return negated(a.call(name, arguments, node), node.is_negated)
 
 
+def _is_given(expression: Expression) -> bool:
+    """Whether it is a literal or a parameter."""
+    while isinstance(expression, Cast):
+        expression = expression.argument
+    return isinstance(expression, Literal | Parameter)
+
+
 def _quantified(a: ExpressionAnalyzer, node: tree.Quantified) -> Expression:
     from cratepy.sql.analyze.subqueries import quantified_subquery  # subqueries hold expressions and vice versa
 
@@ -308,6 +316,8 @@ def _quantified(a: ExpressionAnalyzer, node: tree.Quantified) -> Expression:
         left = cast_to(a.context, left, right.type.element)
     left, right = _aligned(a, left, right)
     operator = node.operator.replace(" ", "_")
+    if node.quantifier == "any" and operator.endswith("like") and _is_given(left):
+        operator += "_either"
     return a.call(f"op_{node.quantifier}_{operator}", [left, right], node)
 
 

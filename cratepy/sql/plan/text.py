@@ -117,7 +117,7 @@ def _call_text(call: Call) -> str:
     for quantifier in ("any", "all"):
         prefix = f"op_{quantifier}_"
         if name.startswith(prefix) and len(texts) == 2:
-            return f"({texts[0]} {name.removeprefix(prefix)} {quantifier.upper()}({texts[1]}))"
+            return f"({texts[0]} {name.removeprefix(prefix).removesuffix('_either')} {quantifier.upper()}({texts[1]}))"
     if len(texts) == 2:
         return f"({texts[0]} {_WORDS.get(name, name.removeprefix('op_').replace('_', ' ').upper())} {texts[1]})"
     return f"{name.removeprefix('op_')}({', '.join(texts)})"
