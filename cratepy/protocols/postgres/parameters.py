@@ -12,6 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import Any, Final
 from uuid import UUID
 
@@ -372,6 +373,16 @@ def _binary_interval(data: bytes) -> list[int]:
     return [months, days, math.floor(micros / 1000)]
 
 
+def _binary_address(data: bytes) -> str:
+    """Text, as its type is told to be, or PostgreSQL's inet, which clients declare: family, bits, is_cidr, length, bytes."""
+    if data[:1] not in (b"\x02", b"\x03"):
+        return ip_text(data.decode())
+    _family, bits, _is_cidr, size = struct.unpack_from(">BBBB", data)
+    if size != len(data) - 4 or bits != size * 8:
+        raise ValueError("network")
+    return ip_text(str(ip_address(data[4:])))
+
+
 def _binary_timetz(data: bytes) -> list[int]:
     if len(data) == 8:
         return [_exactly(">q", data), 0]
@@ -402,7 +413,7 @@ _BINARY: Final[dict[str, Decoder]] = {
     "numeric": _binary_numeric,
     "text": bytes.decode,
     "character": bytes.decode,
-    "ip": lambda data: ip_text(data.decode()),
+    "ip": lambda data: _binary_address(data),
     "json": bytes.decode,
     "object": msgspec.json.decode,
     "geo_shape": lambda data: _shape(data.decode()),

@@ -206,6 +206,16 @@ def test_nested_arrays_take_as_many_dimensions_as_their_type_has() -> None:
             decode(data)
 
 
+def test_addresses_come_as_inet_too() -> None:
+    """What psycopg sends for an ``ipaddress`` object: the OID and the binary format of inet."""
+    decode = parameter_decoder(IP, 869, is_binary=True)
+    assert decode(b"\x02\x20\x00\x04\x0a\x00\x00\x01") == "10.0.0.1"
+    assert decode(b"\x03\x80\x00\x10" + b"\0" * 15 + b"\x01") == "::1"
+    for data in (b"\x02\x18\x00\x04\x0a\x00\x00\x00", b"\x02\x20\x00\x04\x0a", b"\x02"):
+        with pytest.raises(CrateError):
+            decode(data)
+
+
 def test_addresses_are_checked_and_brought_to_their_normal_form() -> None:
     for is_binary in (False, True):
         decode = parameter_decoder(IP, 0, is_binary=is_binary)
