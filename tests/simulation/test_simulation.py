@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from cratepy.cluster.coordination.kernel import is_quorum
+from cratepy.cluster.coordination.messages import StepDown
 from cratepy.cluster.coordination.settings import CoordinationSettings
 from cratepy.model.commands import CreateTable
 from cratepy.model.names import RelationName
@@ -95,3 +96,16 @@ def test_a_node_that_has_not_shown_the_last_state_gets_no_new_shards_and_gets_th
     cluster.run_for(5)
     assert silent in cluster.accepted(leader).nodes
     assert silent in nodes_of_new_table("back")
+
+
+def test_a_master_that_steps_down_leaves_its_heir_the_time_to_win() -> None:
+    """Its own next election may be due within a millisecond, when it and all others have just voted for the heir."""
+    for seed in range(100):
+        cluster = SimulatedCluster(seed=seed, nodes=4, settings=CoordinationSettings()).formed()
+        cluster.network.straggler_chance = 0.0
+        cluster.network.delay_s = (0.005, 0.02)
+        cluster.run_for(1)
+        (old,) = cluster.leaders
+        cluster.post(old, StepDown())
+        cluster.run_for(3)
+        assert cluster.leaders != [old], seed

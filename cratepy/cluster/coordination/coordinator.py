@@ -411,6 +411,12 @@ class Coordinator:
         vote = self._ensure_term_at_least(chosen, term)
         assert vote is not None
         self._outbox.send(chosen, Join(vote, self.me))
+        self._leave_it_to_the_heir()
+
+    def _leave_it_to_the_heir(self) -> None:
+        """Who has voted for an heir gives it the time of an election to win before it tries itself."""
+        self._attempt = max(self._attempt, 1)
+        self._schedule_election()
 
     def _on_start_join(self, source: str, message: StartJoin) -> None:
         candidate = message.heir or source
@@ -422,6 +428,8 @@ class Coordinator:
             self._on_join(self.me.id, vote, self.me)
         else:
             self._outbox.send(candidate, Join(vote, self.me))
+            if message.heir is not None:
+                self._leave_it_to_the_heir()
 
     def _on_rival(self, candidate: str, term: int) -> None:
         """Two candidates of one term have voted for themselves: it may have no winner, so the next attempt need not wait
