@@ -132,7 +132,7 @@ def upsert(bench: Bench) -> Iterator[Figure]:
         watch = Stopwatch()
         shard.refresh()
         refresh = watch.seconds()
-        duck, duck_batches = _duckdb_upserts(bench, given[: max(5, batches // 10)])
+        duck, duck_batches = _duckdb_upserts(bench, given[:5])
     check(shard.row_count() == ROWS, "an upsert changed the number of rows")
     last = given[-1]
     found = shard.get(last.ids[:3], ["c1", "_version"])

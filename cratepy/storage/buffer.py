@@ -33,6 +33,7 @@ from cratepy.storage.blocks import (
     conformed,
 )
 from cratepy.storage.hashing import hash_id, hash_ids
+from cratepy.storage.heads import Heads, array_of
 from cratepy.storage.id_index import ROW_BYTES as INDEXED_ROW_BYTES
 from cratepy.storage.id_index import IdIndex
 from cratepy.storage.ids import IdArray
@@ -55,41 +56,13 @@ _COLUMN_BYTES: Final = 350
 
 
 @dataclass(frozen=True, slots=True)
-class _Heads:
-    """Sequence number, primary term and version of each row of a chunk; ``array`` where rows are added one by one."""
-
-    seq_nos: array[int] | np.ndarray
-    primary_terms: array[int] | np.ndarray
-    versions: array[int] | np.ndarray
-
-    @staticmethod
-    def of_batch(first_seq_no: int, primary_term: int, versions: Sequence[int] | int, count: int) -> _Heads:
-        """``versions``: a single number stands for all of them."""
-        return _Heads(
-            np.arange(first_seq_no, first_seq_no + count, dtype=np.int64),
-            np.full(count, primary_term, dtype=np.int64),
-            np.full(count, versions, dtype=np.int64)
-            if isinstance(versions, int)
-            else np.array(versions, dtype=np.int64),
-        )
-
-    @staticmethod
-    def joined(parts: Sequence[_Heads]) -> _Heads:
-        return _Heads(
-            np.concatenate([part.seq_nos for part in parts]),
-            np.concatenate([part.primary_terms for part in parts]),
-            np.concatenate([part.versions for part in parts]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class _Chunks:
     """The rows in order; replaced as a whole when some are joined. ``starts`` is appended to last: readers go by it."""
 
     starts: list[int]
     blocks: list[Block | PlainBlock]
     ids: list[list[str] | IdArray]
-    heads: list[_Heads]
+    heads: list[Heads]
 
 
 class WriteBuffer:
@@ -155,7 +128,7 @@ class WriteBuffer:
         chunks = self._chunks
         chunks.blocks.append(Block(rows))
         chunks.ids.append(ids if isinstance(ids, IdArray) else list(ids))
-        chunks.heads.append(_Heads.of_batch(first_seq_no, primary_term, versions, count))
+        chunks.heads.append(Heads.of_batch(first_seq_no, primary_term, versions, count))
         chunks.starts.append(first)
         self.buffered_bytes += payload_bytes + _BATCH_BYTES + rows.num_columns * _COLUMN_BYTES
         if isinstance(ids, IdArray):
@@ -197,7 +170,7 @@ class WriteBuffer:
             last.rows.append(row.values)
             chunks.blocks.append(last)
             chunks.ids.append([id])
-            chunks.heads.append(_Heads(*(array("q", (value,)) for value in head)))
+            chunks.heads.append(Heads(*(array("q", (value,)) for value in head)))
             chunks.starts.append(number)
         self.rows_by_id[id] = number
 
@@ -296,7 +269,7 @@ class WriteBuffer:
                 chunks.starts[: -_JOINED_CHUNKS + 1],
                 [*chunks.blocks[:-_JOINED_CHUNKS], joined],
                 [*chunks.ids[:-_JOINED_CHUNKS], ids],
-                [*chunks.heads[:-_JOINED_CHUNKS], _Heads.joined(chunks.heads[-_JOINED_CHUNKS:])],
+                [*chunks.heads[:-_JOINED_CHUNKS], Heads.joined(chunks.heads[-_JOINED_CHUNKS:])],
             )
 
     def locate(self, row: int) -> tuple[Block | PlainBlock, int]:
@@ -312,7 +285,7 @@ class WriteBuffer:
         versions: np.ndarray = np.empty(len(rows), dtype=np.int64)
         for chunk in np.unique(chunk_of).tolist():
             chosen = np.flatnonzero(chunk_of == chunk)
-            versions[chosen] = np.asarray(chunks.heads[chunk].versions)[rows[chosen] - chunks.starts[chunk]]
+            versions[chosen] = array_of(chunks.heads[chunk].versions)[rows[chosen] - chunks.starts[chunk]]
         return versions
 
     def system_value(self, row: int, source: str) -> Any:
@@ -337,7 +310,7 @@ class WriteBuffer:
         """The rows ``live`` in ``schema`` (table columns, then system columns); a column a chunk lacks is NULL there."""
         columns = pa.schema([schema.field(i) for i in range(len(schema) - len(SYSTEM_FIELDS))])
         rows = pa.Table.from_batches([conformed(block.batch, columns) for block in self._chunks.blocks], columns)
-        heads = _Heads.joined(self._chunks.heads)
+        heads = Heads.joined(self._chunks.heads)
         system = [
             pa.chunked_array([IdArray.of(ids).array for ids in self._chunks.ids], pa.string()),
             pa.array(heads.seq_nos),

@@ -279,7 +279,8 @@ def _dictionary(array: pa.Array) -> tuple[np.ndarray, pa.Array, int] | None:
     distinct = encoded.dictionary
     if not 0 < len(distinct) <= _DICTIONARY_VALUES_MAX:
         return None
-    return encoded.indices.fill_null(0).to_numpy(), distinct, _width_of(len(distinct) - 1)
+    indices = encoded.indices.fill_null(0) if array.null_count else encoded.indices
+    return indices.to_numpy(), distinct, _width_of(len(distinct) - 1)
 
 
 def _dictionary_of_few(array: pa.Array) -> tuple[np.ndarray, pa.Array, int] | None:

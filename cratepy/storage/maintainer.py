@@ -61,27 +61,32 @@ class ShardMaintainer:
             except (DiskFull, TextIndexFailed):
                 assert core.is_put_off, "it was noted, and is tried again later"
 
-    def refresh(self) -> bool:
-        """Make all rows written before the call visible to scans; False if there was nothing new. Raises DiskFull."""
+    def refresh(self, *, on_frozen: Callable[[], None] = lambda: None) -> bool:
+        """Make all rows written before the call visible to scans; False if there was nothing new. Raises DiskFull.
+
+        ``on_frozen`` is called when writes go to another buffer.
+        """
         core = self._core
         started = core.clock.monotonic()
         with core.maintenance_lock:
             core.raise_if_unusable()
             with core.guarded():
-                is_changed = self.refresh_locked()
+                is_changed = self.refresh_locked(on_frozen=on_frozen)
         if is_changed:
             core.tally.refresh_s += core.clock.monotonic() - started
         return is_changed
 
-    def refresh_if_possible(self) -> None:
+    def refresh_if_possible(self, *, on_frozen: Callable[[], None] = lambda: None) -> None:
         """A full disk neither keeps a shard closed nor stops a search: gets find the rows, scans after the next refresh."""
         if not self._core.is_put_off:
             try:
-                self.refresh()
+                self.refresh(on_frozen=on_frozen)
             except (DiskFull, TextIndexFailed):
                 assert self._core.state.frozen is not None, "the rows wait for the next refresh"
 
-    def refresh_locked(self, *, before_freeze: Callable[[], None] = lambda: None) -> bool:
+    def refresh_locked(
+        self, *, before_freeze: Callable[[], None] = lambda: None, on_frozen: Callable[[], None] = lambda: None
+    ) -> bool:
         """Write what an earlier refresh could not; freeze the buffer, write and publish it.
 
         ``before_freeze`` runs with writers stopped. The caller holds the maintenance lock.
@@ -96,6 +101,7 @@ class ShardMaintainer:
             if state.active.is_empty:
                 return is_changed
             core.state = ShardState(WriteBuffer(), state.active, state.segments)
+        on_frozen()
         self._write_frozen()
         return True
 

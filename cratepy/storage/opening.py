@@ -6,6 +6,9 @@ there are, and what is damage, is :mod:`recovery`'s; this room puts the pieces t
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
 from cratepy.errors import DiskFull, ShardFailed
 from cratepy.storage import recovery
 from cratepy.storage.buffer import WriteBuffer
@@ -55,11 +58,12 @@ def _replay(core: ShardCore, writer: ShardWriter, maintainer: ShardMaintainer) -
     what it never wrote as if it were durable, and nothing that is acknowledged from now on may stand behind that.
     """
     replay = recovery.Replay(core.files, core.directory, core.manifest, is_new=core.was_created)
-    for header, ids, rows, size in replay.operations():
-        writer.write_again(header, ids, rows, size)
-        if core.state.active.buffered_bytes > core.buffer_bytes_max:
-            maintainer.refresh_if_possible()
-            _begin_writing(core)
+    with _RefreshBeside(core, maintainer) as beside:
+        for header, ids, rows, size in replay.operations():
+            with core.write_lock:
+                writer.write_again(header, ids, rows, size)
+            if core.state.active.buffered_bytes > core.buffer_bytes_max:
+                beside.refresh()
     core.log = ShardLog(core.files, core.directory, replay)
     # Nothing maps the translogs any more, so that a flush can let go of them.
     del replay
@@ -73,11 +77,43 @@ def _replay(core: ShardCore, writer: ShardWriter, maintainer: ShardMaintainer) -
             assert core.is_put_off, "the translog stays, and a flush is tried again later"
 
 
-def _begin_writing(core: ShardCore) -> None:
-    """The flush that ends the replay waits for the disk; it may take the segments that are there already meanwhile."""
-    newest = core.state.segments[-1:]
-    for live in newest:
-        core.files.begin_writing(core.directory / segment_name(live.segment.number) / COLUMNS)
+class _RefreshBeside:
+    """Makes segments of full buffers on a thread, while the next records are read: that takes twice as long as reading them.
+
+    One at a time, so no more than two buffers are in memory, as when the rows were written. A log that fits one needs no thread.
+    """
+
+    def __init__(self, core: ShardCore, maintainer: ShardMaintainer) -> None:
+        self._core = core
+        self._maintainer = maintainer
+        self._threads = ThreadPoolExecutor(1, "replay")
+        self._running: Future[None] | None = None
+
+    def __enter__(self) -> _RefreshBeside:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """What it raised is the replay's error, unless that has one already."""
+        self._threads.shutdown()
+        if self._running is not None and kind is None:
+            self._running.result()
+
+    def refresh(self) -> None:
+        """Returns when the buffer is another one, or cannot be."""
+        if self._running is not None:
+            self._running.result()
+        is_frozen = threading.Event()
+        self._running = self._threads.submit(self._refresh, is_frozen)
+        is_frozen.wait()
+
+    def _refresh(self, is_frozen: threading.Event) -> None:
+        try:
+            self._maintainer.refresh_if_possible(on_frozen=is_frozen.set)
+            # The flush that ends the replay waits for the disk; it may take the segments that are there already meanwhile.
+            for live in self._core.state.segments[-1:]:
+                self._core.files.begin_writing(self._core.directory / segment_name(live.segment.number) / COLUMNS)
+        finally:
+            is_frozen.set()
 
 
 def _first_manifest(core: ShardCore, primary_term: int) -> Manifest:

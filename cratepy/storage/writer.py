@@ -199,6 +199,9 @@ class ShardWriter:
         if header.versions == 1 and rows is not None:
             # First versions only: no id existed and none repeats, so there is nothing to look up.
             decision = decide_all_new(len(ids))
+            if isinstance(ids, IdArray):
+                # Here, beside the thread that makes segments, which needs them.
+                ids.hashes  # noqa: B018
         else:
             self.complete()
             again = WriteBatch(
