@@ -40,3 +40,9 @@ def test_arrays_as_parameters(cluster: Cluster) -> None:
     assert node.sql("SELECT x FROM generate_series(1, 3) t (x) WHERE x = ANY(?)", [[]])["rows"] == []
     with pytest.raises(SqlError, match="Cannot cast value"):
         node.sql("SELECT ?", [[1, "a", None]])
+
+
+def test_a_cast_to_the_unknown_type_leaves_the_value(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    reply = node.sql("SELECT 'a'::unknown, CAST(5 AS unknown), CAST(? AS unknown), CAST(NULL AS unknown)", ["b"])
+    assert reply["rows"] == [["a", 5, "b", None]]

@@ -35,6 +35,9 @@ def cast_node(a: ExpressionAnalyzer, node: tree.CastNode) -> Expression:
         return a.call(_BY_NAME[node.type.name], [a.analyze(node.operand)], node)
     target = data_type(node.type)
     operand = a.analyze(node.operand)
+    if target.kind == "undefined" and not (isinstance(operand, Literal) and operand.value is None):
+        # No type of values: what is written stays what it is, and a parameter is the text that the client sends.
+        return cast_to(a.context, operand, TEXT) if operand.type.kind == "undefined" else operand
     if operand.type.kind == "undefined" and not isinstance(operand, Literal):
         # What a client sends for a parameter cast to a catalog type is a name; a number is one, too.
         is_named = isinstance(operand, Parameter) and target.kind in ("regclass", "regproc", "regtype")
