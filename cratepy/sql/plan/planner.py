@@ -13,7 +13,7 @@ from typing import assert_never
 
 import msgspec
 
-from cratepy.errors import UnsupportedFeature, VersioningValidation
+from cratepy.errors import NO_MASTER, NoMaster, ShardUnavailable, UnsupportedFeature, VersioningValidation
 from cratepy.model.plan import (
     CountPlan,
     CreateTableAsPlan,
@@ -83,7 +83,17 @@ class PlannedQuery:
 
 
 def plan_statement(statement: AnalyzedStatement, around: Surroundings) -> Planned:
-    """The plan of a statement. Raises CrateErrors of constants, and ShardUnavailable."""
+    """The plan of a statement. Raises CrateErrors of constants, ShardUnavailable, and NoMaster for changes of rows of such a shard."""
+    try:
+        return _planned(statement, around)
+    except ShardUnavailable as error:
+        if around.state.master_id is None and isinstance(statement, AnalyzedInsert | AnalyzedUpdate | AnalyzedDelete):
+            # Changes are refused as a whole, whatever else is missing.
+            raise NoMaster(NO_MASTER) from error
+        raise
+
+
+def _planned(statement: AnalyzedStatement, around: Surroundings) -> Planned:
     match statement:
         case AnalyzedQuery():
             query = plan_readable(statement, around)

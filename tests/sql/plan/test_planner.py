@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from cratepy.errors import UnsupportedFeature
+from cratepy.errors import CrateError, NoMaster, ShardUnavailable, UnsupportedFeature
 from cratepy.model.names import RelationName
 from cratepy.model.plan import (
     DeclarePlan,
@@ -180,3 +181,19 @@ def test_explain_of_anything_else_is_refused() -> None:
 
 def test_the_same_statement_gives_the_same_plan() -> None:
     assert _planned(_by_scan()) == _planned(_by_scan())
+
+
+@pytest.mark.parametrize(("master", "wanted"), [("n1", ShardUnavailable), (None, NoMaster)])
+def test_without_a_master_changes_are_refused_as_such_whatever_shards_are_missing(
+    master: str | None, wanted: type[CrateError]
+) -> None:
+    around = Surroundings(
+        state=msgspec.structs.replace(state(3), nodes={}, master_id=master),
+        handler_id="n1",
+        fold=unfolded,
+        estimates=Estimates({}),
+    )
+    with pytest.raises(wanted):
+        plan_statement(_delete(_by_scan()), around)
+    with pytest.raises(ShardUnavailable):
+        plan_statement(_by_scan(), around)
