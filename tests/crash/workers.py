@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import multiprocessing.process
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +21,7 @@ from tests.crash.histories import Explorer
 from tests.crash.mutants import MUTANTS, hunt
 from tests.crash.session import shrink_limits
 from tests.crash.threads import ThreadedRun
+from tests.lifeline import end_with
 
 #: Share of the workloads with a full-text column: building an index costs as much as fifty histories.
 TEXT_SHARE: Final = 0.05
@@ -53,16 +55,23 @@ def run_seed(seed: int) -> Outcome:
 
 
 def prepare() -> None:
-    """In each worker, once."""
+    """In each process that runs histories, once."""
     shrink_limits()
     gc.disable()
+
+
+def prepare_worker(main_process_id: int) -> None:
+    end_with(main_process_id)
+    prepare()
 
 
 def outcomes(processes: int, first: int) -> Iterator[Outcome]:
     """Of this seed, the next, … for ever, in order; a dead worker ends it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.crash.workers"])
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=prepare) as pool:
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=prepare_worker, initargs=(os.getpid(),)
+    ) as pool:
         waiting: list[tuple[int, Future[Outcome]]] = []
         seed = first
         try:

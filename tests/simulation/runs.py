@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
+from tests.lifeline import end_with
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.history import History, explore, nodes_of
 from tests.simulation.kernel import KernelExplorer
@@ -99,7 +100,9 @@ def _on_all_cores(
 ) -> Iterator[Any]:
     total, done, told = len(arguments[0]), 0, time.perf_counter()
     # Fresh processes: what a mutant changed must not be inherited, and threads do not survive a fork.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        os.cpu_count(), mp_context=get_context("spawn"), initializer=end_with, initargs=(os.getpid(),)
+    ) as pool:
         for result in pool.map(function, *arguments, chunksize=max(1, min(50, total // 16))):
             done += 1
             if is_told and time.perf_counter() - told > 10:
