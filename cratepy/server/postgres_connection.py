@@ -6,7 +6,7 @@ skipped and then answered with ReadyForQuery (CrateDB can hang here). Portals li
 which outside of BEGIN … COMMIT is the next Sync.
 
 What needs no waiting (a read by key, the beginning of an insert) is done as soon as its bytes come, without waking the
-connection's task (:meth:`PostgresConnection._take`); the reply to such an insert is sent when the disk has the row (:meth:`PostgresConnection._told`).
+connection's task (``postgres_at_once``).
 """
 
 from __future__ import annotations
@@ -47,10 +47,9 @@ from cratepy.protocols.postgres.messages import (
 )
 from cratepy.protocols.postgres.rows import RowEncoder
 from cratepy.server.portals import Portal, PreparedStatement, check_result_formats
+from cratepy.server.postgres_at_once import AtOnce
 from cratepy.server.postgres_batches import ExecuteBatch, is_batchable
-from cratepy.server.postgres_reads import answer_key_read
 from cratepy.server.postgres_results import send_all, send_some, write_notices
-from cratepy.server.postgres_writes import begin_insert
 from cratepy.server.session import Session, check_parameter_count, command_tag
 from cratepy.server.sockets import ClientGone, ClientSocket
 
@@ -64,9 +63,8 @@ class PostgresConnection:
 
     def __init__(self, client: ClientSocket, decoder: FrontendDecoder, session: Session) -> None:
         self.session = session
-        #: A statement may be running: a hang-up of the client is worth a cancellation.
-        self.is_running = False
         self.is_gone = False
+        self._is_handling = False
         self._client = client
         self._decoder = decoder
         self._statements: dict[str, PreparedStatement] = {}
@@ -74,32 +72,36 @@ class PostgresConnection:
         self._batch: ExecuteBatch | None = None
         self._skips_until_sync = False
         self._is_ended = False
-        #: A message that is to be handled next, and the error that its handling, or taking it from the decoder, began with.
-        self._taken: FrontendMessage | None = None
-        self._raised: Exception | None = None
-        #: The reply to an insert is due when the disk has its row; until then no other message is handled.
-        self._awaits_disk = False
-        self._was_told: trio.Event | None = None
-        client.take = self._take
+        self._at_once = AtOnce(
+            client,
+            decoder,
+            session,
+            statements=self._statements,
+            portals=self._portals,
+            is_free=lambda: not (self._skips_until_sync or self._batch is not None or self.is_gone),
+        )
         session.on_deallocate(self._deallocate)
+
+    @property
+    def is_running(self) -> bool:
+        """A statement may be running: a hang-up of the client is worth a cancellation."""
+        return self._is_handling or self._at_once.awaits_disk
 
     async def run(self) -> None:
         """Until the client ends the connection or breaks the protocol."""
         turns = 0
         try:
             while not self._is_ended:
-                message = self._next_message()
+                message = self._at_once.next_message()
                 if message is None:
-                    self.is_running = self._awaits_disk
+                    self._is_handling = False
                     if self._client.is_behind:
                         await self._client.flush()
                     data = await self._client.receive()
                     self._decoder.feed(data)
                     continue
-                self.is_running = True
-                if self._awaits_disk:
-                    self._was_told = trio.Event()
-                    await self._was_told.wait()
+                self._is_handling = True
+                await self._at_once.wait_for_disk()
                 if self.is_gone:
                     return
                 turns += 1
@@ -110,7 +112,7 @@ class PostgresConnection:
             # The stream cannot be trusted any more: say so and hang up.
             self._client.write(encoder.error_response(error, severity="FATAL"))
             await self._client.flush()
-            self.is_running = False
+            self._is_handling = False
             await self._client.linger()
 
     async def aclose(self) -> None:
@@ -118,82 +120,11 @@ class PostgresConnection:
         await self._close_portals()
         await self.session.aclose()
 
-    def _next_message(self) -> FrontendMessage | None:
-        if self._taken is None:
-            if self._raised is not None:
-                raise self._raised
-            return self._decoder.next_message()
-        message, self._taken = self._taken, None
-        return message
-
-    def _take(self) -> bool:
-        """Bytes came while the task waits: answer what can be answered at once. False: the rest is the task's."""
-        if self._awaits_disk or self._skips_until_sync or self._batch is not None or self.is_gone:
-            return False
-        client, decoder = self._client, self._decoder
-        is_done = False
-        try:
-            data = client.receive_now()
-            if data is None:
-                return True
-            decoder.feed(data)
-            for _ in range(limits.CONNECTION_TURN_MAX):
-                self._taken = message = decoder.next_message()
-                if message is None:
-                    is_done = True
-                    break
-                if type(message) is not Bind or self._awaits_disk or not self._answer_at_once(message):
-                    break
-                self._taken = None
-            if client.pending_bytes and not self._awaits_disk:
-                is_done = client.send_now() and is_done
-        except ClientGone:
-            return False  # the task finds it so, too
-        except Exception as raised:  # raised again where the task handles the message
-            self._raised = raised
-            return False
-        self.is_running = self._awaits_disk
-        return is_done
-
-    def _answer_at_once(self, bind: Bind) -> bool:
-        """The whole statement that begins with this Bind, if nothing of it has to wait but its reply. Raises CrateError."""
-        statement = self._statements.get(bind.statement)
-        if statement is None or bind.portal or self._portals:
-            return False
-        if answer_key_read(bind, statement, self.session, self._decoder, self._client):
-            return True
-        self._awaits_disk = True
-        is_begun = False
-        try:
-            is_begun = begin_insert(bind, statement, self.session, self._decoder, self._client, self._tell)
-        finally:
-            if not is_begun:
-                self._awaits_disk = False
-        return is_begun
-
-    def _tell(self, reply: bytes) -> None:
-        """Send the reply to the insert that was begun, and go on."""
-        self._awaits_disk = False
-        client = self._client
-        client.write(reply)
-        if self._was_told is not None:
-            self._was_told.set()
-            self._was_told = None
-        else:
-            self.is_running = False
-        try:
-            if not client.send_now():
-                client.wake()
-        except ClientGone:
-            pass  # its hang-up ends the connection
-
     async def _handle(self, message: FrontendMessage) -> None:
         if self._skips_until_sync and not isinstance(message, Sync | Terminate):
             return
         try:
-            raised, self._raised = self._raised, None
-            if raised is not None:
-                raise raised
+            self._at_once.raise_failure()
             # Bind and Execute first: they are nearly all there is.
             kind = type(message)
             if kind is Bind:
@@ -330,8 +261,8 @@ class PostgresConnection:
                 batch.add(message)
                 return
             await self._run_batch()
-        if self._answer_at_once(message):
-            if not self._awaits_disk:
+        if self._at_once.answer(message):
+            if not self._at_once.awaits_disk:
                 await self._client.flush()
             return
         statement = self._statement(message.statement)
