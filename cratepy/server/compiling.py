@@ -23,6 +23,7 @@ from cratepy.model.expressions import Expression
 from cratepy.model.plan import CompiledStatement
 from cratepy.model.state import ClusterState
 from cratepy.model.types import DataType
+from cratepy.server.keys_in_texts import KeysInTexts
 from cratepy.sql.session_view import SessionView
 
 _PLACE: Final = re.compile(r"line (\d+):(\d+)")
@@ -89,6 +90,7 @@ class Compiler:
         self._row_counts = row_counts
         self._entries_max = entries_max
         self._cache: OrderedDict[tuple[Any, ...], CompiledStatement] = OrderedDict()
+        self._reads = KeysInTexts(entries_max)
         #: (cluster state, its master, row counts)
         self._cache_version: tuple[int, str | None, int] = (-1, None, -1)
 
@@ -118,6 +120,7 @@ class Compiler:
         version = (state.version, state.master_id, 0 if self._row_counts is None else self._row_counts.version)
         if version != self._cache_version:
             self._cache.clear()
+            self._reads.clear()
             self._cache_version = version
         is_kept = len(text) <= limits.PLAN_CACHE_TEXT_CHARS_MAX
         key = (text, parameter_types, view_key)
@@ -125,6 +128,9 @@ class Compiler:
             found = self._cache.get(key)
             if found is not None:
                 self._cache.move_to_end(key)
+                return found
+            found = None if parameter_types else self._reads.find(text, view_key)
+            if found is not None:
                 return found
         try:
             compiled = await self._run(text, parameter_types, view, state)
@@ -134,6 +140,8 @@ class Compiler:
             raise
         if is_kept and compiled.is_cacheable and version == self._cache_version:
             self._cache[key] = compiled
+            if not parameter_types:
+                self._reads.learn(text, compiled, view_key, state)
             while len(self._cache) > self._entries_max:
                 self._cache.popitem(last=False)
         return compiled
