@@ -111,12 +111,12 @@ def test_catalog_functions_give_names_and_definitions(cluster: Cluster) -> None:
 def test_the_fields_of_a_row_are_taken_by_name(cluster: Cluster) -> None:
     """pgjdbc's getPrimaryKeys and getIndexInfo."""
     node = cluster.nodes[0]
-    node.sql("CREATE TABLE keyed (a INTEGER, b TEXT, c INTEGER, PRIMARY KEY (c, a))")
+    node.sql("CREATE TABLE keyed_by_two (a INTEGER, b TEXT, c INTEGER, PRIMARY KEY (c, a))")
     keys = node.sql(
         "SELECT k.n, attname FROM pg_attribute, ("
         "SELECT (information_schema._pg_expandarray(indkey)).n, (information_schema._pg_expandarray(indkey)).x"
-        " FROM pg_index WHERE indrelid = 'keyed'::regclass) k (n, x) "
-        "WHERE attrelid = 'keyed'::regclass AND attnum = k.x ORDER BY 1"
+        " FROM pg_index WHERE indrelid = 'keyed_by_two'::regclass) k (n, x) "
+        "WHERE attrelid = 'keyed_by_two'::regclass AND attnum = k.x ORDER BY 1"
     )["rows"]
     assert keys == [[1, "c"], [2, "a"]]
     elements = "SELECT (information_schema._pg_expandarray(['x', null])).x AS x"
