@@ -66,6 +66,8 @@ class PrimaryWriter:
         self._relieved: set[str] = set()
         #: Positions that became durable and whose waiters do not know yet; filled on the committer's thread.
         self._arrived: deque[tuple[_Barrier | _Call, BaseException | None]] = deque()
+        #: The event loop was told of arrivals and has not looked yet: to wake it is dear.
+        self._is_woken = False
         self._token: trio.lowlevel.TrioToken | None = None
         store.on_commit(self._announce)
 
@@ -159,8 +161,9 @@ class PrimaryWriter:
         self._store.when_durable(copy, position, lambda failure: arrived((waiter, failure)))
 
     def _announce(self) -> None:
-        """Wake the event loop for all that arrived. On the committer's thread."""
-        if self._arrived and self._token is not None:
+        """Wake the event loop for all that arrived, unless it is woken already. On the committer's thread."""
+        if self._arrived and not self._is_woken and self._token is not None:
+            self._is_woken = True
             try:
                 self._token.run_sync_soon(self._let_through)
             except trio.RunFinishedError:
@@ -168,6 +171,8 @@ class PrimaryWriter:
                 self._arrived.clear()
 
     def _let_through(self) -> None:
+        # First: who arrives while the others are let through wakes the loop again.
+        self._is_woken = False
         arrived = self._arrived
         while arrived:
             waiter, failure = arrived.popleft()
