@@ -133,7 +133,11 @@ class ExecuteBatch:
         except CrateError:
             values, failure = self._decode_until_error()
         if len(values) == 1:
-            result = await session.execute(self.compiled, values[0])
+            try:
+                result = await session.execute(self.compiled, values[0])
+            except CrateError:
+                client.write(self._before)
+                raise
             session.finish()
             items = [BulkItem(result.rowcount)]
         elif values:
@@ -175,8 +179,13 @@ class ExecuteBatch:
                 return values, error
         raise AssertionError("decoding failed as a whole and worked row by row")
 
+    @property
+    def _before(self) -> bytes:
+        """What comes before an item's outcome."""
+        return encoder.BIND_COMPLETE + (encoder.NO_DATA if self.is_described else b"")
+
     def _reply(self, items: list[BulkItem], session: Session, client: ClientSocket) -> None:
-        before = encoder.BIND_COMPLETE + (encoder.NO_DATA if self.is_described else b"")
+        before = self._before
         replies: dict[int, bytes] = {}
         for item, count in runs_of(items):
             if item.error is not None and not isinstance(item.error, DocumentMissing):

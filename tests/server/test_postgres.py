@@ -621,7 +621,7 @@ def test_an_insert_whose_disk_fails_fails_the_transaction() -> None:
         wire.send(plain_bind(values=(b"1", b"a")), execute(), SYNC)
         assert wire.kinds() == f"2 E({DUPLICATE.sqlstate}) ZE"
         wire.send(plain_bind(values=(b"1", b"a")), execute(), SYNC)
-        assert wire.kinds() == "E(25P02) ZE"
+        assert wire.kinds() == "2 E(25P02) ZE"
 
     fakes = Fakes()
     fakes.begins_inserts = True
