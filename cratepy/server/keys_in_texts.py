@@ -82,11 +82,22 @@ class KeysInTexts:
         if plan.table.name not in names or any(view.name.name in names for view in state.views.values()):
             return
         (key,) = plan.keys[0]
-        if not isinstance(key, Literal) or _value(written, key.type) != key.value:
+        # A key that its column cannot have is of another type, and the next one may not be.
+        if not isinstance(key, Literal) or key.type != _key_type(state, plan):
+            return
+        if _value(written, key.type) != key.value:
             return
         self._known[before, behind, view_key] = compiled
         if len(self._known) > self._entries_max:
             self._known.popitem(last=False)
+
+
+def _key_type(state: ClusterState, plan: GetPlan) -> DataType | None:
+    table = state.tables.get(plan.table_uuid)
+    if table is None or plan.is_by_id or len(table.definition.primary_key) != 1:
+        return None
+    (name,) = table.definition.primary_key
+    return next((column.type for column in table.definition.columns if column.name == name), None)
 
 
 def _value(written: str, data_type: DataType) -> int | str | None:

@@ -91,6 +91,8 @@ def test_anything_else_is_compiled() -> None:
         ("SELECT a FROM big WHERE id = 7", "SELECT a FROM big WHERE id = 8::bigint"),
         ("SELECT a FROM big WHERE id = 7", "SELECT a FROM big WHERE id = '8'"),
         ("SELECT a FROM small WHERE id = 7", "SELECT a FROM small WHERE id = 2147483648"),
+        ("SELECT a FROM small WHERE id = 2147483648", "SELECT a FROM small WHERE id = 0"),
+        ("SELECT a FROM words WHERE _id = 'a'", "SELECT a FROM words WHERE _id = 'b'"),
         ("SELECT a FROM words WHERE id = 'a'", "SELECT a FROM words WHERE id = 'a''b'"),
         ("SELECT a FROM words WHERE id = 'a'", "SELECT a FROM words WHERE id = 'ä'"),
         ("SELECT a FROM words WHERE id = 'a'", "SELECT a FROM words WHERE id = E'b'"),
