@@ -188,9 +188,7 @@ class ExecutionService:
         except StaleRouting:
             return False
         except Exception as raised:
-            error = client_error(raised, job_id=context.job_id, name_of=self._node_name)
-            self._jobs.note(context, classification="INSERT", started=started, error=error.message, rowcount=0)
-            raise error from raised
+            raise self._noted(raised, context, "INSERT", started) from raised
         if begun is None:
             return False
         job = self._jobs.start(context, classification="INSERT", timeout_s=None)
@@ -319,12 +317,16 @@ class ExecutionService:
         except StaleRouting:
             return None
         except Exception as raised:
-            error = client_error(raised, job_id=context.job_id, name_of=self._node_name)
-            self._jobs.note(context, classification="SELECT", started=started, error=error.message, rowcount=0)
-            raise error from raised
+            raise self._noted(raised, context, "SELECT", started) from raised
         if result is not None:
             self._jobs.note(context, classification="SELECT", started=started, error=None, rowcount=result.rowcount)
         return result
+
+    def _noted(self, raised: Exception, context: StatementContext, classification: str, started: float) -> CrateError:
+        """What to raise for a statement that failed before it was a job; it is in the log."""
+        error = client_error(raised, job_id=context.job_id, name_of=self._node_name)
+        self._jobs.note(context, classification=classification, started=started, error=error.message, rowcount=0)
+        return error
 
     def _get_nowait(self, plan: Plan, context: StatementContext) -> Result | None:
         if isinstance(plan, GetPlan):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import ipaddress
 import math
 import re
 from typing import Any, Final
@@ -18,6 +17,7 @@ import msgspec
 
 from cratepy.functions import intervals
 from cratepy.functions.intervals import DAY_MS
+from cratepy.model.addresses import normal_address
 
 
 class Unparsable(ValueError):
@@ -68,15 +68,9 @@ def parse_boolean(text: str) -> bool:
 def parse_ip(text: str) -> str:
     """The normal form; IPv4 written as IPv6 becomes IPv4."""
     try:
-        address = ipaddress.ip_address(text)
+        return normal_address(text)
     except ValueError as error:
         raise Unparsable(text) from error
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None:
-            raise Unparsable(text)
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-    return str(address)
 
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

@@ -13,7 +13,6 @@ differ in ``\\Q…\\E``, which is refused as an invalid pattern here).
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import re
@@ -27,6 +26,7 @@ from cratepy.errors import SQLParseError
 from cratepy.functions.arrow_kernels import matched_one, matched_text, replaced_text
 from cratepy.functions.operators import all_of, any_of
 from cratepy.functions.signatures import Declaration, signatures
+from cratepy.functions.timed_matches import match_within
 from cratepy.model.types import DataType
 
 _PATTERNS_CACHED: Final = 512
@@ -93,20 +93,13 @@ def compiled(pattern: str, flags: str = "") -> regex.Pattern[str]:
 
 
 _T = TypeVar("_T")
-#: A match in a short text that takes longer than this is begun anew so that other threads run beside it; letting them in
-#: costs more than most matches.
-_QUICK_S: Final = 0.001
-_SHORT_TEXT: Final = 256
 
 
 def _limited(match: Callable[[float, bool], _T], pattern: str, text: str) -> _T:
     """What ``match(seconds, is_concurrent)`` gives. Raises SQLParseError if it takes too long."""
-    if len(text) <= _SHORT_TEXT:
-        with contextlib.suppress(TimeoutError):
-            return match(_QUICK_S, False)
     seconds = limits.REGEX_S + limits.REGEX_CHARACTER_S * len(text)
     try:
-        return match(seconds, True)
+        return match_within(seconds, match, text)
     except TimeoutError as error:
         raise SQLParseError(
             f"Regular expression '{pattern}' took longer than {seconds:.2f} s for a text of {len(text)} characters"

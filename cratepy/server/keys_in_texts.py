@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from cratepy import limits
+from cratepy.functions.values import INTEGER_RANGES
 from cratepy.model.expressions import Literal
 from cratepy.model.plan import CompiledStatement, GetPlan
 from cratepy.model.state import ClusterState
@@ -31,7 +32,7 @@ _READ: Final = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-_BOUNDS: Final = {"byte": 2**7, "smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+_INTEGERS: Final = frozenset({"byte", "smallint", "integer", "bigint"})
 #: What is not part of a statement.
 _AROUND: Final = " \t\n\r\f\v;"
 
@@ -96,14 +97,13 @@ def _key_type(state: ClusterState, plan: GetPlan) -> DataType | None:
     table = state.tables.get(plan.table_uuid)
     if table is None or plan.is_by_id or len(table.definition.primary_key) != 1:
         return None
-    (name,) = table.definition.primary_key
-    return next((column.type for column in table.definition.columns if column.name == name), None)
+    column = table.definition.column(table.definition.primary_key[0])
+    return None if column is None else column.type
 
 
 def _value(written: str, data_type: DataType) -> int | str | None:
     """A literal as a key of the type; None if it has to be looked at more closely."""
     if written[0] == "'":
         return written[1:-1] if data_type.kind == "text" and data_type.length is None else None
-    bound = _BOUNDS.get(data_type.kind)
     value = int(written)
-    return value if bound is not None and value < bound else None
+    return value if data_type.kind in _INTEGERS and value <= INTEGER_RANGES[data_type.kind][1] else None

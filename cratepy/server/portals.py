@@ -25,6 +25,11 @@ from cratepy.protocols.postgres.rows import RowEncoder
 from cratepy.server.session import Session
 
 
+def decoded(decoders: Sequence[Decoder], values: Sequence[bytes | None]) -> list[object]:
+    """The values of a Bind. Raises what the decoders raise."""
+    return [None if value is None else decode(value) for decode, value in zip(decoders, values, strict=True)]
+
+
 class PreparedStatement:
     """A statement of a Parse message; ``compiled`` is None for an empty one."""
 

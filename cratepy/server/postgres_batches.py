@@ -24,7 +24,7 @@ from cratepy.protocols.postgres import encoder
 from cratepy.protocols.postgres.decoder import FrontendDecoder
 from cratepy.protocols.postgres.messages import Bind
 from cratepy.protocols.postgres.repeats import RepeatedColumn, Repeats
-from cratepy.server.portals import PreparedStatement
+from cratepy.server.portals import PreparedStatement, decoded
 from cratepy.server.session import BULK_PLANS, Session, command_tag
 from cratepy.server.sockets import ClientSocket
 
@@ -155,7 +155,7 @@ class ExecuteBatch:
         if self.count == 1:
             decoders = self.statement.decoders(self.bind.parameter_formats)
             (row,) = self._rows()
-            return [[None if v is None else d(v) for d, v in zip(decoders, row, strict=True)]]
+            return [decoded(decoders, row)]
         decoders_of_columns = self.statement.column_decoders(self.bind.parameter_formats)
         pieces: list[list[ParameterColumn]] = []
         for part in self._parts:
@@ -174,7 +174,7 @@ class ExecuteBatch:
         values: list[Any] = []
         for row in self._rows():
             try:
-                values.append([None if v is None else d(v) for d, v in zip(decoders, row, strict=True)])
+                values.append(decoded(decoders, row))
             except CrateError as error:
                 return values, error
         raise AssertionError("decoding failed as a whole and worked row by row")

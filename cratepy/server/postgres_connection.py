@@ -46,7 +46,7 @@ from cratepy.protocols.postgres.messages import (
     Terminate,
 )
 from cratepy.protocols.postgres.rows import RowEncoder
-from cratepy.server.portals import Portal, PreparedStatement, check_result_formats
+from cratepy.server.portals import Portal, PreparedStatement, check_result_formats, decoded
 from cratepy.server.postgres_at_once import AtOnce
 from cratepy.server.postgres_batches import ExecuteBatch, is_batchable
 from cratepy.server.postgres_results import send_all, send_some, write_notices
@@ -281,11 +281,7 @@ class PostgresConnection:
     ) -> None:
         parameters: list[object] = []
         if message.parameters and compiled is not None:
-            decoders = statement.decoders(message.parameter_formats)
-            parameters = [
-                None if value is None else decode(value)
-                for decode, value in zip(decoders, message.parameters, strict=True)
-            ]
+            parameters = decoded(statement.decoders(message.parameter_formats), message.parameters)
         replaced = self._portals.get(message.portal)
         if replaced is not None:
             await replaced.aclose()

@@ -17,7 +17,7 @@ from cratepy.protocols.postgres import encoder
 from cratepy.protocols.postgres.decoder import FrontendDecoder
 from cratepy.protocols.postgres.messages import Bind
 from cratepy.protocols.postgres.rows import RowEncoder
-from cratepy.server.portals import PreparedStatement, check_result_formats
+from cratepy.server.portals import PreparedStatement, check_result_formats, decoded
 from cratepy.server.session import Session
 from cratepy.server.sockets import ClientSocket
 
@@ -91,9 +91,7 @@ def answer_key_read(
             or len(reads.decoders) != len(bind.parameters)
         ):
             statement.key_reads = reads = KeyReads(statement, compiled, bind)
-        parameters = [
-            None if data is None else decode(data) for decode, data in zip(reads.decoders, bind.parameters, strict=True)
-        ]
+        parameters = decoded(reads.decoders, bind.parameters)
     except CrateError:
         return False  # the general way says it at the right message
     head = reads.described if is_described(frames) else reads.head

@@ -15,7 +15,7 @@ from cratepy.model.plan import CompiledStatement, InsertPlan
 from cratepy.protocols.postgres import encoder
 from cratepy.protocols.postgres.decoder import FrontendDecoder
 from cratepy.protocols.postgres.messages import Bind
-from cratepy.server.portals import PreparedStatement
+from cratepy.server.portals import PreparedStatement, decoded
 from cratepy.server.postgres_reads import is_described, next_execution
 from cratepy.server.session import Session, command_tag
 from cratepy.server.sockets import ClientSocket
@@ -43,10 +43,7 @@ def begin_insert(
         return False
     try:
         statement.check_bind(bind)
-        decoders = statement.decoders(bind.parameter_formats)
-        parameters = [
-            None if data is None else decode(data) for decode, data in zip(decoders, bind.parameters, strict=True)
-        ]
+        parameters = decoded(statement.decoders(bind.parameter_formats), bind.parameters)
     except CrateError:
         return False  # the general way says it at the right message
     head = encoder.BIND_COMPLETE + encoder.NO_DATA if is_described(frames) else encoder.BIND_COMPLETE

@@ -196,10 +196,7 @@ class Session:
             return await handler(self, compiled, parameters)
         context = self.context(compiled, parameters)
         result = await self.services.execution.execute(compiled, context, timeout_s=self.settings.statement_timeout_s)
-        for name, value in context.written_settings.items():
-            self.settings.set(name, value)
-        if self.transaction_status != "I" and plan_type in _WRITE_PLANS:
-            self._has_written = True
+        self._take_over(context, is_write=plan_type in _WRITE_PLANS)
         return result
 
     def get_nowait(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
@@ -230,10 +227,15 @@ class Session:
             if not is_begun:
                 self.running_job_id = None
         if is_begun:
-            for name, value in context.written_settings.items():
-                self.settings.set(name, value)
-            self._has_written = self._has_written or self.transaction_status != "I"
+            self._take_over(context, is_write=True)
         return is_begun
+
+    def _take_over(self, context: StatementContext, *, is_write: bool) -> None:
+        """What a statement that was run leaves in its session."""
+        for name, value in context.written_settings.items():
+            self.settings.set(name, value)
+        if is_write and self.transaction_status != "I":
+            self._has_written = True
 
     async def execute_bulk(
         self, compiled: CompiledStatement, parameter_rows: Sequence[Sequence[Any]]

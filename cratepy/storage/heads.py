@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Union
 
 import numpy as np
+
+from cratepy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.objects import holds_objects
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import WriteRouter
-from cratepy.execution.writes.single import PreparedPlans, prepare_insert
+from cratepy.execution.writes.single import PreparedPlans, SingleInsert, prepare_insert
 from cratepy.execution.writes.single_changes import SingleChanges
 from cratepy.execution.writes.values import (
     all_exact,
@@ -96,49 +96,52 @@ class Inserter:
 
     async def insert(self, plan: InsertPlan, context: StatementContext) -> Result:
         """Execute the plan; the Result counts the rows written or has RETURNING's rows."""
-        if plan.rows is not None and len(plan.rows) == 1:
-            result = await self._insert_single(plan, context)
-            if result is not None:
-                return result
+        result = await self._insert_single(plan, context)
+        if result is not None:
+            return result
         if plan.query is not None:
             return await self._insert_query(plan, plan.query, context)
         return await self._insert_values(plan, context)
 
-    async def _insert_single(self, plan: InsertPlan, context: StatementContext) -> Result | None:
+    def _single(self, plan: InsertPlan) -> tuple[TableLayout, SingleInsert] | None:
+        """What the short way needs; None if it does not lead."""
+        if plan.rows is None or len(plan.rows) != 1:
+            return None
         layout = self._layouts.of(definition_of(self._cluster, plan.table_uuid, plan.table))
         prepared = self._singles.of(plan, layout)
-        row = None if prepared is None else prepared.row(context, self._blocks.ids.take)
-        if prepared is None or row is None:
+        return None if prepared is None else (layout, prepared)
+
+    async def _insert_single(self, plan: InsertPlan, context: StatementContext) -> Result | None:
+        single = self._single(plan)
+        if single is None:
+            return None
+        layout, prepared = single
+        row = prepared.row(context, self._blocks.ids.take)
+        if row is None:
             return None
         if prepared.sets:
             return Result(rowcount=1) if await self._changes.upsert(prepared, row[0], row[1], context) else None
         refusal = await self._router.write_one(layout, "insert", row[0], row[1])
-        if refusal is None:
-            return Result(rowcount=1)
-        if prepared.skips_duplicates:
-            return Result(rowcount=0)
-        raise DuplicateKey(DUPLICATE_WORDS)
+        outcome = _outcome(prepared, is_refused=refusal is not None)
+        if isinstance(outcome, CrateError):
+            raise outcome
+        return Result(rowcount=outcome)
 
     def insert_nowait(self, plan: InsertPlan, context: StatementContext) -> BegunInsert | None:
         """One row into its log on this node without waiting for anything; None: nothing was done, see :meth:`insert`.
 
         Raises StaleRouting, then nothing was done, and CrateError.
         """
-        if plan.rows is None or len(plan.rows) != 1:
+        single = self._single(plan)
+        if single is None or single[1].sets:
             return None
-        layout = self._layouts.of(definition_of(self._cluster, plan.table_uuid, plan.table))
-        prepared = self._singles.of(plan, layout)
-        if prepared is None or prepared.sets:
-            return None
+        layout, prepared = single
         row = prepared.row(context, self._blocks.ids.take)
         begun = None if row is None else self._router.begin_one(layout, "insert", row[0], row[1])
         if begun is None:
             return None
         copy, result = begun
-        outcome: int | CrateError = 1
-        if result.failures:
-            outcome = 0 if prepared.skips_duplicates else DuplicateKey(DUPLICATE_WORDS)
-        return BegunInsert(copy, result.position, outcome)
+        return BegunInsert(copy, result.position, _outcome(prepared, is_refused=bool(result.failures)))
 
     async def _insert_values(self, plan: InsertPlan, context: StatementContext) -> Result:
         columns, count = _values(plan, context)
@@ -315,6 +318,13 @@ class Inserter:
             return column_of_values([value] * count, expression.type)
         item = Item(1, "value", with_columns_for_parameters(expression))
         return evaluate(self._engine, (item,), arrays, count, context, errors)[0]
+
+
+def _outcome(prepared: SingleInsert, *, is_refused: bool) -> int | CrateError:
+    """The row count, or the error, of a row whose key may exist."""
+    if not is_refused:
+        return 1
+    return 0 if prepared.skips_duplicates else DuplicateKey(DUPLICATE_WORDS)
 
 
 def _values(plan: InsertPlan, context: StatementContext) -> tuple[list[TargetValues], int]:

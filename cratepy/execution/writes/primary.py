@@ -88,19 +88,15 @@ class PrimaryWriter:
     async def write_one(self, copy: Shard, batch: WriteBatch) -> WriteResult:
         """:meth:`write` of one row, on the loop; it waits only if the write buffer is full."""
         await self._make_room(copy, is_small=True)
-        check_blocks(copy.definition, _OPERATIONS[batch.kind])
-        before = copy.position
-        result = copy.write(batch)
-        self._unchecked_bytes += result.position - before
-        return result
+        return self._write_row(copy, batch)
 
     def write_one_nowait(self, copy: Shard, batch: WriteBatch) -> WriteResult | None:
         """:meth:`write_one` if there is no need to wait for room, else None: nothing was written."""
-        if _is_above_share(copy) or self._unchecked_writes + 1 >= _CHECK_EVERY_WRITES:
-            if _is_above_share(copy) or self._is_full():
-                return None
-            self._unchecked_writes = self._unchecked_bytes = 0
-        self._unchecked_writes += 1
+        if _is_above_share(copy) or self._looks_full(is_small=True):
+            return None
+        return self._write_row(copy, batch)
+
+    def _write_row(self, copy: Shard, batch: WriteBatch) -> WriteResult:
         check_blocks(copy.definition, _OPERATIONS[batch.kind])
         before = copy.position
         result = copy.write(batch)
@@ -254,15 +250,19 @@ class PrimaryWriter:
         return operation
 
     async def _make_room(self, copy: Shard, *, is_small: bool) -> None:
-        # The sum over all shards is not worth its time for every single row.
-        self._unchecked_writes += 1
-        is_due = self._unchecked_writes >= _CHECK_EVERY_WRITES or self._unchecked_bytes >= _CHECK_EVERY_BYTES
-        if not is_small or is_due:
-            self._unchecked_writes = self._unchecked_bytes = 0
-            if self._is_full():
-                await self._wait_for_buffer(copy)
+        if self._looks_full(is_small=is_small):
+            await self._wait_for_buffer(copy)
         if is_small and _is_above_share(copy):
             await self._relieve_share(copy)
+
+    def _looks_full(self, *, is_small: bool) -> bool:
+        """Whether the write buffer is full, if it is time to look: the sum over all shards is not worth it for every row."""
+        self._unchecked_writes += 1
+        is_due = self._unchecked_writes >= _CHECK_EVERY_WRITES or self._unchecked_bytes >= _CHECK_EVERY_BYTES
+        if is_small and not is_due:
+            return False
+        self._unchecked_writes = self._unchecked_bytes = 0
+        return self._is_full()
 
     async def _relieve_share(self, copy: Shard) -> None:
         """One of many writers refreshes the shard, on a thread; the others go on until its buffer is half above its share.

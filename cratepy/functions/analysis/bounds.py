@@ -23,10 +23,8 @@ import regex
 from cratepy import limits
 from cratepy.clock import SystemClock
 from cratepy.errors import BadRequest
+from cratepy.functions.timed_matches import match_within
 
-#: A match in a short text that takes longer is begun anew so that other threads run beside it.
-_QUICK_S: Final = 0.001
-_SHORT_TEXT: Final = 256
 #: What calling an expression may take beside its text.
 _CALL_S: Final = 0.000_005
 _FLAGS: Final = {
@@ -157,10 +155,7 @@ class Expression:
         try:
             if left <= _CALL_S:
                 raise TimeoutError
-            if len(text) <= _SHORT_TEXT:
-                with contextlib.suppress(TimeoutError):
-                    return match(min(_QUICK_S, left), False)
-            return match(left, True)
+            return match_within(left, match, text)
         except TimeoutError:
             spent.seconds = 0.0
             raise AnalysisTooCostly(

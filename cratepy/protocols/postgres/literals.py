@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from ipaddress import IPv6Address, ip_address
 from typing import Final
+
+from cratepy.model.addresses import normal_address
 
 _EPOCH_DAYS: Final = date(1970, 1, 1).toordinal()
 _DAY_MS: Final = 86_400_000
@@ -100,14 +101,8 @@ def timetz_value(text: str) -> list[int]:
 
 
 def ip_text(text: str) -> str:
-    """The normal form of an address; IPv4 written as IPv6 becomes IPv4."""
-    address = ip_address(text.strip())
-    if isinstance(address, IPv6Address):
-        if address.scope_id is not None:
-            raise ValueError(text)
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-    return str(address)
+    """The normal form of an address. Raises ValueError."""
+    return normal_address(text.strip())
 
 
 def interval_value(text: str) -> list[int]:
