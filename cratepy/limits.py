@@ -364,8 +364,8 @@ DECOMMISSION_ANSWER_S: Final = 0.2
 NODE_STOP_TIMEOUT_S: Final = 60.0
 #: How long a master that is asked to step down may take until another one is there.
 STEP_DOWN_TIMEOUT_S: Final = 5.0
-#: Masters that are asked one after the other to step down for the same heir.
-STEP_DOWN_ATTEMPTS_MAX: Final = 5
+#: A master that is still there after this is asked again: one that was between two terms has not heard.
+STEP_DOWN_PATIENCE_S: Final = 0.5
 #: The state log is written anew when its changes have outgrown its first record by this.
 STATE_LOG_BYTES_MIN: Final = 1 * MIB
 #: Space the state log keeps reserved behind its end, so that tables can be dropped when rows have filled the disk.

@@ -492,29 +492,33 @@ class ClusterService:
     async def step_down(self, heir: str | None = None) -> str:
         """Have the master hand over, to ``heir`` or to whoever is best; returns the id of the new master.
 
-        An heir that is behind by a state cannot win, and another node does: then that one is asked, and so on.
+        An heir that is behind by a state cannot win, and another node does: then that one is asked, and so on. A master
+        between two terms does not hear: it is asked again.
         Raises NoMaster, NodeUnavailable (the master could not be asked) and PublicationTimeout (nobody took over in time:
         the old master may have been elected again).
         """
         if self._leader_id is None:
             raise NoMaster(NO_MASTER)
+        old = self._leader_id
         with trio.move_on_after(limits.STEP_DOWN_TIMEOUT_S):
-            for _ in range(limits.STEP_DOWN_ATTEMPTS_MAX):
-                old = self._leader_id
-                if old is not None and old != heir:
+            while True:
+                if old != heir and old == self._leader_id:
                     await self._ask_to_step_down(old, heir)
-                state = await self._next_master(old or self._state.master_id, heir)
-                assert state.master_id is not None
-                if heir in (None, state.master_id):
-                    return state.master_id
+                with trio.move_on_after(limits.STEP_DOWN_PATIENCE_S):
+                    new = await self._next_master(old, heir)
+                    if heir in (None, new):
+                        return new
+                    old = new
         who = "no other node" if heir is None else f"node {heir}"
         raise PublicationTimeout(f"{who} has not become master within {limits.STEP_DOWN_TIMEOUT_S:g} s")
 
-    async def _next_master(self, old: str | None, heir: str | None) -> ClusterState:
-        return await self.wait_for(
+    async def _next_master(self, old: str, heir: str | None) -> str:
+        state = await self.wait_for(
             lambda state: state.master_id is not None and (state.master_id != old or old == heir),
             timeout_s=float("inf"),
         )
+        assert state.master_id is not None
+        return state.master_id
 
     async def _ask_to_step_down(self, master: str, heir: str | None) -> None:
         request = StepDownRequest(heir)

@@ -13,6 +13,7 @@ import trio
 
 from cratepy import limits
 from cratepy.clock import SystemClock
+from cratepy.cluster.coordination.messages import StepDown
 from cratepy.cluster.options import ClusterOptions
 from cratepy.cluster.persistence import DirectoryInUse
 from cratepy.cluster.service import ClusterService
@@ -379,6 +380,28 @@ def test_a_master_steps_down_on_request_from_any_node_and_when_it_stops(
         await cluster.stop(next(n for n, service in cluster.services.items() if service.node_id == new))
         await cluster.agree(2)
         assert caplog.text.count("steps down in favour of node") == 3
+
+    _with(tmp_path, check)
+
+
+def test_a_master_that_has_not_heard_is_asked_again_to_step_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check(cluster: Cluster) -> None:
+        await cluster.start_three()
+        master = cluster.services[cluster.master]
+        asked = next(service for service in cluster.services.values() if not service.is_master)
+        hear, unheard = master._driver.post, []  # type: ignore[union-attr]
+
+        def post(event: object) -> None:
+            if isinstance(event, StepDown) and not unheard:
+                unheard.append(event)  # as between two terms, when it is a candidate
+            else:
+                hear(event)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(master._driver, "post", post)
+        assert await asked.step_down(asked.node_id) == asked.node_id
+        assert unheard
 
     _with(tmp_path, check)
 
