@@ -115,7 +115,7 @@ def explore_kernel(seeds: int, *, is_told: bool = False) -> Tally:
     tally, commits = Tally(), 0
     for committed, failure in _on_all_cores(_kernel_seed, range(seeds), is_told=is_told, what="kernel seeds"):
         commits += committed
-        _count(tally, failure)
+        _count(tally, failure, is_told=is_told)
     tally.figures = f"kernel {seeds * KERNEL_STEPS:,} steps in {seeds:,} seeds, {commits:,} commits"
     return tally
 
@@ -123,7 +123,7 @@ def explore_kernel(seeds: int, *, is_told: bool = False) -> Tally:
 def explore_cluster(seeds: int, *, is_told: bool = False) -> Tally:
     tally, histories = Tally(), []
     for history, failure in _on_all_cores(_cluster_seed, range(seeds), is_told=is_told, what="cluster seeds"):
-        _count(tally, failure)
+        _count(tally, failure, is_told=is_told)
         if history is not None:
             histories.append(history)
     hours = sum(h.simulated_s for h in histories) / 3600
@@ -138,7 +138,7 @@ def explore_cluster(seeds: int, *, is_told: bool = False) -> Tally:
 def explore_trio(seeds: int, *, is_told: bool = False) -> Tally:
     tally, histories = Tally(), []
     for history, failure in _on_all_cores(_trio_seed, range(seeds), is_told=is_told, what="trio seeds"):
-        _count(tally, failure)
+        _count(tally, failure, is_told=is_told)
         if history is not None:
             histories.append(history)
     hours = sum(h.simulated_s for h in histories) / 3600
@@ -186,8 +186,10 @@ def replay_elsewhere(count: int) -> Tally:
     return tally
 
 
-def _count(tally: Tally, failure: str) -> None:
+def _count(tally: Tally, failure: str, *, is_told: bool = False) -> None:
     if failure:
         tally.failures.append(failure)
+        if is_told:  # the end may be half an hour away
+            print(f"  FAILED {failure}", flush=True)
     else:
         tally.passed += 1
