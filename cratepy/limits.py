@@ -33,6 +33,9 @@ TABLE_COLUMNS_MAX: Final = 1_000
 TABLE_SHARDS_MAX: Final = 1_024
 #: Bytes of ``schema.table`` and of a column name.
 IDENTIFIER_BYTES_MAX: Final = 255
+#: Names that an unknown one is compared with, some 20 µs each, and how many alike ones an error suggests.
+SIMILAR_NAMES_MAX: Final = 50
+SUGGESTED_NAMES_MAX: Final = 5
 #: Rules are applied until nothing changes, but never more often than this.
 OPTIMIZER_PASSES_MAX: Final = 10
 #: Key combinations that a WHERE over the primary key is turned into a get for; above it becomes a scan.

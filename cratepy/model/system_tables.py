@@ -2,7 +2,7 @@
 
 The columns are facts kept as text in ``system_tables.txt`` beside this module: CrateDB's tables in CrateDB's column order
 (alphabetical), with what PostgreSQL 15 has in addition, then the PostgreSQL tables that CrateDB lacks and that clients
-ask for (they are empty). The rows are made by ``execution.system``.
+ask for (they are empty). A column that is never NULL says ``not null``. The rows are made by ``execution.system``.
 """
 
 from __future__ import annotations
@@ -36,19 +36,33 @@ SystemColumns = tuple[tuple[str, DataType], ...]
 
 _ENTRY = re.compile(r"^([a-z_]+)\.(\w+): ")
 _PATH = re.compile(r"\['([^']*)'\]")
+_NOT_NULL: Final = " not null"
 
 
 @cache
 def system_tables() -> dict[RelationName, SystemColumns]:
     """Every system table with its columns (name, type) in order."""
+    return {name: _columns([line.removesuffix(_NOT_NULL) for line in lines]) for name, lines in _entries().items()}
+
+
+@cache
+def required_system_columns() -> dict[RelationName, frozenset[str]]:
+    """The columns of each system table that are never NULL."""
+    return {
+        name: frozenset(line.split(" ", 1)[0] for line in lines if line.endswith(_NOT_NULL))
+        for name, lines in _entries().items()
+    }
+
+
+@cache
+def _entries() -> dict[RelationName, list[str]]:
     text = resources.files("cratepy.model").joinpath("system_tables.txt").read_text(encoding="utf-8")
-    tables: dict[RelationName, SystemColumns] = {}
+    entries: dict[RelationName, list[str]] = {}
     for entry in re.split(r"\n(?=\S)", text.strip()):
         head = _ENTRY.match(entry)
         assert head is not None, f"not a system table: {entry[:60]}"
-        columns = re.sub(r"\s+", " ", entry[head.end() :]).split(", ")
-        tables[RelationName(head[1], head[2])] = _columns(columns)
-    return tables
+        entries[RelationName(head[1], head[2])] = re.sub(r"\s+", " ", entry[head.end() :]).split(", ")
+    return entries
 
 
 def _columns(lines: list[str]) -> SystemColumns:

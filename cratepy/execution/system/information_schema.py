@@ -20,7 +20,7 @@ from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA, RelationName
 from cratepy.model.schema import ColumnDefinition, TableDefinition, primary_key_name
 from cratepy.model.search import part_path
 from cratepy.model.state import ClusterState
-from cratepy.model.system_tables import system_tables
+from cratepy.model.system_tables import required_system_columns, system_tables
 from cratepy.model.types import DataType
 
 #: bits or digits, radix and scale of numbers, as CrateDB reports them.
@@ -147,9 +147,11 @@ def _columns(view: SystemView) -> Iterator[Row]:
     for name, columns in sorted(view.describe_views(view.state).items()):
         for ordinal, (printed, path, data_type) in enumerate(flat_columns(columns), start=1):
             yield _column_row(name, printed, path, data_type, ordinal, None, None)
+    required = required_system_columns()
     for name, system_columns in sorted(system_tables().items()):
         for ordinal, (printed, path, data_type) in enumerate(flat_columns(system_columns), start=1):
-            yield _column_row(name, printed, path, data_type, ordinal, None, None)
+            row = _column_row(name, printed, path, data_type, ordinal, None, None)
+            yield {**row, "is_nullable": "NO"} if printed in required[name] else row
 
 
 def _part_default(definition: TableDefinition | None, path: str) -> str | None:
@@ -183,7 +185,7 @@ def _column_row(
         "is_generated": "ALWAYS" if is_generated else "NEVER",
         "generation_expression": column.generated_shown or column.generated_sql if column is not None else None,
         "column_default": column.default_sql if column is not None else _part_default(definition, printed),
-        "character_maximum_length": data_type.length if data_type.kind in ("text", "character") else None,
+        "character_maximum_length": data_type.length,
         "numeric_precision": digits,
         "numeric_precision_radix": None if digits is None else (10 if data_type.kind == "numeric" else 2),
         "numeric_scale": data_type.scale if data_type.kind == "numeric" else None,

@@ -29,7 +29,7 @@ from cratepy.model.oids import (
 from cratepy.model.pg_types import pg_type_facts
 from cratepy.model.schema import TableDefinition, primary_key_name
 from cratepy.model.session_settings import SETTINGS
-from cratepy.model.system_tables import system_tables
+from cratepy.model.system_tables import required_system_columns, system_tables
 from cratepy.model.types import DataType, facts, type_oid
 
 _INTERNAL_LANGUAGE: Final = 12
@@ -196,6 +196,8 @@ def _pg_attribute(view: SystemView) -> Iterator[Row]:
         generated[definition.oid] = frozenset(c.name for c in columns if c.generated_sql is not None)
         defaulted[definition.oid] = generated[definition.oid] | {c.name for c in columns if c.default_sql is not None}
     nothing: frozenset[str] = frozenset()
+    for table, table_oid in system_relation_oids().items():
+        required[table_oid] = required_system_columns()[table]
     for oid, _, _, columns_of in _relations(view):
         for number, (name, data_type) in enumerate(columns_of, start=1):
             yield _attribute_row(

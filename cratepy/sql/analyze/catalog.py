@@ -18,6 +18,7 @@ from cratepy.model.search import AnalyzerDefinition
 from cratepy.model.state import ClusterState
 from cratepy.model.system_tables import SystemColumns, system_tables
 from cratepy.model.table_blocks import check_blocks
+from cratepy.sql.analyze.similar import similar_names
 
 
 class SystemTable(msgspec.Struct, frozen=True):
@@ -131,8 +132,13 @@ class CatalogView:
     def _suggestion(self, schemas: tuple[str, ...], name: str) -> str:
         names = [known.name for known in self._index.relations if known.schema in schemas]
         names += [known.name for known in system_tables() if known.schema in schemas and known.schema != "pg_catalog"]
-        alike = sorted(known for known in names if known.lower() == name.lower() and known != name)
-        return f". Maybe you meant '{alike[0]}'" if alike else ""
+        match similar_names(name, names):
+            case []:
+                return ""
+            case [alike]:
+                return f". Maybe you meant '{alike}'"
+            case several:
+                return f". Maybe you meant one of: {', '.join(several)}"
 
 
 def split_name(parts: tuple[str, ...]) -> tuple[str | None, str]:

@@ -19,7 +19,7 @@ from cratepy.model.relations import ScanColumn
 from cratepy.model.schema import CheckConstraint, ColumnDefinition, SettingValue, TableDefinition, ViewDefinition
 from cratepy.model.search import AnalyzerDefinition
 from cratepy.model.state import ClusterState, Coordination, NodeInfo, ShardCopy, ShardRouting, TableState
-from cratepy.model.system_tables import system_tables
+from cratepy.model.system_tables import required_system_columns, system_tables
 from cratepy.model.types import BIGINT, INTEGER, TEXT, DataType, Field, numeric, object_of, varchar
 
 TABLE = TableDefinition(
@@ -124,6 +124,19 @@ def test_columns_lists_parts_of_objects_and_nullability() -> None:
     assert rows["name"]["character_maximum_length"] == 10
     assert (rows["price"]["numeric_precision"], rows["price"]["numeric_scale"]) == (10, 2)
     assert rows["o['b']['c']"]["data_type"] == "bigint"
+
+
+def test_required_columns_of_system_tables_are_never_null() -> None:
+    for table, required in required_system_columns().items():
+        for row in rows_of(table.schema, table.name) if required else ():
+            assert not {name for name in required if row[name] is None}, table
+    rows = rows_of("information_schema", "columns")
+    told = {row["column_name"]: row["is_nullable"] for row in rows if row["table_name"] == "shards"}
+    assert (told["id"], told["num_docs"]) == ("NO", "YES")
+    classes = {row["relname"]: row["oid"] for row in rows_of("pg_catalog", "pg_class")}
+    attributes = [row for row in rows_of("pg_catalog", "pg_attribute") if row["attrelid"] == classes["allocations"]]
+    required_ones = [row["attname"] for row in attributes if row["attnotnull"]]
+    assert required_ones == ["shard_id", "table_name", "table_schema"]
 
 
 def test_a_relation_has_the_same_oid_everywhere() -> None:

@@ -171,6 +171,7 @@ def test_a_relation_is_found_along_the_search_path() -> None:
     analysis("select oid from pg_class", EMPTY)
     analysis("select table_name from information_schema.tables", EMPTY)
     assert error_of("select * from tables", EMPTY) == "RelationUnknown[Relation 'tables' unknown]"
+    assert error_of("select 1 from sys.shardes", EMPTY).endswith("unknown. Maybe you meant 'shards']")
     session = SessionView(search_path=("information_schema",))
     analysis("select table_name from tables", EMPTY, session=session)
 
