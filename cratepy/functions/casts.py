@@ -413,7 +413,7 @@ def json_value_as(value: Any, target: DataType) -> Any:
         return None
     if target.kind == "json":
         return json_text(value)
-    if target.kind == "undefined" or (target.kind == "object" and target.policy == "ignored" and not target.fields):
+    if target.kind == "undefined" or (target.policy in ("ignored", "any") and not target.fields):
         # Nothing is known about the value; it stays what it is in JSON.
         return value
     source = _json_type(value)

@@ -48,7 +48,7 @@ class DataType(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     element: DataType | None = None
     #: object and row: the declared parts, in order.
     fields: tuple[Field, ...] = ()
-    #: object: ``dynamic``, ``strict`` or ``ignored``; integer: ``oid`` or empty; empty for all others.
+    #: object: ``dynamic``, ``strict``, ``ignored`` or, of ANY_JSON, ``any``; integer: ``oid`` or empty; empty for all others.
     policy: str = ""
 
     @property
@@ -61,6 +61,8 @@ class DataType(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             return f"varchar({self.length})"
         if self.kind in ("character", "bit") and self.length is not None:
             return f"{self.kind}({self.length})"
+        if self.policy == "any":
+            return "undefined"
         if self.kind == "numeric" and self.precision is not None:
             return f"numeric({self.precision},{self.scale})" if self.scale is not None else f"numeric({self.precision})"
         return self.kind
@@ -135,6 +137,9 @@ NUMERIC_KINDS: Final = INTEGER_KINDS | {"real", "double precision", "numeric"}
 TIMESTAMP_KINDS: Final = frozenset({"timestamp with time zone", "timestamp without time zone"})
 
 UNDEFINED: Final = DataType("undefined")
+#: A part of an object that nothing declares and that no place in the statement gives a type: computed as an object is,
+#: as JSON text, but it may be any JSON value, and clients are told that its type is undefined.
+ANY_JSON: Final = DataType("object", policy="any")
 BOOLEAN: Final = DataType("boolean")
 BYTE: Final = DataType("byte")
 SMALLINT: Final = DataType("smallint")
@@ -211,7 +216,7 @@ def object_of(fields: tuple[Field, ...], policy: str = "dynamic") -> DataType:
 
 
 def facts(data_type: DataType) -> TypeFacts:
-    return TYPE_FACTS[data_type.kind]
+    return TYPE_FACTS["undefined" if data_type == ANY_JSON else data_type.kind]
 
 
 def http_type_id(data_type: DataType) -> int | list[object]:
@@ -219,7 +224,7 @@ def http_type_id(data_type: DataType) -> int | list[object]:
     if data_type.kind == "array":
         assert data_type.element is not None
         return [100, http_type_id(data_type.element)]
-    return TYPE_FACTS[data_type.kind].http_id
+    return facts(data_type).http_id
 
 
 _OID_OID: Final = 26
@@ -244,7 +249,7 @@ def type_oid(data_type: DataType) -> int:
         return TYPE_FACTS[element.kind].array_oid
     if data_type == OID:
         return _OID_OID
-    return TYPE_FACTS[data_type.kind].oid
+    return facts(data_type).oid
 
 
 def common_type(left: DataType, right: DataType) -> DataType:

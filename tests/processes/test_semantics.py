@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import asyncpg
 import pytest
 
 from demo.processes import Cluster, SqlError
@@ -31,6 +34,40 @@ def test_undeclared_keys_of_ignored_objects_are_whatever_they_were(cluster: Clus
     rows = node.sql("SELECT o['x'] FROM ignored_keys ORDER BY id")["rows"]
     assert rows == [[1], ["zz"], [[1, 2]], [None]]
     assert node.sql("SELECT id FROM ignored_keys WHERE o['x'] = 'zz'")["rows"] == [[2]]
+    # They can stand wherever a value of any type can, and clients are told that their type is not known.
+    reply = node.sql("SELECT o['x'], array_agg(o['x'] ORDER BY id), pg_typeof(o['x']) FROM ignored_keys GROUP BY 1, 3")
+    assert reply["col_types"] == [0, [100, 0], 4]
+    found = sorted(reply["rows"], key=str)
+    assert found == sorted([[value, [value], "undefined"] for value in (1, "zz", [1, 2], None)], key=str)
+    rows = node.sql("SELECT {a = o['x'], b = [o['x'], o['y']]} FROM ignored_keys ORDER BY id")["rows"]
+    assert rows[1:] == [
+        [{"a": "zz", "b": ["zz", None]}],
+        [{"a": [1, 2], "b": [[1, 2], None]}],
+        [{"a": None, "b": [None, 1]}],
+    ]
+    query = "SELECT id, count(*) OVER (PARTITION BY o['x'] IS NULL), lag(o['x']) OVER (ORDER BY id) FROM ignored_keys"
+    assert sorted(node.sql(query)["rows"]) == [[1, 3, None], [2, 3, 1], [3, 3, "zz"], [4, 1, [1, 2]]]
+
+
+def test_postgres_reads_undeclared_keys_as_text(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    node.sql("CREATE TABLE loose_keys (id INTEGER PRIMARY KEY, o OBJECT(IGNORED))")
+    node.sql("INSERT INTO loose_keys VALUES (1, {k = 'it\"s'}), (2, {k = 7}), (3, {k = {l = true}}), (4, {})")
+    node.sql("REFRESH TABLE loose_keys")
+
+    async def read() -> tuple[list[object], str]:
+        connection = await asyncpg.connect(host="127.0.0.1", port=node.psql_port, user="crate")
+        try:
+            # A scan comes in Arrow batches, a read by key as plain values.
+            scanned = [row[0] for row in await connection.fetch("SELECT o['k'] FROM loose_keys ORDER BY id")]
+            got = [await connection.fetchval("SELECT o['k'] FROM loose_keys WHERE id = $1", n) for n in range(1, 5)]
+            statement = await connection.prepare("SELECT o['k'] FROM loose_keys")
+            assert scanned == got
+            return scanned, statement.get_attributes()[0].type.name
+        finally:
+            await connection.close()
+
+    assert asyncio.run(read()) == (['it"s', "7", '{"l":true}', None], "unknown")
 
 
 def test_arrays_as_parameters(cluster: Cluster) -> None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from cratepy.model import compute as pc
 from cratepy.model.arrow import MS_PER_DAY, UNCONSTRAINED_DIGITS, from_arrow
-from cratepy.model.types import DataType
+from cratepy.model.types import ANY_JSON, DataType
 from cratepy.protocols.postgres.binary import (
     POSTGRES_EPOCH_MS,
     TIMESTAMP_MS_MAX,
@@ -127,7 +127,7 @@ def _fixed_array(data: bytes, count: int, width: int) -> pa.Array:
 def _wire_column(array: pa.Array, data_type: DataType, *, is_binary: bool) -> pa.Array:
     """The column as binary array of its wire bytes, NULL where NULL."""
     kind = data_type.kind
-    if kind in _PLAIN_TEXT:
+    if kind in _PLAIN_TEXT and data_type != ANY_JSON:
         return array.cast(pa.string()).cast(pa.binary())
     if is_binary:
         code = _FIXED.get(kind)

@@ -86,7 +86,7 @@ def numeric_bytes(text: str) -> bytes:
 
 
 _ENCODERS: Final[dict[str, BinaryEncoder]] = {
-    "undefined": lambda value: str(value).encode(),
+    "undefined": json_bytes,
     "boolean": lambda value: b"\x01" if value else b"\x00",
     "byte": _INT2,
     "smallint": _INT2,

@@ -28,7 +28,7 @@ TextEncoder = Callable[[Any], bytes]
 
 
 def json_bytes(value: Any) -> bytes:
-    """An object or nested array as JSON; text that is JSON or WKT already stays as it is."""
+    """An object, nested array or value of no known type as JSON; text, and what is JSON or WKT already, stays as it is."""
     return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
 
 
@@ -41,7 +41,7 @@ def _regtype(value: Any) -> bytes:
 
 
 _ENCODERS: Final[dict[str, TextEncoder]] = {
-    "undefined": lambda value: str(value).encode(),
+    "undefined": json_bytes,
     "boolean": lambda value: b"t" if value else b"f",
     "byte": lambda value: b"%d" % value,
     "smallint": lambda value: b"%d" % value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -10,10 +11,10 @@ from cratepy.errors import FunctionUnknown, SQLParseError, UnsupportedFeature
 from cratepy.functions import registry
 from cratepy.model.expressions import Aggregate, Call, Column, Expression, Frame, FrameBound, Literal, SortKey, Window
 from cratepy.model.relations import Item
-from cratepy.model.types import TIMESTAMPTZ, DataType, Field
+from cratepy.model.types import ANY_JSON, TIMESTAMPTZ, DataType, Field
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.naming import output_name, printed
-from cratepy.sql.analyze.typing import cast_to
+from cratepy.sql.analyze.typing import cast_to, resolved, settled
 from cratepy.sql.parse import tree
 
 _NULLS_FLAG: Final = frozenset({"lag", "lead", "first_value", "last_value", "nth_value"})
@@ -72,7 +73,7 @@ def _aggregate(a: ExpressionAnalyzer, name: str, node: tree.Function) -> Express
         raise UnsupportedFeature(f"{name}(DISTINCT x) does not accept more than one argument")
     if node.is_star and node.name[-1] != "count":
         arguments = []
-    chosen = _chosen_aggregate(a, name, arguments, node)
+    chosen, arguments = _chosen_aggregate(a, name, arguments, node)
     condition = None
     if node.filter is not None:
         condition = inner.boolean(node.filter)
@@ -99,10 +100,10 @@ def _misplaced(a: ExpressionAnalyzer, name: str, node: tree.Function) -> Excepti
 
 def _chosen_aggregate(
     a: ExpressionAnalyzer, name: str, arguments: list[Expression], node: tree.Function
-) -> registry.Resolution:
+) -> tuple[registry.Resolution, list[Expression]]:
     types = [argument.type for argument in arguments]
     try:
-        return registry.resolve_aggregate(name, types, is_distinct=node.is_distinct)
+        return resolved(partial(registry.resolve_aggregate, name, is_distinct=node.is_distinct), arguments)
     except FunctionUnknown as error:
         shown = msgspec.structs.replace(node, is_distinct=False, is_star=False, order_by=(), filter=None)
         raise a.unknown_function(error, types, shown) from None
@@ -133,12 +134,12 @@ def _window(a: ExpressionAnalyzer, name: str, node: tree.Function, over: tree.Wi
     # Aggregates may stand inside: the window runs over the groups.
     inner = ExpressionAnalyzer(a.context, a.scope, place="a window function", allows=a.allows - {"window", "set"})
     arguments = [inner.analyze(argument) for argument in node.arguments]
-    chosen = _chosen_window(a, name, arguments, node)
+    chosen, arguments = _chosen_window(a, name, arguments, node)
     full = _completed(a.windows, over)
     order_by = tuple(_sort_key(inner, item) for item in full.order_by)
     for key, item in zip(order_by, full.order_by, strict=True):
         _check_key(key.expression, item.expression, "ORDER BY")
-    partition_by = tuple(inner.analyze(expression) for expression in full.partition_by)
+    partition_by = tuple(settled(inner.analyze(expression)) for expression in full.partition_by)
     for expression, written in zip(partition_by, full.partition_by, strict=True):
         _check_key(expression, written, "PARTITION BY")
     condition = None if node.filter is None else inner.boolean(node.filter)
@@ -160,16 +161,16 @@ def _window(a: ExpressionAnalyzer, name: str, node: tree.Function, over: tree.Wi
 
 def _chosen_window(
     a: ExpressionAnalyzer, name: str, arguments: list[Expression], node: tree.Function
-) -> registry.Resolution:
+) -> tuple[registry.Resolution, list[Expression]]:
     types = [argument.type for argument in arguments]
     try:
-        return registry.resolve_window(name, types)
+        return resolved(partial(registry.resolve_window, name), arguments)
     except FunctionUnknown as error:
         raise a.unknown_function(error, types, node) from None
 
 
 def _check_key(expression: Expression, written: tree.Node, clause: str) -> None:
-    if expression.type.kind in ("array", "object", "geo_shape", "geo_point"):
+    if expression.type.kind in ("array", "object", "geo_shape", "geo_point") and expression.type != ANY_JSON:
         raise UnsupportedFeature(f"Cannot {clause} '{printed(written)}': invalid return type '{expression.type.name}'.")
 
 

@@ -9,6 +9,7 @@ expression; the query block takes them out. Calls are in ``analyze.calls``, subq
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from cratepy.errors import (
@@ -59,7 +60,7 @@ from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.naming import printed
 from cratepy.sql.analyze.parts import field_node, slice_node, subscript_node
 from cratepy.sql.analyze.scope import Scope
-from cratepy.sql.analyze.typing import cast_to, common, comparable, same_types, settled
+from cratepy.sql.analyze.typing import cast_to, common, comparable, resolved, same_types, settled
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.tree import Node
 
@@ -121,7 +122,7 @@ class ExpressionAnalyzer:
         """The scalar of that name with its arguments cast to the chosen signature."""
         types = [argument.type for argument in arguments]
         try:
-            chosen = registry.resolve(name, types)
+            chosen, arguments = resolved(partial(registry.resolve, name), arguments)
         except FunctionUnknown as error:
             loose = _with_open_strings(arguments)
             if loose == types:
@@ -362,7 +363,7 @@ def _array(a: ExpressionAnalyzer, node: tree.ArrayNode) -> Expression:
 
 
 def _object(a: ExpressionAnalyzer, node: tree.ObjectNode) -> Expression:
-    entries = [(name, a.analyze(value)) for name, value in node.entries]
+    entries = [(name, settled(a.analyze(value))) for name, value in node.entries]
     merged = object_of(tuple(Field(name, value.type) for name, value in dict(entries).items()))
     if all(isinstance(value, Literal) for _, value in entries):
         content: dict[str, Any] = {

@@ -99,7 +99,7 @@ def _declared_part(a: ExpressionAnalyzer, of: DataType, name: str, base: Express
     part = of.field(name)
     if part is not None:
         return part
-    if of.policy == "ignored":
+    if of.policy in ("ignored", "any"):
         return UNDEFINED
     is_column = _is_part_of_column(base)
     if of.policy == "dynamic" and (not a.context.session.fails_on_unknown_object_key or not (is_column or of.fields)):

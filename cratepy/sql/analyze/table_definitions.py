@@ -32,7 +32,7 @@ from cratepy.model.schema import (
     check_total_columns,
 )
 from cratepy.model.search import part_path
-from cratepy.model.types import BOOLEAN, UNDEFINED, DataType
+from cratepy.model.types import ANY_JSON, BOOLEAN, UNDEFINED, DataType
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.indexes import column_index, custom_analyzers, named_indexes, part_indexes
@@ -158,7 +158,7 @@ def check_storable(kind: DataType) -> None:
         raise UnsupportedFeature(f"Arrays are nested deeper than {ARRAY_DEPTH_MAX} levels")
     if inner.kind in _NOT_STORED:
         raise UnsupportedFeature(f"Type `{inner.name}` does not support storage")
-    if inner.kind == "undefined":
+    if inner.kind == "undefined" or inner == ANY_JSON:
         raise UnsupportedFeature(f"Type `{kind.name.upper()}` does not support storage using an index")
     if inner.kind == "numeric":
         if inner.precision is None:

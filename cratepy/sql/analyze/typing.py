@@ -6,17 +6,18 @@ raises CrateDB's words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from cratepy.errors import ConversionError, CrateError, SQLParseError, UnsupportedFeature
+from cratepy.functions import registry
 from cratepy.functions.casts import convert, plain_text, text_of
-from cratepy.functions.registry import can_cast
 from cratepy.functions.values import INTEGER_RANGES
 from cratepy.model.expressions import Call, Cast, Column, Expression, Literal, Parameter
 from cratepy.model.types import (
+    ANY_JSON,
     DOUBLE,
     INTEGER_KINDS,
     REAL,
@@ -31,8 +32,6 @@ from cratepy.model.types import (
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.parse.tree import ColumnDef, TypeName
 
-#: The type of a key that is not declared: it travels as JSON, whatever it is.
-ANY_JSON: Final = DataType("object", policy="ignored")
 #: Digits of a decimal that columns and the engine hold.
 NUMERIC_DIGITS_MAX: Final = 38
 #: Bits of the mantissa of the two floating point types.
@@ -109,18 +108,18 @@ def _part_type(column: ColumnDef) -> DataType:
 def cast_to(context: Context, expression: Expression, target: DataType) -> Expression:
     """The expression as ``target``, implicitly. Raises ConversionError, SQLParseError."""
     source = expression.type
-    if source == target:
-        return expression
     if source.kind == "undefined" and isinstance(expression, Call) and expression.function == "subscript":
         # A key that is not declared: its value is read as whatever type the place wants.
         return Call("subscript", expression.arguments, target if target.kind != "undefined" else ANY_JSON)
+    if source == target:
+        return expression
     if target.kind == "undefined":
         return expression
     if isinstance(expression, Parameter) and source.kind == "undefined":
         return context.typed_parameter(expression, target)
     if isinstance(expression, Literal):
         return _cast_literal(expression, target)
-    if not can_cast(source, target, explicit=False):
+    if not registry.can_cast(source, target, explicit=False):
         raise SQLParseError(f"Cannot cast expressions from type `{source.name}` to type `{target.name}`")
     if _is_wider(source, target):
         return _relabelled(expression, target)
@@ -132,6 +131,24 @@ def settled(expression: Expression) -> Expression:
     if expression.type.kind == "undefined" and isinstance(expression, Call) and expression.function == "subscript":
         return Call("subscript", expression.arguments, ANY_JSON)
     return expression
+
+
+def resolved(
+    resolve: Callable[[list[DataType]], registry.Resolution], arguments: Sequence[Expression]
+) -> tuple[registry.Resolution, list[Expression]]:
+    """The signature for the arguments, and they as it sees them.
+
+    A part that nothing gives a type, taken by a parameter of any type, is any JSON value there: that changes what a
+    function makes of it (an array of them).
+    """
+    known = list(arguments)
+    chosen = resolve([argument.type for argument in known])
+    for place, wanted in enumerate(chosen.argument_types):
+        if wanted.kind == "undefined":
+            known[place] = settled(known[place])
+    if all(one is other for one, other in zip(known, arguments, strict=True)):
+        return chosen, known
+    return resolve([argument.type for argument in known]), known
 
 
 def _is_wider(source: DataType, target: DataType) -> bool:
@@ -148,7 +165,7 @@ def _relabelled(expression: Expression, target: DataType) -> Expression:
 def _cast_literal(literal: Literal, target: DataType) -> Expression:
     if literal.value is None:
         return Literal(None, target)
-    if not can_cast(literal.type, target, explicit=literal.type.kind == "text"):
+    if not registry.can_cast(literal.type, target, explicit=literal.type.kind == "text"):
         raise _no_conversion(literal, target)
     if target.kind == literal.type.kind == "bit" and target.length != len(literal.value):
         raise SQLParseError(f"bit string length {len(literal.value)} does not match type {target.name}")
@@ -193,10 +210,10 @@ def merged(left: DataType, right: DataType) -> DataType:
     If neither can, it is the former, and the cast will say so.
     """
     target = common_type(left, right)
-    if can_cast(left, target, explicit=False) and can_cast(right, target, explicit=False):
+    if registry.can_cast(left, target, explicit=False) and registry.can_cast(right, target, explicit=False):
         return target
     other = right if target == left else left
-    return other if can_cast(target, other, explicit=False) else target
+    return other if registry.can_cast(target, other, explicit=False) else target
 
 
 def common(types: Sequence[DataType]) -> DataType:
@@ -213,7 +230,7 @@ def same_types(
     """The expressions, all cast to their common type; with ``keeps_column`` constants that fit take the column's."""
     target = common([expression.type for expression in expressions])
     if target.kind == "undefined":
-        return tuple(expressions)
+        return tuple(map(settled, expressions))
     if keeps_column:
         target = _fit_columns(expressions, target)
     return tuple(cast_to(context, expression, target) for expression in expressions)
@@ -239,7 +256,9 @@ def comparable(context: Context, left: Expression, right: Expression) -> tuple[E
     if isinstance(right, Column) and isinstance(left, Literal) and right.type.kind == "text" and left.type.is_numeric:
         return cast_to(context, left, right.type), right
     target = merged(left.type, right.type)
-    if not (can_cast(left.type, target, explicit=False) and can_cast(right.type, target, explicit=False)):
+    if not (
+        registry.can_cast(left.type, target, explicit=False) and registry.can_cast(right.type, target, explicit=False)
+    ):
         # No overload takes them either, and its refusal names the whole comparison.
         return left, right
     return cast_to(context, left, target), cast_to(context, right, target)

@@ -37,3 +37,10 @@ def test_a_float_has_the_width_that_its_bits_need(bits: int, kind: str) -> None:
 @pytest.mark.parametrize("written", ["float(0)", "float(54)", "float(1, 2)", "double(5)", "int(4)"])
 def test_other_numbers_of_bits_are_refused(written: str) -> None:
     assert error_of(f"create table y (a {written})", STATE).startswith("SQLParseException[")
+
+
+def test_a_table_cannot_have_a_column_of_no_known_type() -> None:
+    ignoring = with_tables("create table loose (id int, o object(ignored))")
+    assert error_of("create table y as select o['k'] as k from loose", ignoring).startswith(
+        "UnsupportedFeatureException[Type `UNDEFINED` does not support storage"
+    )
