@@ -12,14 +12,14 @@ from __future__ import annotations
 import msgspec
 
 
-class IndexedSource(msgspec.Struct, frozen=True):
+class IndexedSource(msgspec.Struct, frozen=True, cache_hash=True):
     """An index source and the factor its scores are multiplied with."""
 
     source: str
     boost: float = 1.0
 
 
-class MatchQuery(msgspec.Struct, frozen=True, tag_field="$", tag="match", kw_only=True):
+class MatchQuery(msgspec.Struct, frozen=True, cache_hash=True, tag_field="$", tag="match", kw_only=True):
     """``MATCH((a 2.0, b), 'words') USING kind WITH (options)``. Options keep CrateDB's names and texts."""
 
     sources: tuple[IndexedSource, ...]

@@ -49,10 +49,12 @@ from cratepy.storage.segment import verify_segment
 from cratepy.storage.shard_stats import shard_stats
 from cratepy.storage.statistics import joined_bounds
 from cratepy.storage.stored import SegmentDamaged
+from cratepy.storage.text.shard_text import ShardText
 from cratepy.storage.tombstones import Tombstone, read_tombstones
 from cratepy.storage.writer import ShardWriter
 
 T = TypeVar("T")
+Q = TypeVar("Q")
 #: A search that finds its segments merged away goes on with those of the next state, so often.
 _STATE_ATTEMPTS: Final = 8
 
@@ -192,30 +194,30 @@ class Shard:
         Raises StaleRouting for an index this node does not know, BadRequest for what cannot be asked.
         """
         self.wake()
-        return self._searched(lambda core, segments: core.text.search(segments, request, core.layout))
+        return self._searched(ShardText.search, request)
 
     def best(self, request: SearchRequest) -> list[tuple[Any, ...]]:
         """What ``search`` gives for a request with a limit, as rows of SQL values (``_doc`` and ``_raw`` as JSON texts)."""
         self.wake()
-        return self._searched(lambda core, segments: core.text.best(segments, request, core.layout))
+        return self._searched(ShardText.best, request)
 
     def estimate_hits(self, query: TextQuery) -> int:
         """About how many rows match, from document frequencies: at most a little too many, dead rows count. A few µs."""
-        return self._searched(lambda core, segments: core.text.estimate_hits(segments, query, core.layout))
+        return self._searched(ShardText.estimate_hits, query)
 
     @property
     def text_view_failure(self) -> str | None:
         """Why text indexes are searched segment by segment, with scores of each segment alone; None: they are not."""
         return self._core.text.view_failure
 
-    def _searched(self, ask: Callable[[ShardCore, tuple[LiveSegment, ...]], T]) -> T:
+    def _searched(self, ask: Callable[[ShardText, tuple[LiveSegment, ...], Q, Layout], T], question: Q) -> T:
         """Ask the text indexes of the state; again, if a merge has just taken segments away before they were opened."""
         core = self._core
         for attempt in range(_STATE_ATTEMPTS):
             core.raise_if_unusable()
             segments = core.state.segments
             try:
-                return ask(core, segments)
+                return ask(core.text, segments, question, core.layout)
             except SegmentDamaged as error:
                 raise core.damaged(error) from error
             except FileNotFoundError as error:
@@ -320,9 +322,12 @@ class Shard:
 
     def wake(self) -> None:
         """Note a search; if the shard was asleep, what was written before becomes visible first. For a worker thread then."""
-        if self.is_asleep and self.buffered_bytes:
+        core = self._core
+        now = core.clock.monotonic()
+        if now - core.searched_at > limits.SEARCH_IDLE_S and self.is_asleep and core.buffered_bytes:
             self._maintainer.refresh_if_possible()
-        self._core.searched_at = self._core.clock.monotonic()
+            now = core.clock.monotonic()
+        core.searched_at = now
 
     @property
     def wants_merge(self) -> bool:

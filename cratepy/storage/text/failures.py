@@ -16,19 +16,32 @@ class TextIndexFailed(InternalError):
     """The index library could not do what it was asked; no row is lost by it."""
 
 
-@contextmanager
-def contained(what: str) -> Iterator[None]:
-    """Turn what the index library raises into TextIndexFailed, or OSError if the disk is full.
+def translated(what: str, error: BaseException) -> BaseException:
+    """What the index library has raised as TextIndexFailed, or OSError if the disk is full; anything else as it is.
 
     Its panics are BaseExceptions that would take a thread down; their class has no importable name.
     """
+    made: Exception
+    if isinstance(error, ValueError | TypeError | OverflowError | RuntimeError):
+        if any(text in str(error) for text in _DISK_FULL):
+            made = OSError(errno.ENOSPC, f"{what}: {error}")
+        else:
+            made = TextIndexFailed(f"{what}: {error}")
+    elif type(error).__name__ == "PanicException":
+        made = TextIndexFailed(f"{what}: the index library panicked: {error}")
+    else:
+        return error
+    made.__cause__ = error
+    return made
+
+
+@contextmanager
+def contained(what: str) -> Iterator[None]:
+    """What is raised inside is :func:`translated`."""
     try:
         yield
-    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
-        if any(text in str(error) for text in _DISK_FULL):
-            raise OSError(errno.ENOSPC, f"{what}: {error}") from error
-        raise TextIndexFailed(f"{what}: {error}") from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        known = translated(what, error)
+        if known is error:
             raise
-        raise TextIndexFailed(f"{what}: the index library panicked: {error}") from error
+        raise known  # noqa: B904 - it has its cause

@@ -39,7 +39,7 @@ def matching_rows(group: SearchableGroup, segments: Sequence[LiveSegment], query
     count = int(searcher.search(query, limit=1).count)
     if not count:
         return {}
-    documents = int(searcher.num_docs)
+    documents = group.documents
     if count * 2 <= documents or not group.honours_deletes:
         return _only_live(group, segments, _rows(group, query, count))
     others: dict[int, np.ndarray] = {}
@@ -84,7 +84,7 @@ def scored_rows(group: SearchableGroup, segments: Sequence[LiveSegment], query: 
 
 def best_rows(group: SearchableGroup, segments: Sequence[LiveSegment], query: Any, limit: int) -> list[BestHit]:
     """At most ``limit`` live rows, the best first."""
-    documents = int(group.searcher.num_docs)
+    documents = group.documents
     dead = 0 if group.honours_deletes else sum(segments[ordinal].deleted for ordinal in group.ordinals)
     # More than there are documents would be allocated nevertheless; too many abort the process.
     asked = min(limit + dead, documents)

@@ -21,9 +21,9 @@ from cratepy.storage.text.fields import text_fields
 from cratepy.storage.text.gathering import Gatherer
 from cratepy.storage.text.hits import BestHit, Hits, best_rows, matching_rows, scored_rows
 from cratepy.storage.text.queries import EVERYTHING, NOTHING, Always, Built, QueryMaker
+from cratepy.storage.text.usual import SCORE
 from cratepy.storage.text.view import SearchableGroup, TextView
 
-SCORE: Final = "_score"
 MATCH_PREFIX: Final = "_match_"
 _MUST: Final = tantivy.Occur.Must
 _SHOULD: Final = tantivy.Occur.Should
@@ -115,7 +115,7 @@ class _Search:
 
     def best_rows(self, limit: int) -> list[tuple[Any, ...]]:
         hits = self._best_hits(limit)
-        return list(zip(*self._values(hits), strict=True)) if hits else []
+        return list(zip(*self._values(hits), strict=True)) if self._request.sources else [()] * len(hits)
 
     def _best_hits(self, limit: int) -> list[BestHit]:
         hits: list[BestHit] = []

@@ -26,11 +26,12 @@ from cratepy.storage.operations import SearchRequest
 from cratepy.storage.segment import Segment, segment_name
 from cratepy.storage.stored import SegmentDamaged
 from cratepy.storage.text.building import build_text_index
-from cratepy.storage.text.failures import TextIndexFailed, contained
+from cratepy.storage.text.failures import TextIndexFailed, contained, translated
 from cratepy.storage.text.fields import text_fields
 from cratepy.storage.text.formats import META, FieldMeta, decode_meta
 from cratepy.storage.text.scratch import remove_left_overs
 from cratepy.storage.text.searching import Makers, best_values, query_makers, search_segments
+from cratepy.storage.text.usual import usual_query, usual_rows
 from cratepy.storage.text.view import TextView, ViewMaker, has_text_index
 
 _searches: Final = itertools.count(1)
@@ -115,8 +116,18 @@ class ShardText:
     def best(self, segments: tuple[LiveSegment, ...], request: SearchRequest, layout: Layout) -> list[tuple[Any, ...]]:
         """Raises what ``search`` raises."""
         view = self._view_of(segments)
-        with contained("the search failed"):
-            return best_values(view, self._makers(view, layout), request, layout)
+        makers = self._makers(view, layout)
+        # Not ``contained``, which is three functions to enter and to leave.
+        try:
+            usual = usual_query(makers, request)
+            if usual is not None:
+                return usual_rows(*usual, segments, request, layout)
+            return best_values(view, makers, request, layout)
+        except BaseException as error:
+            known = translated("the search failed", error)
+            if known is error:
+                raise
+            raise known  # noqa: B904 - it has its cause
 
     def estimate_hits(self, segments: tuple[LiveSegment, ...], query: TextQuery, layout: Layout) -> int:
         view = self._view_of(segments)

@@ -63,6 +63,8 @@ class SearchableGroup:
     rows: tuple[int, ...]
     #: Whether dead rows are never found. If not, whoever searches drops them.
     honours_deletes: bool
+    #: Those that can be found.
+    documents: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ def _group(
         tie_bases=_distinct([(meta.tie_base, meta.rows) for meta in metas.values()]),
         rows=tuple(segments[ordinal].segment.rows for ordinal in metas),
         honours_deletes=honours_deletes,
+        documents=int(searcher.num_docs),
     )
 
 

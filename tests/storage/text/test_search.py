@@ -22,6 +22,8 @@ from cratepy.model.search import (
 from cratepy.model.types import OBJECT, TEXT, DataType
 from cratepy.storage.operations import ColumnRange, SearchRequest, WriteBatch
 from cratepy.storage.shard import Shard
+from cratepy.storage.text.searching import best_values
+from cratepy.storage.text.usual import usual_query
 from tests.storage.shards import delete, insert, open_shard, scanned
 from tests.storage.text.texts import bm25, found, fulltext, match, words
 
@@ -54,6 +56,27 @@ def test_the_best_rows_come_first_and_ties_in_scan_order(tmp_path: Path) -> None
     scored = found(shard, match("x"), limit=2, sources=("_score", "_id", "c1", "_docid", "_match_0"))
     assert [row[1:] for row in scored] == [("c", 2, 2, True), ("b", 1, 1, True)]
     assert scored[0][0] > scored[1][0] > 0
+
+
+@pytest.mark.parametrize("refreshes", [1, 4])
+def test_the_usual_search_gives_what_the_general_one_gives(tmp_path: Path, refreshes: int) -> None:
+    shard = open_shard(tmp_path / "s", definition=fulltext())
+    chance = random.Random(3)
+    for part in range(refreshes):
+        texts = {f"{part}/{n}": " ".join(chance.choices("abcdefgh", k=chance.randint(0, 6))) for n in range(40)}
+        shard.write(insert({row_id: (n, text) for n, (row_id, text) in enumerate(texts.items())}))
+        shard.refresh()
+    shard.write(delete(*(f"{part}/{n}" for part in range(refreshes) for n in range(0, 40, 3))))
+    shard.refresh()
+    for query in (match("a"), match("b c", ("operator", "and")), match("a b", kind="phrase"), match("z")):
+        for sources in (("_id", "_score"), ("_score",), ("c2", "_uid", "c1", "_seq_no", "_score"), ()):
+            for limit in (1, 7, 1000):
+                wanted = SearchRequest(queries=(query,), required=1, sources=sources, limit=limit)
+                text, layout = shard._core.text, shard._core.layout
+                view = text._view_of(shard._core.state.segments)
+                makers = text._makers(view, layout)
+                assert usual_query(makers, wanted) is not None
+                assert shard.best(wanted) == best_values(view, makers, wanted, layout)
 
 
 def test_scores_are_those_of_one_index_over_all_segments(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""The usual search: the best rows by score of one MATCH, in a shard whose segments are one view.
+
+In: the query makers of a view, a request. Out: rows as tuples of SQL values, or None if the request is of another kind (see
+``searching``, which would give the same). Its own room because the interpreter's steps are what such a search costs beside the
+index: a search that reads a megabyte of postings leaves nothing of us in the processor's caches, and then each object and function
+that is touched for the first time takes as long as ten of them otherwise. So there are few here, and nothing is made that is not given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from cratepy.storage.blocks import Layout
+from cratepy.storage.merging import LiveSegment
+from cratepy.storage.operations import SearchRequest
+from cratepy.storage.text.queries import Always, Built, QueryMaker
+from cratepy.storage.text.view import SearchableGroup
+
+SCORE: Final = "_score"
+#: Sources that are not read from one column of the row.
+_NO_COLUMNS: Final = frozenset({"_docid", "_doc", "_raw", "_match_0"})
+
+
+def usual_query(
+    makers: Sequence[tuple[SearchableGroup | None, QueryMaker]], request: SearchRequest
+) -> tuple[SearchableGroup, Built] | None:
+    """The group to search and the query to ask it; None: the search is not a usual one."""
+    if len(makers) != 1 or request.required != 1 or len(request.queries) != 1 or request.scored is not None:
+        return None
+    group, maker = makers[0]
+    if group is None or not group.honours_deletes or not _NO_COLUMNS.isdisjoint(request.sources):
+        return None
+    query = maker.make(request.queries[0])
+    return None if isinstance(query, Always) else (group, query)
+
+
+def usual_rows(
+    group: SearchableGroup, query: Built, segments: Sequence[LiveSegment], request: SearchRequest, layout: Layout
+) -> list[tuple[Any, ...]]:
+    """At most ``request.limit`` rows, the best first."""
+    assert request.limit is not None
+    # More than there are documents would be allocated nevertheless; too many abort the process.
+    limit = min(request.limit, group.documents)
+    if limit < 1:
+        return []
+    hits = group.searcher.search(query, limit, False).hits
+    ordinals = group.ordinals
+    if len(ordinals) == 1:
+        locate = segments[ordinals[0]].segment.locate
+        cells = [locate(address.doc) for _, address in hits]
+    else:
+        cells = [segments[ordinals[address.segment_ord]].segment.locate(address.doc) for _, address in hits]
+    columns: list[list[Any]] = []
+    for source in request.sources:
+        if source == SCORE:
+            columns.append([score for score, _ in hits])
+            continue
+        source = "_id" if source == "_uid" else source
+        kind = layout.type_of(source)
+        columns.append([(block.readers.get(source) or block.reader(source, kind))(row) for block, row in cells])
+    return list(zip(*columns, strict=True)) if columns else [()] * len(hits)
