@@ -47,6 +47,8 @@ GET_INLINE_KEYS: Final = 128
 #: Setting ``http.max_content_length``; CrateDB's default. Bytes after decompression count, too.
 HTTP_BODY_BYTES_MAX: Final = 100 * MIB
 HTTP_HEADER_BYTES_MAX: Final = 16 * KIB
+#: Bodies of requests up to this size are parsed on the event loop, in about half a millisecond; bigger ones on a worker thread.
+HTTP_INLINE_BODY_BYTES: Final = 64 * KIB
 #: A PostgreSQL message before authentication, as in CrateDB.
 PG_STARTUP_BYTES_MAX: Final = 10_000
 PG_MESSAGE_BYTES_MAX: Final = 256 * MIB
@@ -224,6 +226,10 @@ WRITE_INLINE_ROWS: Final = 16
 WRITE_INLINE_BYTES: Final = 256 * KIB
 #: Parameter values of a bulk request that are read on the event loop, at a µs each or less; more on a worker thread.
 BULK_INLINE_VALUES: Final = 512
+#: Parameter values of repeated Binds that came together and are decoded on the event loop while the client sends the next.
+PG_EAGER_VALUES: Final = 4_096
+#: The ids of so many rows are an Arrow array on their way to the shards; of fewer they are texts.
+WRITE_ARRAY_IDS_ROWS: Final = 128
 #: Threads that write batches or convert files, all statements together.
 WRITE_THREADS_MAX: Final = 4
 #: How long a write waits for its primary: routing that is stale, a node that restarts. CrateDB waits a minute.

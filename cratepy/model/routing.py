@@ -23,14 +23,14 @@ import numpy as np
 import pyarrow as pa
 
 from cratepy.clock import Clock
-from cratepy.model import compute as pc
 from cratepy.model.arrow import from_arrow
+from cratepy.model.bulk_routing import hashes_of_texts
 from cratepy.model.leaves import known_key_part
 from cratepy.model.schema import TableDefinition
 from cratepy.model.types import DataType
 
 #: Below this many rows a Python loop is faster than the array operations.
-_VECTOR_ROWS_MIN: Final = 2_000
+_VECTOR_ROWS_MIN: Final = 256
 
 
 # --- texts of key values ---------------------------------------------------------------------------------------------
@@ -65,12 +65,20 @@ def _float_text(value: float, *, single: bool) -> str:
 
 def key_texts(array: pa.Array, data_type: DataType) -> list[str]:
     """The texts of a column without NULLs; :func:`key_text` of each value."""
+    texts: list[str] = key_array(array, data_type).to_pylist()
+    return texts
+
+
+def key_array(array: pa.Array, data_type: DataType) -> pa.StringArray:
+    """The texts of a column as an Arrow array; NULL where the column is."""
     if data_type.is_integer:
-        texts: list[str] = array.cast(pa.string()).to_pylist()
-        return texts
+        return array.cast(pa.string())
     if data_type.is_timestamp:
-        return list(map(str, array.cast(pa.int64()).to_pylist()))
-    return [key_text(value, data_type) for value in from_arrow(array, data_type)]
+        return array.cast(pa.int64()).cast(pa.string())
+    if data_type.kind == "text" and array.type == pa.string():
+        return array
+    values = from_arrow(array, data_type)
+    return pa.array([None if value is None else key_text(value, data_type) for value in values], pa.string())
 
 
 # --- document ids ----------------------------------------------------------------------------------------------------
@@ -175,57 +183,16 @@ def shard_router(definition: TableDefinition) -> Callable[[str], int]:
     return lambda routing: mmh3.hash(routing.encode("utf-16-le"), 0) % routing_shards // factor
 
 
-def shards_of(routings: Sequence[str], definition: TableDefinition) -> np.ndarray[Any, np.dtype[np.int64]]:
+def shards_of(
+    routings: Sequence[str] | pa.StringArray, definition: TableDefinition
+) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The shard of every row."""
+    count = len(routings)
     if definition.shards == 1:
-        return np.zeros(len(routings), dtype=np.int64)
+        return np.zeros(count, dtype=np.int64)
     factor = definition.routing_shards // definition.shards
-    hashes = _hashes(routings)
+    if isinstance(routings, pa.Array) or count >= _VECTOR_ROWS_MIN:
+        hashes = hashes_of_texts(routings if isinstance(routings, pa.Array) else pa.array(routings, pa.string()))
+    else:
+        hashes = np.fromiter((mmh3.hash(text.encode("utf-16-le"), 0) for text in routings), np.int64, count)
     return hashes % definition.routing_shards // factor
-
-
-def _hashes(routings: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    if len(routings) >= _VECTOR_ROWS_MIN:
-        joined = "".join(routings)
-        if joined.isascii():
-            return _ascii_hashes(joined, routings)
-    return np.fromiter((mmh3.hash(text.encode("utf-16-le"), 0) for text in routings), np.int64, len(routings))
-
-
-def _ascii_hashes(joined: str, routings: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Murmur3 over all texts of one length at a time; an ASCII character is one UTF-16 unit of value below 128."""
-    characters = np.frombuffer(joined.encode(), dtype=np.uint8)
-    lengths = pc.binary_length(pa.array(routings, type=pa.string())).to_numpy(zero_copy_only=False).astype(np.int64)
-    starts = np.cumsum(lengths) - lengths
-    hashes: np.ndarray[Any, np.dtype[np.int64]] = np.empty(len(lengths), dtype=np.int64)
-    for length in np.unique(lengths):
-        rows = np.nonzero(lengths == length)[0]
-        units = characters[starts[rows, None] + np.arange(length)].astype(np.uint32)
-        hashes[rows] = _murmur3(units).view(np.int32)
-    return hashes
-
-
-def _murmur3(units: np.ndarray[Any, np.dtype[np.uint32]]) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """murmur3_x86_32 with seed 0 of each line of UTF-16 units (rows × units)."""
-    rows, length = units.shape
-    state = np.zeros(rows, dtype=np.uint32)
-    for i in range(0, length - 1, 2):
-        state ^= _mixed(units[:, i] | units[:, i + 1] << np.uint32(16))
-        state = _rotated(state, 13) * np.uint32(5) + np.uint32(0xE6546B64)
-    if length % 2:
-        state ^= _mixed(units[:, length - 1])
-    state ^= np.uint32(length * 2)
-    state ^= state >> np.uint32(16)
-    state *= np.uint32(0x85EBCA6B)
-    state ^= state >> np.uint32(13)
-    state *= np.uint32(0xC2B2AE35)
-    state ^= state >> np.uint32(16)
-    return state
-
-
-def _mixed(block: np.ndarray[Any, np.dtype[np.uint32]]) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    return _rotated(block * np.uint32(0xCC9E2D51), 15) * np.uint32(0x1B873593)
-
-
-def _rotated(block: np.ndarray[Any, np.dtype[np.uint32]], bits: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    return block << np.uint32(bits) | block >> np.uint32(32 - bits)

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from cratepy.errors import ConversionError, SQLParseError
 from cratepy.functions.casts import plain_text
-from cratepy.model.parameter_columns import ParameterColumns
-from cratepy.model.types import DataType
+from cratepy.model.parameter_columns import ParameterColumn, ParameterColumns, values_of_column
+from cratepy.model.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, DataType
 from cratepy.protocols.http.statements import column_type, value_type
 from cratepy.protocols.postgres.parameters import parameter_decoder
 from cratepy.protocols.values import double_text
@@ -48,19 +50,52 @@ class BulkArguments:
         if any(len(row) != width for row in rows):
             raise SQLParseError("mixed number of arguments inside bulk arguments")
         self._count = len(rows)
-        self._columns = list(zip(*rows, strict=True))
-        self.types: tuple[DataType | None, ...] = tuple(map(column_type, self._columns))
+        read = [_column(values) for values in zip(*rows, strict=True)]
+        self._columns = [values for values, _ in read]
+        self.types: tuple[DataType | None, ...] = tuple(data_type for _, data_type in read)
+
+    @property
+    def value_count(self) -> int:
+        return self._count * len(self._columns)
+
+    def are_right(self, inferred: Sequence[DataType]) -> bool:
+        """Whether :meth:`values` has nothing to convert."""
+        return all(map(_is_right, self.types, inferred))
 
     def values(self, inferred: Sequence[DataType]) -> ParameterColumns:
         """The rows with every value of the type of its parameter."""
         check_parameter_count(len(self.types), len(inferred))
-        columns: list[Sequence[Any]] = []
+        columns: list[ParameterColumn] = []
         for column, suggested, data_type in zip(self._columns, self.types, inferred, strict=False):
-            is_right = suggested is not None and (
-                suggested == data_type or suggested.kind == data_type.kind == "object"
-            )
-            columns.append(column if is_right else [coerce(value, data_type) for value in column])
+            if _is_right(suggested, data_type):
+                columns.append(column)
+            else:
+                columns.append([coerce(value, data_type) for value in values_of_column(column)])
         return ParameterColumns(columns, self._count)
+
+
+def _column(values: Sequence[Any]) -> tuple[ParameterColumn, DataType | None]:
+    """The values, as numbers of one kind if they are that, and the type they suggest together. Raises SQLParseError."""
+    kinds = set(map(type, values))
+    if len(kinds) == 1:
+        (kind,) = kinds
+        if kind is float:
+            return np.fromiter(values, np.float64, len(values)), DOUBLE
+        if kind is bool:
+            return np.fromiter(values, np.bool_, len(values)), BOOLEAN
+        if kind is int:
+            try:
+                numbers = np.fromiter(values, np.int64, len(values))
+            except OverflowError:
+                return values, column_type(values)
+            is_short = numbers.min() >= -(2**31) and numbers.max() < 2**31
+            return numbers, INTEGER if is_short else BIGINT
+    return values, column_type(values)
+
+
+def _is_right(suggested: DataType | None, data_type: DataType) -> bool:
+    """Whether values that suggest the one type are values of the other as they are."""
+    return suggested is not None and (suggested == data_type or suggested.kind == data_type.kind == "object")
 
 
 def coerce(value: Any, data_type: DataType) -> Any:

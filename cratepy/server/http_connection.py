@@ -12,7 +12,7 @@ import binascii
 import logging
 import traceback
 from collections.abc import Callable
-from typing import Any, assert_never
+from typing import assert_never
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -21,7 +21,7 @@ import trio
 
 from cratepy import limits
 from cratepy.errors import CrateError, InternalError, ParsingError, Unauthorized, UnsupportedFeature
-from cratepy.execution.results import BulkItem, Result
+from cratepy.execution.results import BulkItem, Result, runs_of
 from cratepy.model.names import SUPERUSER
 from cratepy.protocols.http import replies
 from cratepy.protocols.http.requests import BodyRefused, ContinueWanted, Refusal, Request, RequestParser, inflate
@@ -225,7 +225,11 @@ class HttpConnection:
         )
         try:
             body = await _plain_body(request)
-            return await reply.answer(parse_body(body)) and request.is_kept_alive
+            if len(body) <= limits.HTTP_INLINE_BODY_BYTES:
+                read = _read(body)
+            else:
+                read = await trio.to_thread.run_sync(_read, body)
+            return await reply.answer(*read) and request.is_kept_alive
         except BodyRefused as refused:
             self._refuse(refused.refusal)
             return False
@@ -255,6 +259,12 @@ def state_header(services: SessionServices) -> str:
     return f"X-Cratepy-State-Version: {services.cluster.state.version}\r\n"
 
 
+def _read(body: bytes) -> tuple[SqlRequest, BulkArguments | None]:
+    """The request in a body, and the rows of its bulk as columns. Raises CrateError."""
+    request = parse_body(body)
+    return request, BulkArguments(request.bulk_rows) if request.bulk_rows else None
+
+
 async def _plain_body(request: Request) -> bytes:
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if not encoding or encoding == "identity":
@@ -277,8 +287,8 @@ class _SqlReply:
     started: float
     is_streaming: bool = False
 
-    async def answer(self, request: SqlRequest) -> bool:
-        """Run and reply; False: the reply's end is the end of the connection."""
+    async def answer(self, request: SqlRequest, bulk: BulkArguments | None) -> bool:
+        """Run and reply; ``bulk`` are the rows of its bulk, if there are. False: the reply's end is that of the connection."""
         session = self.session
         pieces = await session.split(request.text)
         if not pieces:
@@ -289,7 +299,7 @@ class _SqlReply:
             word = pieces[1][1].split(None, 1)[0]
             raise ParsingError(f"line {line}:{column}: mismatched input '{word}' expecting <EOF>")
         if request.bulk_rows is not None:
-            await self._answer_bulk(pieces[0][1], request.bulk_rows)
+            await self._answer_bulk(pieces[0][1], bulk)
             return True
         types = argument_types(request.arguments)
         compiled = await session.compile(pieces[0][1], types)
@@ -302,20 +312,24 @@ class _SqlReply:
         session.finish()
         return is_kept
 
-    async def _answer_bulk(self, text: str, rows: list[list[Any]]) -> None:
-        if not rows:
+    async def _answer_bulk(self, text: str, arguments: BulkArguments | None) -> None:
+        if arguments is None:
             self._reply(replies.bulk_body((), self._duration_ms()))
             return
         session = self.session
-        arguments = BulkArguments(rows)
         compiled = await session.compile(text, arguments.types)
         if compiled.columns is not None:
             raise UnsupportedFeature("Bulk operations for statements that return result sets is not supported")
         if not isinstance(compiled.plan, BULK_PLANS):
             raise UnsupportedFeature(f"Bulk operation not supported for {type(compiled.plan).__name__}")
-        values = arguments.values(compiled.parameter_types)
+        inferred = compiled.parameter_types
+        if arguments.value_count <= limits.BULK_INLINE_VALUES or arguments.are_right(inferred):
+            values = arguments.values(inferred)
+        else:
+            values = await trio.to_thread.run_sync(arguments.values, inferred)
         items: list[BulkItem] = await session.execute_bulk(compiled, values)
-        self._reply(replies.bulk_body(((item.rowcount, item.error) for item in items), self._duration_ms()))
+        runs = ((item.rowcount, item.error, times) for item, times in runs_of(items))
+        self._reply(replies.bulk_body(runs, self._duration_ms()))
 
     def _duration_ms(self) -> float:
         return (self.session.services.clock.monotonic() - self.started) * 1000

@@ -43,6 +43,9 @@ class ExecuteBatch:
         self.bind = bind
         #: Items that came as messages, and runs of items taken from the buffer, in their order.
         self._parts: list[list[list[bytes | None]] | Repeats] = [[bind.parameters]]
+        #: The columns of the first so many parts, which were read while others were on their way.
+        self._pieces: list[list[ParameterColumn]] = []
+        self._is_readable = True
         self.count = 1
         self._bytes = len(bind.head)
         #: The last Bind has no Execute yet.
@@ -57,7 +60,7 @@ class ExecuteBatch:
 
     def add(self, bind: Bind) -> None:
         last = self._parts[-1]
-        if isinstance(last, Repeats):
+        if isinstance(last, Repeats) or len(self._pieces) == len(self._parts):
             self._parts.append([bind.parameters])
         else:
             last.append(bind.parameters)
@@ -98,6 +101,9 @@ class ExecuteBatch:
         if taken is not None:
             self._parts.append(taken)
             self.count += taken.count
+            if taken.count * len(self.bind.parameters) <= limits.PG_EAGER_VALUES:
+                # The client is busy with the next ones.
+                self._read_parts()
         self._bytes += before - decoder.buffered_bytes
 
     def close_item(self) -> Bind | None:
@@ -126,7 +132,7 @@ class ExecuteBatch:
         failure: CrateError | None = None
         values: Sequence[Sequence[Any]]
         try:
-            if self.count * len(self.bind.parameters) <= limits.BULK_INLINE_VALUES:
+            if self._unread_values <= limits.BULK_INLINE_VALUES:
                 values = self._decode()
             else:
                 values = await trio.to_thread.run_sync(self._decode)
@@ -156,14 +162,36 @@ class ExecuteBatch:
             decoders = self.statement.decoders(self.bind.parameter_formats)
             (row,) = self._rows()
             return [decoded(decoders, row)]
-        decoders_of_columns = self.statement.column_decoders(self.bind.parameter_formats)
+        pieces = [*self._pieces, *self._columns_of(self._parts[len(self._pieces) :])]
+        pieces = [piece for piece in pieces if piece]
+        return ParameterColumns([joined_columns(parts) for parts in zip(*pieces, strict=True)], self.count)
+
+    def _read_parts(self) -> None:
+        """Decode what is there; errors are found again, and told, when the batch is run."""
+        if self._is_readable:
+            try:
+                self._pieces += self._columns_of(self._parts[len(self._pieces) :])
+            except CrateError:
+                self._is_readable = False
+
+    def _columns_of(self, parts: Sequence[list[list[bytes | None]] | Repeats]) -> list[list[ParameterColumn]]:
+        """The columns of each of these parts; none of a part without items."""
+        decoders = self.statement.column_decoders(self.bind.parameter_formats)
         pieces: list[list[ParameterColumn]] = []
-        for part in self._parts:
+        for part in parts:
             columns: Sequence[Sequence[bytes | None] | RepeatedColumn]
             columns = part.columns if isinstance(part, Repeats) else tuple(zip(*part, strict=True))
-            if columns:
-                pieces.append([decode(column) for decode, column in zip(decoders_of_columns, columns, strict=True)])
-        return ParameterColumns([joined_columns(parts) for parts in zip(*pieces, strict=True)], self.count)
+            read = [decode(column) for decode, column in zip(decoders, columns, strict=True)] if columns else []
+            pieces.append(read)
+        return pieces
+
+    @property
+    def _unread_values(self) -> int:
+        """Values of the parts that are still to be decoded."""
+        unread = self._parts[len(self._pieces) :]
+        return sum(part.count if isinstance(part, Repeats) else len(part) for part in unread) * len(
+            self.bind.parameters
+        )
 
     def _rows(self) -> Iterator[list[bytes | None]]:
         for part in self._parts:

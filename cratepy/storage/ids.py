@@ -77,6 +77,18 @@ class IdArray(Sequence[str]):
         ordered = np.sort(self.hashes)
         return bool((ordered[1:] == ordered[:-1]).any())
 
+    @property
+    def known_hashes(self) -> np.ndarray | None:
+        """:attr:`hashes` if they were worked out, or are those of a slice whose were."""
+        return self._hashes
+
     def take(self, positions: np.ndarray) -> IdArray:
         hashes = None if self._hashes is None else self._hashes[positions]
         return IdArray(self.array.take(pa.array(positions)), hashes=hashes)
+
+
+def ids_at(ids: Sequence[str], positions: Sequence[int] | np.ndarray) -> Sequence[str]:
+    """Some of the ids, in the order of ``positions``."""
+    if isinstance(ids, IdArray):
+        return ids.take(np.asarray(positions, dtype=np.int64))
+    return [ids[position] for position in positions]

@@ -16,14 +16,18 @@ from cratepy.storage.lookup import ShardState
 from cratepy.storage.segment import Segment
 
 
-def are_all_new(state: ShardState, ids: Sequence[str]) -> bool:
-    """Whether no id has a row, and none is there twice; False when in doubt. 0.3 µs an id and 20 ns per small segment."""
+def are_all_new(state: ShardState, ids: Sequence[str], hashes: np.ndarray | None = None) -> bool:
+    """Whether no id has a row, and none is there twice; False when in doubt. 0.3 µs an id and 20 ns per small segment.
+
+    ``hashes`` are the ids' if they are known.
+    """
     buffers = [state.active] if state.frozen is None else [state.active, state.frozen]
     if len(set(ids)) < len(ids) or not all(buffer.rows_by_id.keys().isdisjoint(ids) for buffer in buffers):
         return False
     if not state.segments and not any(buffer.has_index for buffer in buffers):
         return True
-    hashes = hash_ids(ids)
+    if hashes is None:
+        hashes = hash_ids(ids)
     if any(buffer.has_index and buffer.has_hash_of(hashes) for buffer in buffers):
         return False
     stored = stored_hashes(hashes)

@@ -52,12 +52,15 @@ class ShardWriter:
             and batch.rows.nbytes > _SPLIT_BYTES
         ):
             return self._write_in_two(batch)
-        core = self._core
+        core, hashes = self._core, None
         if len(batch.ids) >= (_ARRAY_INSERTS_MIN if batch.kind == "insert" else _ARRAY_IDS_MIN):
             ids = IdArray.of(batch.ids)
             batch = replace(batch, ids=ids)
             # Worked out before anybody has to wait for it.
             assert len(ids.hashes) == len(ids)
+        elif isinstance(batch.ids, IdArray):
+            hashes = batch.ids.known_hashes
+            batch = replace(batch, ids=batch.ids.texts)
         with core.write_lock:
             core.raise_if_unusable()
             if batch.primary_term < core.primary_term:
@@ -65,18 +68,18 @@ class ShardWriter:
             core.primary_term = batch.primary_term
             first_seq_no = core.max_seq_no + 1
             try:
-                decision = self._decide(batch, first_seq_no)
+                decision = self._decide(batch, first_seq_no, hashes)
             except SegmentDamaged as error:
                 raise core.damaged(error) from error
             position = self._accept(batch, decision, first_seq_no)
         return WriteResult(position, decision.failures, first_seq_no, decision.versions)
 
-    def _decide(self, batch: WriteBatch, first_seq_no: int) -> Decision:
+    def _decide(self, batch: WriteBatch, first_seq_no: int, hashes: np.ndarray | None = None) -> Decision:
         ids, state = batch.ids, self._core.state
         if isinstance(ids, IdArray):
             return self._decide_many(batch, ids, first_seq_no)
         can_be_plain = batch.expected is None and batch.kind != "delete"
-        if can_be_plain and len(ids) >= _TOGETHER_IDS_MIN and are_all_new(state, ids):
+        if can_be_plain and len(ids) >= _TOGETHER_IDS_MIN and are_all_new(state, ids, hashes):
             return decide_all_new(len(ids))
         found = ((row_id, find_row(state, row_id)) for row_id in ids)
         places = {row_id: place for row_id, place in found if place is not None}

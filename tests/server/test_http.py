@@ -14,6 +14,7 @@ import pytest
 import trio
 from crate import client as crate_client
 
+from cratepy import limits
 from cratepy.errors import RowDivisionByZero
 from cratepy.execution.results import Result
 from cratepy.model.types import BIGINT, DOUBLE, INTEGER, INTERVAL, NUMERIC, OBJECT, TEXT, DataType, array_of
@@ -161,6 +162,26 @@ def test_values_print_as_the_real_server_prints_them() -> None:
         )
 
     talk(client, fakes)
+
+
+def test_a_big_bulk_is_read_beside_the_event_loop_and_as_a_small_one() -> None:
+    fakes = Fakes()
+    rows = [[number, f"text {number}"] for number in range(5_000)]
+    rows[17] = [None, None]  # type: ignore[list-item]
+
+    def client(port: int) -> None:
+        body = json.dumps({"stmt": "insert into t values ($1, $2)", "bulk_args": rows})
+        assert len(body) > limits.HTTP_INLINE_BODY_BYTES
+        status, reply = Wire(port).ask(body)
+        assert status == 200
+        assert json.loads(reply)["results"] == [{"rowcount": 1}] * 5_000
+        rows[3].append("one too many")
+        status, reply = Wire(port).ask(json.dumps({"stmt": "insert into t values ($1, $2)", "bulk_args": rows}))
+        assert status == 400
+        assert "mixed number of arguments" in reply
+
+    talk(client, fakes)
+    assert fakes.bulks == [[(number, text) for number, text in [row[:2] for row in rows]]]
 
 
 def test_a_bulk_reports_every_item() -> None:

@@ -349,6 +349,25 @@ def test_a_value_that_does_not_decode_stops_its_batch_there() -> None:
     assert [len(bulk) for bulk in fakes.bulks] == [2]
 
 
+@pytest.mark.parametrize("bad_at", [5, 700, 1_399])
+def test_a_value_that_does_not_decode_far_into_a_batch_stops_it_there(bad_at: int) -> None:
+    """Items are read as they come; that one of them does not is told when the batch is run."""
+    fakes = Fakes()
+
+    def client(port: int) -> None:
+        wire = Wire(port)
+        pairs = [bind([number.to_bytes(4, "big"), b"x" * 100]) + EXECUTE for number in range(1_400)]
+        wire.send(parse("insert into t values ($1, $2)"), *pairs, SYNC)
+        assert wire.kinds() == "1 " + "2 C(INSERT 0 1) " * 1_400 + "ZI"
+        pairs[bad_at] = bind([b"\0\0", b"x"]) + EXECUTE
+        wire.send(*pairs, SYNC)
+        assert wire.kinds() == "2 C(INSERT 0 1) " * bad_at + "E(08P01) ZI"
+
+    talk(client, fakes)
+    assert [len(bulk) for bulk in fakes.bulks] == [1_400, bad_at]
+    assert [row[0] for row in fakes.bulks[0]] == list(range(1_400))
+
+
 def test_malformed_frames_end_their_connection_and_no_other() -> None:
     def client(port: int) -> None:
         other = Wire(port)

@@ -41,11 +41,14 @@ from cratepy.model.routing import IdMaker
 from cratepy.model.schema import NEW_COLUMN_IDS, SYSTEM_COLUMNS
 from cratepy.model.types import UNDEFINED, DataType, Field, is_open
 from cratepy.records import dataclass
+from cratepy.storage.ids import ids_at
 
 DUPLICATE_WORDS = "A document with the same primary key exists already"
 
 #: The values of one target column: SQL values, or an array in flight or at rest.
 TargetValues: TypeAlias = list[Any] | pa.Array
+#: Makes the target columns, on the thread that completes the rows; again if the schema has to grow first.
+ReadColumns: TypeAlias = Callable[[], Sequence[TargetValues]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +131,24 @@ class BlockWriter:
         ``errors`` are rows that failed before; ``absent`` are the rows that do not name a target, by target.
         """
         block, _ = await self._build(
-            rules, columns, count, context, is_raw=is_raw, errors=errors, absent=absent, begins=False
+            rules, lambda: columns, count, context, is_raw=is_raw, errors=errors, absent=absent, begins=False
         )
         return block
 
     async def build_and_begin(
-        self, rules: InsertRules, columns: Sequence[TargetValues], count: int, context: StatementContext
+        self, rules: InsertRules, read: ReadColumns, count: int, context: StatementContext, *, is_raw: bool
     ) -> tuple[RowBlock, Begun | None]:
-        """:meth:`build` of raw values; if no row has failed, and all belong to this node, they are given to their shards.
+        """:meth:`build`; if no row has failed, and all belong to this node, they are given to their shards.
 
-        That is one thread to wait for instead of two. :meth:`write` must follow in any case.
+        That is one thread to wait for instead of two, and ``read`` makes the columns on the same. :meth:`write` must follow
+        in any case.
         """
-        return await self._build(rules, columns, count, context, is_raw=True, errors=None, absent=None, begins=True)
+        return await self._build(rules, read, count, context, is_raw=is_raw, errors=None, absent=None, begins=True)
 
     async def _build(
         self,
         rules: InsertRules,
-        columns: Sequence[TargetValues],
+        read: ReadColumns,
         count: int,
         context: StatementContext,
         *,
@@ -154,6 +158,7 @@ class BlockWriter:
         begins: bool,
     ) -> tuple[RowBlock, Begun | None]:
         definition = definition_of(self._cluster, rules.table_uuid, rules.table)
+        is_small = count <= limits.WRITE_INLINE_ROWS and count * len(rules.rules.targets) <= limits.BULK_INLINE_VALUES
         for _ in range(limits.DYNAMIC_ROUNDS_MAX):
             layout = self._layouts.of(definition)
             unnamed = {
@@ -162,9 +167,9 @@ class BlockWriter:
                 if name in layout.position_by_name
             }
             block = RowBlock(layout, count, {}, dict(errors or {}), unnamed)
-            fill = partial(self._fill, block, rules, columns, context, is_raw=is_raw)
+            fill = partial(self._fill, block, rules, read, context, is_raw=is_raw)
             begun: Begun | None = None
-            if count <= limits.WRITE_INLINE_ROWS:
+            if is_small:
                 grown = fill()
             elif begins:
                 work = partial(self._fill_and_begin, fill, rules, block)
@@ -180,13 +185,13 @@ class BlockWriter:
         self,
         block: RowBlock,
         rules: InsertRules,
-        columns: Sequence[TargetValues],
+        read: ReadColumns,
         context: StatementContext,
         *,
         is_raw: bool,
     ) -> dict[str, DataType]:
         """Complete the block; or, if columns must be added or grow first, give their types back."""
-        grown = _add_targets(block, rules, columns, is_raw=is_raw)
+        grown = _add_targets(block, rules, read(), is_raw=is_raw)
         if not grown:
             known = tuple(name for name in rules.rules.targets if name in block.layout.position_by_name)
             complete(block, replace(rules.rules, targets=known), self._engine, context, self.ids.take)
@@ -214,16 +219,16 @@ class BlockWriter:
         """Write the good rows of a completed block; bad ones are errors of the outcome already."""
         outcome = BlockOutcome(block.count, block.layout, dict(block.errors))
         good = block.good_rows()
-        places = list(range(block.count)) if good is None else good.tolist()
+        places: Sequence[int] = range(block.count) if good is None else good.tolist()
         if not places:
             return outcome
         assert begun is None or good is None
         batch = block.batch() if begun is None or begun.writes.rows is None else begun.writes.rows
         ids, shards = block.ids, block.shards
         if good is not None:
-            batch, ids, shards = batch.take(pa.array(good)), [ids[i] for i in places], shards[good]
+            batch, ids, shards = batch.take(pa.array(good)), ids_at(ids, good), shards[good]
         writes = _writes_of(rules, block, batch, ids, shards) if begun is None else begun.writes
-        pending: list[int] = list(range(len(ids)))
+        pending: Sequence[int] = range(len(ids))
         for _ in range(limits.WRITE_CONFLICT_ROUNDS_MAX):
             report = await self._router.write(writes, wants_versions=wants_rows, begun=begun)
             begun = None
@@ -245,7 +250,7 @@ class BlockWriter:
             writes = RowWrites(
                 definition=block.layout.definition,
                 kind="insert",
-                ids=[ids[i] for i in gone],
+                ids=ids_at(ids, gone),
                 shards=shards[np.asarray(gone)],
                 rows=batch.take(rows),
             )
@@ -258,7 +263,7 @@ class BlockWriter:
         batch: pa.RecordBatch,
         ids: Sequence[str],
         shards: np.ndarray[Any, np.dtype[np.int64]],
-        places: list[int],
+        places: Sequence[int],
         duplicates: list[int],
         context: StatementContext,
         outcome: BlockOutcome,
@@ -276,7 +281,7 @@ class BlockWriter:
         changed = await self._updater.update(
             Candidates(
                 definition=block.layout.definition,
-                ids=[ids[i] for i in duplicates],
+                ids=list(ids_at(ids, duplicates)),
                 shards=[int(shards[i]) for i in duplicates],
             ),
             conflict,
@@ -329,8 +334,8 @@ def _keep_written(
     outcome: BlockOutcome,
     block: RowBlock,
     writes: RowWrites,
-    places: list[int],
-    pending: list[int],
+    places: Sequence[int],
+    pending: Sequence[int],
     refused: dict[int, str],
     errors: dict[int, CrateError],
     versions: Sequence[tuple[int, int, int] | None],
@@ -343,7 +348,7 @@ def _keep_written(
         WrittenRows(
             positions=[places[pending[row]] for row in done],
             columns={column.oid: batch.column(i) for i, column in enumerate(block.layout.columns)},
-            ids=[writes.ids[row] for row in done],
+            ids=list(ids_at(writes.ids, done)),
             versions=[versions[row] for row in done],
         )
     )

@@ -92,7 +92,6 @@ class Inserter:
         self._run_query = run_query
         self._singles = PreparedPlans(prepare_insert)
         self._changes = changes
-        self._threads = trio.CapacityLimiter(limits.WRITE_THREADS_MAX)
 
     async def insert(self, plan: InsertPlan, context: StatementContext) -> Result:
         """Execute the plan; the Result counts the rows written or has RETURNING's rows."""
@@ -145,11 +144,14 @@ class Inserter:
 
     async def _insert_values(self, plan: InsertPlan, context: StatementContext) -> Result:
         columns, count = _values(plan, context)
+        rules = rules_of(plan)
         # Parameters come as the client sent them.
-        block = await self._blocks.build(rules_of(plan), columns, count, context, is_raw=plan.rows is not None)
+        block, begun = await self._blocks.build_and_begin(
+            rules, lambda: columns, count, context, is_raw=plan.rows is not None
+        )
         if block.errors:
             raise first_error(block.errors)
-        outcome = await self._blocks.write(rules_of(plan), block, context, wants_rows=bool(plan.returning))
+        outcome = await self._blocks.write(rules, block, context, wants_rows=bool(plan.returning), begun=begun)
         if outcome.errors:
             raise _told(first_error(outcome.errors), written=outcome.written, count=count)
         if plan.returning:
@@ -176,11 +178,13 @@ class Inserter:
             nonlocal written
             try:
                 columns: list[TargetValues] = list(batch.columns)
-                block = await self._blocks.build(rules, columns, batch.num_rows, context)
+                block, begun = await self._blocks.build_and_begin(
+                    rules, lambda: columns, batch.num_rows, context, is_raw=False
+                )
                 if block.errors:
                     failures.append(first_error(block.errors))
                     return
-                outcome = await self._blocks.write(rules, block, context, wants_rows=bool(plan.returning))
+                outcome = await self._blocks.write(rules, block, context, wants_rows=bool(plan.returning), begun=begun)
                 written += outcome.written
                 pieces.extend(piece.moved(first_row) for piece in outcome.pieces)
                 if outcome.errors:
@@ -221,13 +225,10 @@ class Inserter:
         if plan.query is not None:
             return await one_by_one(self.insert, plan, context, parameter_rows)
         read = partial(self._bulk_columns, plan, context, parameter_rows)
-        if len(parameter_rows) * len(plan.targets) <= limits.BULK_INLINE_VALUES:
-            columns, width = read()
-        else:
-            columns, width = await trio.to_thread.run_sync(read, limiter=self._threads)
+        width = len(plan.columns_data[0]) if plan.columns_data is not None else len(plan.rows or ())
         count = width * len(parameter_rows)
         rules = rules_of(plan)
-        block, begun = await self._blocks.build_and_begin(rules, columns, count, context)
+        block, begun = await self._blocks.build_and_begin(rules, read, count, context, is_raw=True)
         for row in sorted(block.errors):
             if block.errors[row].message == "A primary key value must not be NULL":
                 raise block.errors[row]
@@ -239,17 +240,17 @@ class Inserter:
 
     def _bulk_columns(
         self, plan: InsertPlan, context: StatementContext, parameter_rows: Sequence[Sequence[Any]]
-    ) -> tuple[list[TargetValues], int]:
-        """The target columns of all parameter rows, and the rows each parameter row makes."""
+    ) -> list[TargetValues]:
+        """The target columns of the rows that all parameter rows make."""
         given, items = columns_of_rows(parameter_rows), len(parameter_rows)
         _check_parameters(plan, len(given))
         layout = self._layouts.of(definition_of(self._cluster, plan.table_uuid, plan.table))
         if plan.columns_data is not None:
-            return [list(values) * items for values in plan.columns_data], len(plan.columns_data[0])
+            return [list(values) * items for values in plan.columns_data]
         assert plan.rows is not None
         width = len(plan.rows)
         if width == 1:
-            return self._bulk_row(plan, plan.rows[0], given, items, layout, context), 1
+            return self._bulk_row(plan, plan.rows[0], given, items, layout, context)
         rows = [self._bulk_row(plan, row, given, items, layout, context) for row in plan.rows]
         order = pa.array([row * items + item for item in range(items) for row in range(width)], type=pa.int64())
         columns: list[TargetValues] = []
@@ -258,7 +259,7 @@ class Inserter:
                 columns.append([piece[item] for item in range(items) for piece in pieces])
             else:
                 columns.append(pa.concat_arrays(pieces).take(order))
-        return columns, width
+        return columns
 
     def _bulk_row(
         self,

@@ -112,9 +112,9 @@ class PrimaryWriter:
         for copy, _ in batches if is_small else batches[:1]:
             await self._make_room(copy, is_small=is_small)
         if is_small:
-            return _write_each(batches)
+            return _write_each(batches, self._begin_no_sync)
         # A write that has begun is not abandoned: its outcome would be unknown.
-        return await trio.to_thread.run_sync(_write_each, batches, limiter=self._threads)
+        return await trio.to_thread.run_sync(_write_each, batches, self._begin_sync, limiter=self._threads)
 
     @property
     def has_room(self) -> bool:
@@ -123,14 +123,29 @@ class PrimaryWriter:
 
     def write_here(self, batches: Sequence[tuple[Shard, WriteBatch]]) -> list[WriteResult | CrateError | StaleRouting]:
         """:meth:`write_all` on this thread, a worker's, for who has asked for :attr:`has_room`."""
-        return _write_each(batches)
+        return _write_each(batches, self._begin_sync)
+
+    def _begin_sync(self, copy: Shard, position: int) -> None:
+        """Let the disk take a shard's rows while those of the next shard are written; who waits for them is told as ever."""
+        if _is_synchronous(copy):
+            try:
+                self._store.when_durable(copy, position, _nothing)
+            except TooManyRequests:
+                # The same limit will refuse whoever has to wait.
+                return
+
+    @staticmethod
+    def _begin_no_sync(_copy: Shard, _position: int) -> None:
+        """A few rows: the sync begins a moment later, when they are waited for."""
 
     async def wait_durable(self, written: Sequence[tuple[Shard, int]]) -> None:
         """Return when all these (shard, translog position) are on disk; raises ShardFailed if one will never be.
 
         May be cancelled; the rows are written nevertheless.
         """
-        waiting = [(copy, position) for copy, position in written if _is_synchronous(copy)]
+        waiting = [
+            (copy, position) for copy, position in written if _is_synchronous(copy) and copy.synced_position < position
+        ]
         if not waiting:
             return
         barrier = _Barrier(len(waiting))
@@ -340,16 +355,24 @@ def _are_light(batches: Sequence[tuple[Shard, WriteBatch]]) -> bool:
     return sum(batch.get_total_buffer_size() for batch in rows) <= limits.WRITE_INLINE_BYTES
 
 
-def _write_each(batches: Sequence[tuple[Shard, WriteBatch]]) -> list[WriteResult | CrateError | StaleRouting]:
+def _write_each(
+    batches: Sequence[tuple[Shard, WriteBatch]], begin_sync: Callable[[Shard, int], None]
+) -> list[WriteResult | CrateError | StaleRouting]:
     """One shard after the other; an error is the outcome of its own shard only."""
     results: list[WriteResult | CrateError | StaleRouting] = []
     for copy, batch in batches:
         try:
             check_blocks(copy.definition, _OPERATIONS[batch.kind])
-            results.append(copy.write(batch))
+            result = copy.write(batch)
+            results.append(result)
+            begin_sync(copy, result.position)
         except (CrateError, StaleRouting) as error:
             results.append(error)
     return results
+
+
+def _nothing(_failure: BaseException | None) -> None:
+    """Who waits for a sync finds out for himself."""
 
 
 class _Barrier:

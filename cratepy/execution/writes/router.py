@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Any, Literal
+from itertools import pairwise
+from operator import sub
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -42,11 +44,14 @@ from cratepy.execution.writes.requests import WRITE, ShardWrite, ShardWritten, e
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState, ShardCopy, ShardRouting
 from cratepy.records import dataclass
+from cratepy.storage.ids import IdArray, ids_at
 from cratepy.storage.operations import WriteBatch, WriteResult
 from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.shard import Shard
 
 Kind = Literal["insert", "index", "delete"]
+#: Parts of fewer rows than this share of a batch have rows of their own in memory.
+_SLICED_PART: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,25 +405,56 @@ def _split(writes: RowWrites) -> list[_Part]:
         ]
     order = np.argsort(shards, kind="stable")
     bounds: np.ndarray[Any, Any] = np.flatnonzero(np.diff(shards[order])) + 1
+    starts = [0, *bounds.tolist(), count]
+    ordered = _ordered(writes, order, smallest=min(map(sub, starts[1:], starts)))
     parts = []
-    for positions in np.split(order, bounds):
-        for start in range(0, len(positions), limits.WRITE_BATCH_ROWS):
-            piece = positions[start : start + limits.WRITE_BATCH_ROWS]
-            parts.append(_part(writes, int(shards[piece[0]]), piece, is_all=0))
+    for first, end in pairwise(starts):
+        for start in range(first, end, limits.WRITE_BATCH_ROWS):
+            stop = min(end, start + limits.WRITE_BATCH_ROWS)
+            positions = order[start:stop]
+            shard = int(shards[positions[0]])
+            if ordered is None:
+                parts.append(_part(writes, shard, positions, is_all=0))
+            else:
+                ids, rows = ordered
+                parts.append(_part_of(writes, shard, positions, ids[start:stop], rows.slice(start, stop - start)))
     return parts
+
+
+def _ordered(
+    writes: RowWrites, order: np.ndarray[Any, Any], *, smallest: int
+) -> tuple[Sequence[str], pa.RecordBatch] | None:
+    """All ids and rows in this order, for parts that are slices of them: a quarter of the work of taking out each part.
+
+    None if a part is so small that it should not keep the others' rows in memory for as long as it waits for a refresh.
+    """
+    if writes.rows is None or smallest * _SLICED_PART < len(order):
+        return None
+    ids = writes.ids
+    if isinstance(ids, IdArray):
+        # Worked out for all together; the parts take their own of them along.
+        assert len(ids.hashes) == len(order)
+    return ids_at(ids, order), writes.rows.take(pa.array(order))
 
 
 def _part(writes: RowWrites, shard: int, positions: np.ndarray[Any, Any], *, is_all: int) -> _Part:
     if is_all == len(positions):
         return _Part(shard, None, writes)
+    rows = None if writes.rows is None else writes.rows.take(pa.array(positions))
+    return _part_of(writes, shard, positions, ids_at(writes.ids, positions), rows)
+
+
+def _part_of(
+    writes: RowWrites, shard: int, positions: np.ndarray[Any, Any], ids: Sequence[str], rows: pa.RecordBatch | None
+) -> _Part:
     places: list[int] = positions.tolist()
-    ids, expected = writes.ids, writes.expected
+    expected = writes.expected
     part = RowWrites(
         definition=writes.definition,
         kind=writes.kind,
-        ids=[ids[i] for i in places],
+        ids=ids,
         shards=(shard,),
-        rows=None if writes.rows is None else writes.rows.take(pa.array(positions)),
+        rows=rows,
         expected=None if expected is None else [expected[i] for i in places],
     )
     return _Part(shard, places, part)

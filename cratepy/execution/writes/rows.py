@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from cratepy import limits
 from cratepy.errors import CheckViolation, CrateError, NotNullViolation, SQLParseError
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.writes.expressions import evaluate, is_deterministic
@@ -31,10 +32,11 @@ from cratepy.model.expressions import Literal
 from cratepy.model.leaves import Leaf, split_path
 from cratepy.model.plan import StatementContext
 from cratepy.model.relations import Item
-from cratepy.model.routing import composite_id, key_texts, shards_of
+from cratepy.model.routing import composite_id, key_array, key_texts, shards_of
 from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import BOOLEAN
 from cratepy.records import dataclass
+from cratepy.storage.ids import IdArray
 from cratepy.storage.leaves import shred
 from cratepy.storage.text.fields import refused_rows
 
@@ -49,7 +51,7 @@ class RowBlock:
     errors: dict[int, CrateError] = field(default_factory=dict)
     #: Rows (of a file) that do not name a column by its oid, though others do: their NULL was not given.
     absent: dict[int, frozenset[int]] = field(default_factory=dict)
-    ids: list[str] = field(default_factory=list)
+    ids: Sequence[str] = ()
     shards: np.ndarray[Any, np.dtype[np.int64]] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def good_rows(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
@@ -267,8 +269,12 @@ def _value(block: RowBlock, column: ColumnDefinition, row: int) -> Any:
 
 def _set_ids(block: RowBlock, take_ids: Callable[[int], list[str]]) -> None:
     layout, errors = block.layout, block.errors
+    is_big = block.count >= limits.WRITE_ARRAY_IDS_ROWS
     if not layout.key:
         block.ids = take_ids(block.count)
+    elif len(layout.key) == 1 and is_big:
+        array = _key_column(block, layout.key[0], layout.key_leaves[0])
+        block.ids = IdArray(_text_array(array, layout.key_types[0], block.count))
     else:
         texts = [
             _texts(_key_column(block, oid, leaf), data_type, block.count)
@@ -279,19 +285,22 @@ def _set_ids(block: RowBlock, take_ids: Callable[[int], list[str]]) -> None:
         else:
             position = layout.clustered_position
             block.ids = [composite_id(row, position) for row in zip(*texts, strict=True)]
+    if is_big:
+        block.ids = IdArray.of(block.ids)
     block.shards = shards_of(_routings(block), layout.definition)
     assert len(block.ids) == block.count or errors
 
 
-def _routings(block: RowBlock) -> Sequence[str]:
+def _routings(block: RowBlock) -> Sequence[str] | pa.StringArray:
     oid = block.layout.routing
-    if oid is None:
-        return block.ids
     leaf = block.layout.routing_leaf
-    array = _key_column(block, oid, leaf)
-    if array is None:
-        return block.ids
-    texts = _texts(array, block.layout.by_oid[oid].type if leaf is None else leaf.type, block.count)
+    array = None if oid is None else _key_column(block, oid, leaf)
+    if oid is None or array is None:
+        return block.ids.array if isinstance(block.ids, IdArray) else block.ids
+    data_type = block.layout.by_oid[oid].type if leaf is None else leaf.type
+    if not array.null_count and isinstance(block.ids, IdArray):
+        return key_array(array, data_type)
+    texts = _texts(array, data_type, block.count)
     if not array.null_count:
         return texts
     valid = array.is_valid().to_pylist()
@@ -309,6 +318,14 @@ def _texts(array: pa.Array | None, data_type: Any, count: int) -> list[str]:
     for place, text in zip(places.to_pylist(), key_texts(array.take(places), data_type), strict=True):
         texts[place] = text
     return texts
+
+
+def _text_array(array: pa.Array | None, data_type: Any, count: int) -> pa.StringArray:
+    """:func:`_texts` as an Arrow array."""
+    if array is None:
+        return pa.array([""] * count, pa.string())
+    texts = key_array(array, data_type)
+    return texts if not texts.null_count else pc.fill_null(texts, "")
 
 
 def json_texts(values: Sequence[Any]) -> pa.Array:

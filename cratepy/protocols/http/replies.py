@@ -78,15 +78,16 @@ def count_body(rowcount: int, duration_ms: float, *, with_types: bool, is_blank:
     return f'{{"cols":[]{types},"rows":{rows},"rowcount":{rowcount},"duration":{_duration(duration_ms)}}}'.encode()
 
 
-def bulk_body(items: Iterable[tuple[int, CrateError | None]], duration_ms: float) -> bytes:
-    """The body of a bulk; a failed item has rowcount -2 and its error."""
-    results: list[dict[str, Any]] = []
-    for rowcount, error in items:
-        if error is None:
-            results.append({"rowcount": rowcount})
-        else:
-            results.append({"rowcount": -2, "error": {"code": error.code, "message": error.labelled}})
-    return f'{{"cols":[],"duration":{_duration(duration_ms)},"results":'.encode() + _dump(results) + b"}"
+def bulk_body(runs: Iterable[tuple[int, CrateError | None, int]], duration_ms: float) -> bytes:
+    """The body of a bulk from (rowcount, error, how many items in a row); a failed item has rowcount -2 and its error."""
+    results: list[bytes] = []
+    for rowcount, error, times in runs:
+        result: dict[str, Any] = {"rowcount": rowcount}
+        if error is not None:
+            result = {"rowcount": -2, "error": {"code": error.code, "message": error.labelled}}
+        results.append(b",".join([_dump(result)] * times))
+    head = f'{{"cols":[],"duration":{_duration(duration_ms)},"results":['
+    return b"".join((head.encode(), b",".join(results), b"]}"))
 
 
 def error_body(error: CrateError, trace: str | None = None) -> bytes:

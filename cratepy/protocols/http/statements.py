@@ -138,6 +138,8 @@ def column_type(values: Sequence[Any], *, depth: int = 0) -> DataType | None:
         present = [value for value in values if value is not None]
         smallest, largest = value_type(min(present)), value_type(max(present))
         return INTEGER if smallest == largest == INTEGER else BIGINT
+    if kinds == {bool}:
+        return BOOLEAN
     if kinds in ({float}, {int, float}):
         return DOUBLE
     if len(kinds) > 1:

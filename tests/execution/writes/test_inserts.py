@@ -22,6 +22,7 @@ from cratepy.errors import (
 from cratepy.model.expressions import Column, Literal, Parameter
 from cratepy.model.plan import ConflictAction, InsertPlan, QueryPlan
 from cratepy.model.relations import Item, OutputColumn
+from cratepy.model.routing import shard_of
 from cratepy.model.schema import CheckConstraint
 from cratepy.model.types import (
     BIGINT,
@@ -530,6 +531,47 @@ def test_bulk_keeps_conflict_actions_and_computed_values(tmp_path: Path) -> None
             assert cluster.rows() == [
                 (1, "yes", 1), (2, "b", None), (3, "c", None), (7, "same", 2), (8, "same", 3)
             ]  # fmt: skip
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("key", [("id",), ("a", "id"), ()])
+@pytest.mark.parametrize("count", [200, 2_100])
+def test_items_of_a_big_bulk_fail_alone_on_all_shards(tmp_path: Path, key: tuple[str, ...], count: int) -> None:
+    """So many that ids are arrays, and the rows of a shard a part of those that came."""
+    columns = (ID, column(2, "a", TEXT), column(3, "n", BIGINT, is_nullable=False))
+
+    async def main() -> None:
+        async with open_cluster(tmp_path, table(columns, key=key)) as cluster:
+            plan = parameters_plan(cluster.definition, ["id", "a", "n"])
+            rows: list[list[Any]] = [[i, f"größe {i}", i * 2] for i in range(count)]
+            assert {item.rowcount for item in await cluster.first.writes.bulk(plan, context(), rows)} == {1}
+            assert sorted(cluster.rows(("c1", "c2", "c3"))) == [tuple(row) for row in rows]
+            more = [[count + i, None if not key else "x", i] for i in range(count)]
+            more[7][2] = None
+            more[150][:2] = rows[0][:2]
+            more[160][:2] = more[161][:2]
+            items = await cluster.first.writes.bulk(plan, context(), more)
+            failed = {place: type(item.error) for place, item in enumerate(items) if item.error is not None}
+            duplicates = {150: DuplicateKey, 161: DuplicateKey} if key else {}
+            assert failed == {7: NotNullViolation, **duplicates}
+            assert [item.rowcount for item in items] == [0 if place in failed else 1 for place in range(count)]
+            assert len(cluster.rows(("c1",))) == 2 * count - len(failed)
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("count", [200, 2_100])
+def test_rows_of_a_big_bulk_are_where_their_ids_say(tmp_path: Path, count: int) -> None:
+    async def main() -> None:
+        async with open_cluster(tmp_path, table(shards=3)) as cluster:
+            plan = parameters_plan(cluster.definition, ["id", "a", "n"])
+            await cluster.first.writes.bulk(plan, context(), [[i, f"v{i}", i] for i in range(count)])
+            for shard in cluster.first.store.shards():
+                mine = [str(i) for i in range(count) if shard_of(str(i), cluster.definition) == shard.shard]
+                assert shard.get(mine, ["c1", "c2"]) == [(int(text), f"v{text}") for text in mine]
+                shard.refresh()
+                assert shard.get(mine, ["c1", "c2"]) == [(int(text), f"v{text}") for text in mine]
 
     trio.run(main)
 

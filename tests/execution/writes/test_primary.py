@@ -13,7 +13,7 @@ import trio.testing
 from cratepy import limits
 from cratepy.errors import CrateError, DuplicateKey, SQLParseError, TooManyRequests
 from cratepy.storage.filesystem import AppendFile, RealFileSystem
-from tests.execution.writes.fakes import context, open_cluster, table, values_plan
+from tests.execution.writes.fakes import context, open_cluster, parameters_plan, table, values_plan
 
 #: Big enough that a hundred of them are above the bound of the test.
 TEXT = "x" * 8192
@@ -175,5 +175,37 @@ def test_what_the_short_way_does_not_know_is_not_begun(tmp_path: Path) -> None:
             with pytest.raises(SQLParseError, match="primary key value must not be NULL"):
                 service.insert_nowait(values_plan([(None, "a", 1)], definition), context())
             assert cluster.rows() == []
+
+    trio.run(main)
+
+
+def test_a_big_bulk_is_acknowledged_when_all_its_shards_are_on_disk(tmp_path: Path) -> None:
+    """Their syncs begin while other shards are written; the answer waits for the last one."""
+    disk = NoSync()
+    disk.may_sync.set()
+
+    async def main() -> None:
+        async with open_cluster(tmp_path, table(shards=3), files=disk) as cluster:
+            plan = parameters_plan(cluster.definition, ["id", "a", "n"])
+            shards = cluster.first.store.shards()
+            before = [shard.position for shard in shards]
+            disk.may_sync.clear()
+            answered: list[int] = []
+
+            async def write() -> None:
+                items = await cluster.first.writes.bulk(plan, context(), [[i, "a", i] for i in range(600)])
+                answered.extend(item.rowcount for item in items)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(write)
+                with trio.fail_after(20):
+                    while any(shard.position == start for shard, start in zip(shards, before, strict=True)):  # noqa: ASYNC110
+                        await trio.sleep(0.01)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert answered == []
+                assert all(shard.synced_position < shard.position for shard in shards)
+                disk.may_sync.set()
+            assert answered == [1] * 600
+            assert all(shard.synced_position == shard.position for shard in shards)
 
     trio.run(main)
