@@ -20,7 +20,7 @@ from cratepy.protocols.postgres.batches import encode_batch
 from cratepy.protocols.postgres.encoder import notice_response
 from cratepy.protocols.postgres.rows import RowEncoder
 from cratepy.server.portals import Portal
-from cratepy.server.session import ROLLBACK_WARNING
+from cratepy.server.session_plans import ROLLBACK_WARNING
 from cratepy.server.session_settings import SessionSettings
 from cratepy.server.slices import rows_per_slice
 from cratepy.server.sockets import ClientSocket

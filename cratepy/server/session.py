@@ -1,47 +1,36 @@
 """One client's session, the same for every protocol: settings, transaction status, cursors, running statements.
 
 In: compiled statements and parameter values. Out: Results. Plans that only touch the session (SET, SHOW, BEGIN, FETCH…)
-are run here; everything else goes to the execution service with a StatementContext. There are no transactions: BEGIN
+are ``session_plans``; everything else goes to the execution service with a StatementContext. There are no transactions: BEGIN
 and COMMIT keep the status that clients expect to see, and ROLLBACK warns if rows were written since BEGIN (CrateDB
 refuses ROLLBACK, which breaks most PostgreSQL drivers). The parse cache is in ``compiling``, portals are PostgreSQL's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Any, Final, Protocol
 
-from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.errors import (
     CrateError,
-    CursorExists,
-    CursorUnknown,
     InFailedTransaction,
     JobKilled,
     SQLParseError,
-    TooManyRequests,
-    UnsupportedFeature,
 )
 from cratepy.execution.pending import Tell
 from cratepy.execution.results import BulkItem, Result
 from cratepy.functions.catalog import facts_for
-from cratepy.model.expressions import Cast, Expression, Literal
+from cratepy.model.expressions import Expression
 from cratepy.model.plan import (
-    ClosePlan,
     CommandPlan,
     CompiledStatement,
     CopyFromPlan,
-    DeallocatePlan,
-    DeclarePlan,
     DeletePlan,
-    ExplainPlan,
     FetchPlan,
     InsertPlan,
     NoOperationPlan,
-    ResetPlan,
-    SetPlan,
     ShowPlan,
     StatementContext,
     TransactionPlan,
@@ -49,10 +38,11 @@ from cratepy.model.plan import (
 )
 from cratepy.model.relations import OutputColumn
 from cratepy.model.schema import SettingValue
-from cratepy.model.types import TEXT, DataType
+from cratepy.model.types import DataType
 from cratepy.records import dataclass
 from cratepy.server.compiling import ClusterView, Compiler
 from cratepy.server.cursors import Cursor
+from cratepy.server.session_plans import SESSION_PLANS, show_columns
 from cratepy.server.session_settings import SessionSettings
 from cratepy.server.sessions import SessionRegistry
 from cratepy.server.splitting import split_statements
@@ -63,7 +53,6 @@ BULK_PLANS: Final = (InsertPlan, UpdatePlan, DeletePlan)
 _WRITE_PLANS: Final = (InsertPlan, UpdatePlan, DeletePlan, CopyFromPlan, CommandPlan)
 #: Settings that may change a plan; only these are shown to the compiler and part of the cache's key.
 _PLANNING_SETTINGS: Final = frozenset({"error_on_unknown_object_key", "enable_hashjoin", "insert_select_fail_fast"})
-ROLLBACK_WARNING: Final = "there are no transactions: what was written since BEGIN stays written"
 
 
 class Execution(Protocol):
@@ -131,8 +120,10 @@ class Session:
         #: The job of the statement that runs, for cancel requests.
         self.running_job_id: str | None = None
         self._aborts_transactions = aborts_transactions
-        self._has_written = False
-        self._deallocate: Callable[[str | None], bool] = lambda name: False
+        #: Rows were written since BEGIN.
+        self.has_written = False
+        #: Who holds prepared statements; called with a name, or None for all.
+        self.deallocate: Callable[[str | None], bool] = lambda name: False
         self._derived_version = -1
         self._view = SessionView(user=user)
         self._view_key: tuple[Any, ...] = ()
@@ -141,7 +132,7 @@ class Session:
 
     def on_deallocate(self, deallocate: Callable[[str | None], bool]) -> None:
         """Say who holds prepared statements; called with a name or None for all."""
-        self._deallocate = deallocate
+        self.deallocate = deallocate
 
     # --- compiling ---------------------------------------------------------------------------------------------------
 
@@ -191,7 +182,7 @@ class Session:
         plan_type = type(compiled.plan)
         if self.transaction_status == "E" and plan_type is not TransactionPlan:
             raise InFailedTransaction("current transaction is aborted, commands ignored until end of transaction block")
-        handler = _SESSION_PLANS.get(plan_type)
+        handler = SESSION_PLANS.get(plan_type)
         if handler is not None:
             return await handler(self, compiled, parameters)
         context = self.context(compiled, parameters)
@@ -235,7 +226,7 @@ class Session:
         for name, value in context.written_settings.items():
             self.settings.set(name, value)
         if is_write and self.transaction_status != "I":
-            self._has_written = True
+            self.has_written = True
 
     async def execute_bulk(
         self, compiled: CompiledStatement, parameter_rows: Sequence[Sequence[Any]]
@@ -251,7 +242,7 @@ class Session:
             )
         finally:
             self.finish()
-        self._has_written = self.transaction_status != "I"
+        self.has_written = self.transaction_status != "I"
         return items
 
     def context(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> StatementContext:
@@ -297,7 +288,7 @@ class Session:
             self.services.execution.cancel(self.running_job_id, JobKilled("Job killed. client disconnected"))
             self.running_job_id = None
         self.services.sessions.remove(self.id)
-        await self._close_cursors()
+        await self.close_cursors()
 
     def columns_of(self, compiled: CompiledStatement) -> tuple[OutputColumn, ...] | None:
         """The result columns, for Describe: a FETCH has those of its cursor."""
@@ -306,195 +297,14 @@ class Session:
             cursor = self.cursors.get(plan.name)
             return cursor.columns if cursor is not None else compiled.columns
         if isinstance(plan, ShowPlan) and compiled.columns is None:
-            return _show_columns(plan)
+            return show_columns(plan)
         return compiled.columns
 
-    # --- plans of the session ----------------------------------------------------------------------------------------
-
-    async def _set(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
-        plan = compiled.plan
-        assert isinstance(plan, SetPlan)
-        notices: list[str] = []
-        grouped: dict[str, list[Expression | None]] = {}
-        for name, expression in plan.values:
-            grouped.setdefault(name, []).append(expression)
-        for name, expressions in grouped.items():
-            values = [None if e is None else self._constant(e, compiled, parameters) for e in expressions]
-            notice = self.settings.set(name, values[0] if len(values) == 1 else values)
-            if notice is not None:
-                notices.append(notice)
-        return Result(rowcount=0, notices=tuple(notices))
-
-    def _constant(self, expression: Expression, compiled: CompiledStatement, parameters: Sequence[Any]) -> Any:
-        if isinstance(expression, Literal):
-            return expression.value
-        if isinstance(expression, Cast) and isinstance(expression.argument, Literal):
-            return expression.argument.value
-        if self.services.constant_values is None:
-            raise UnsupportedFeature("SET takes constants only")
-        context = self.context(compiled, parameters)
-        self.finish()
-        return self.services.constant_values([expression], context)[0]
-
-    async def _reset(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
-        plan = compiled.plan
-        assert isinstance(plan, ResetPlan)
-        self.settings.reset(plan.name)
-        return Result(rowcount=0)
-
-    async def _show(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
-        plan = compiled.plan
-        assert isinstance(plan, ShowPlan)
-        columns = compiled.columns or _show_columns(plan)
-        if plan.name is None:
-            return Result(columns=columns, rows=list(self.settings.show_all()))
-        name = plan.name
-        if name.lower() == "session_authorization":
-            return Result(columns=columns, rows=[(self.user,)])
-        return Result(columns=columns, rows=[(self.settings.show(name),)])
-
-    async def _transaction(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
-        plan = compiled.plan
-        assert isinstance(plan, TransactionPlan)
-        status = self.transaction_status
-        match plan.action:
-            case "begin":
-                if status == "E":
-                    raise InFailedTransaction(
-                        "current transaction is aborted, commands ignored until end of transaction block"
-                    )
-                notices = ("there is already a transaction in progress",) if status == "T" else ()
-                self.transaction_status = "T"
-                self._has_written = self._has_written and status == "T"
-                return Result(rowcount=0, notices=notices)
-            case "commit":
-                return await self._end_transaction(is_rollback=status == "E")
-            case "rollback":
-                return await self._end_transaction(is_rollback=True)
-            case "rollback_to":
-                self.transaction_status = "T" if status == "E" else status
-                return Result(rowcount=0, notices=(ROLLBACK_WARNING,) if self._has_written else ())
-            case "savepoint" | "release":
-                if status == "E":
-                    raise InFailedTransaction(
-                        "current transaction is aborted, commands ignored until end of transaction block"
-                    )
-                return Result(rowcount=0)
-            case _:
-                raise AssertionError(f"transaction action {plan.action}")
-
-    async def _end_transaction(self, *, is_rollback: bool) -> Result:
-        notices: tuple[str, ...] = ()
-        if is_rollback and self._has_written:
-            notices = (ROLLBACK_WARNING,)
-        elif self.transaction_status == "I":
-            notices = ("there is no transaction in progress",)
-        self.transaction_status = "I"
-        self._has_written = False
-        await self._close_cursors(holdable=False)
-        return Result(rowcount=0, notices=notices)
-
-    async def _declare(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
-        plan = compiled.plan
-        assert isinstance(plan, DeclarePlan)
-        if self.transaction_status == "I" and not plan.is_holdable:
-            raise UnsupportedFeature("DECLARE CURSOR can only be used in transaction blocks")
-        if plan.name in self.cursors:
-            raise CursorExists(f"Cursor `{plan.name}` already exists")
-        if len(self.cursors) >= limits.CURSORS_MAX:
-            raise TooManyRequests(f"A session has at most {limits.CURSORS_MAX} cursors")
-        query = CompiledStatement(
-            text=compiled.text,
-            plan=plan.query,
-            columns=plan.query.columns,
-            parameter_types=compiled.parameter_types,
-            tag="SELECT",
-            is_cacheable=False,
-            state_version=compiled.state_version,
-        )
-        context = self.context(query, parameters)
-        # No timeout: it is for statements, and the cursor lives on after DECLARE.
-        result = await self.services.execution.execute(query, context, timeout_s=None)
-        self.cursors[plan.name] = Cursor(
-            result, job_id=context.job_id, is_scrollable=plan.is_scrollable, is_holdable=plan.is_holdable
-        )
-        self.finish()
-        return Result(rowcount=0)
-
-    async def _fetch(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
-        plan = compiled.plan
-        assert isinstance(plan, FetchPlan)
-        cursor = self.cursors.get(plan.name)
-        if cursor is None:
-            raise CursorUnknown(f"No cursor named `{plan.name}` available")
-        # The cursor's job does the work: a cancel request during FETCH is meant for it.
-        self.running_job_id = cursor.job_id
-        rows = await cursor.fetch(plan)
-        self.finish()
-        if plan.is_move:
-            return Result(rowcount=len(rows))
-        return Result(columns=cursor.columns, rows=rows)
-
-    async def _close(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
-        plan = compiled.plan
-        assert isinstance(plan, ClosePlan)
-        if plan.name is None:
-            await self._close_cursors()
-        else:
-            cursor = self.cursors.pop(plan.name, None)
-            if cursor is None:
-                raise CursorUnknown(f"No cursor named `{plan.name}` available")
-            await cursor.aclose()
-        return Result(rowcount=1)
-
-    async def _close_cursors(self, *, holdable: bool = True) -> None:
+    async def close_cursors(self, *, holdable: bool = True) -> None:
+        """Close all cursors, or all that end with their transaction."""
         for name in list(self.cursors):
             if holdable or not self.cursors[name].is_holdable:
                 await self.cursors.pop(name).aclose()
-
-    async def _deallocate_plan(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
-        plan = compiled.plan
-        assert isinstance(plan, DeallocatePlan)
-        self._deallocate(plan.name)
-        if plan.discards_session:
-            await self._close_cursors()
-            self.settings.reset(None)
-        return Result(rowcount=0)
-
-    async def _explain(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
-        plan = compiled.plan
-        assert isinstance(plan, ExplainPlan)
-        if plan.analyze is not None:
-            context = self.context(compiled, parameters)
-            return await self.services.execution.execute(compiled, context, timeout_s=self.settings.statement_timeout_s)
-        return Result(columns=compiled.columns, rows=list(plan.lines))
-
-    async def _no_operation(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> Result:
-        plan = compiled.plan
-        assert isinstance(plan, NoOperationPlan)
-        return Result(rowcount=plan.rowcount, notices=(plan.notice,) if plan.notice else ())
-
-
-_Handler = Callable[[Session, CompiledStatement, Sequence[Any]], Awaitable[Result]]
-
-_SESSION_PLANS: Final[dict[type, _Handler]] = {
-    SetPlan: Session._set,
-    ResetPlan: Session._reset,
-    ShowPlan: Session._show,
-    TransactionPlan: Session._transaction,
-    DeclarePlan: Session._declare,
-    FetchPlan: Session._fetch,
-    ClosePlan: Session._close,
-    DeallocatePlan: Session._deallocate_plan,
-    ExplainPlan: Session._explain,
-    NoOperationPlan: Session._no_operation,
-}
-
-
-def _show_columns(plan: ShowPlan) -> tuple[OutputColumn, ...]:
-    if plan.name is not None:
-        return (OutputColumn(0, plan.name.lower(), TEXT),)
-    return tuple(OutputColumn(i, name, TEXT) for i, name in enumerate(("name", "setting", "description")))
 
 
 def check_parameter_count(given: int, wanted: int) -> None:
