@@ -77,7 +77,7 @@ class AtOnce:
             for _ in range(limits.CONNECTION_TURN_MAX):
                 self._taken = message = decoder.next_message()
                 if message is None:
-                    is_done = True
+                    is_done = not client.may_have_more
                     break
                 if type(message) is not Bind or self.awaits_disk or not self.answer(message):
                     break

@@ -94,6 +94,8 @@ class ClientSocket:
         self.pending_bytes = 0
         #: :meth:`send_now` could not send all: :meth:`flush` is due.
         self.is_behind = False
+        #: The last receive took as much as it may at once: nobody will tell of bytes that are there already.
+        self.may_have_more = False
         #: Called when bytes came and :meth:`receive` waits. True: it has dealt with them; else the waiting task is woken.
         self.take: Callable[[], bool] | None = None
         self._socket = client
@@ -158,6 +160,7 @@ class ClientSocket:
             raise ClientGone from error
         if not data:
             raise ClientGone
+        self.may_have_more = len(data) == _RECEIVE_BYTES
         return data
 
     def write(self, data: bytes | memoryview) -> None:
