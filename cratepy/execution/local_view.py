@@ -63,6 +63,17 @@ class OperationLogEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CursorEntry:
+    """A cursor that a session has declared; ``statement`` is the DECLARE as it was written."""
+
+    name: str
+    statement: str
+    created_ms: int
+    is_holdable: bool
+    is_scrollable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEntry:
     """A client's session on this node, as the server tells it."""
 
@@ -75,6 +86,7 @@ class SessionEntry:
     is_ssl: bool
     last_job_id: str | None = None
     settings: tuple[tuple[str, str], ...] = ()
+    cursors: tuple[CursorEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

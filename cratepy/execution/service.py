@@ -34,7 +34,7 @@ from cratepy.execution.runs import RunTable, Unroutable, unroutable_error
 from cratepy.execution.scrubbing import Scrubber
 from cratepy.execution.shards import ShardKeeper
 from cratepy.execution.small import constant_row, is_constant_query
-from cratepy.execution.statements import Killer, explain, run_command
+from cratepy.execution.statements import Killer, classification, explain, run_command
 from cratepy.execution.steering import Steering
 from cratepy.execution.system.tables import SystemTables
 from cratepy.execution.writes.copy_to import Exporter
@@ -322,6 +322,11 @@ class ExecutionService:
             self._jobs.note(context, classification="SELECT", started=started, error=None, rowcount=result.rowcount)
         return result
 
+    def note_refused(self, context: StatementContext, error: CrateError) -> None:
+        """A statement that could not be compiled: only for the log, where its type is UNDEFINED."""
+        started = self._clock.monotonic()
+        self._jobs.note(context, classification="UNDEFINED", started=started, error=error.message, rowcount=0)
+
     def _noted(self, raised: Exception, context: StatementContext, classification: str, started: float) -> CrateError:
         """What to raise for a statement that failed before it was a job; it is in the log."""
         error = client_error(raised, job_id=context.job_id, name_of=self._node_name)
@@ -471,22 +476,3 @@ class ExecutionService:
     def _node_name(self, node_id: str) -> str:
         node = self._cluster.state.nodes.get(node_id)
         return node.name if node is not None else node_id
-
-
-def classification(plan: Plan) -> str:
-    """The type of a statement in sys.jobs_log and sys.jobs_metrics; CrateDB's StatementClassifier."""
-    match plan:
-        case QueryPlan() | GetPlan() | CountPlan():
-            return "SELECT"
-        case InsertPlan():
-            return "INSERT"
-        case UpdatePlan():
-            return "UPDATE"
-        case DeletePlan():
-            return "DELETE"
-        case CopyFromPlan() | CopyToPlan():
-            return "COPY"
-        case CommandPlan() | CreateTableAsPlan():
-            return "DDL"
-        case _:
-            return "MANAGEMENT"

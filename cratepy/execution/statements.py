@@ -43,7 +43,22 @@ from cratepy.model.commands import (
     ShardsStarted,
     SwapTables,
 )
-from cratepy.model.plan import ExplainPlan, KillPlan, StatementContext
+from cratepy.model.plan import (
+    CommandPlan,
+    CopyFromPlan,
+    CopyToPlan,
+    CountPlan,
+    CreateTableAsPlan,
+    DeletePlan,
+    ExplainPlan,
+    GetPlan,
+    InsertPlan,
+    KillPlan,
+    Plan,
+    QueryPlan,
+    StatementContext,
+    UpdatePlan,
+)
 from cratepy.model.relations import OutputColumn
 from cratepy.model.state import ClusterState
 
@@ -172,3 +187,22 @@ async def explain(
         figures = f"Execution: rows={max(result.rowcount, 0)}, total={took_ms:.3f} ms"
         lines.append((figures,) + ("",) * (len(columns) - 1))
     return Result(columns=columns, rows=list(lines))
+
+
+def classification(plan: Plan) -> str:
+    """The type of a statement in sys.jobs_log and sys.jobs_metrics; CrateDB's StatementClassifier."""
+    match plan:
+        case QueryPlan() | GetPlan() | CountPlan():
+            return "SELECT"
+        case InsertPlan():
+            return "INSERT"
+        case UpdatePlan():
+            return "UPDATE"
+        case DeletePlan():
+            return "DELETE"
+        case CopyFromPlan() | CopyToPlan():
+            return "COPY"
+        case CommandPlan() | CreateTableAsPlan():
+            return "DDL"
+        case _:
+            return "MANAGEMENT"

@@ -30,13 +30,24 @@ def batch_rows(batch: Any, columns: tuple[OutputColumn, ...]) -> list[Row]:
 class Cursor:
     """A declared cursor. The Result is its own: :meth:`aclose` ends the job."""
 
-    def __init__(self, result: Result, *, job_id: str, is_scrollable: bool, is_holdable: bool) -> None:
+    def __init__(
+        self,
+        result: Result,
+        *,
+        job_id: str,
+        is_scrollable: bool,
+        is_holdable: bool,
+        statement: str = "",
+        created_ms: int = 0,
+    ) -> None:
         assert result.columns is not None
         self.columns = result.columns
         self.job_id = job_id
+        self.is_scrollable = is_scrollable
         self.is_holdable = is_holdable
+        self.statement = statement
+        self.created_ms = created_ms
         self._result = result
-        self._is_scrollable = is_scrollable
         #: Rows from number ``_first`` (counted from 1) on.
         self._rows: list[Row] = []
         self._first = 1
@@ -113,12 +124,12 @@ class Cursor:
         return rows
 
     def _refuse_unless_scrollable(self) -> None:
-        if not self._is_scrollable:
+        if not self.is_scrollable:
             raise CursorIsForwardOnly("Cannot move backward if cursor was created with NO SCROLL")
 
     def _forget(self) -> None:
         """Drop rows that a forward-only cursor never returns to."""
-        if not self._is_scrollable:
+        if not self.is_scrollable:
             passed = min(self._position + 1, self._end) - self._first
             if passed > 0:
                 del self._rows[:passed]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Any, Final, Protocol
 
+from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.errors import (
     CrateError,
@@ -76,6 +77,8 @@ class Execution(Protocol):
     ) -> list[BulkItem]: ...
 
     def cancel(self, job_id: str, reason: CrateError | None = None) -> bool: ...
+
+    def note_refused(self, context: StatementContext, error: CrateError) -> None: ...
 
 
 #: Values of expressions without columns (``execution.engine.constants.constant_values``).
@@ -164,16 +167,37 @@ class Session:
     ) -> CompiledStatement:
         """One statement, from the node's cache or new."""
         self._derive()
-        return await self.services.compiler.compile(
-            text, parameter_types=parameter_types, view=self._view, view_key=self._view_key, origin=origin
-        )
+        try:
+            return await self.services.compiler.compile(
+                text, parameter_types=parameter_types, view=self._view, view_key=self._view_key, origin=origin
+            )
+        except CrateError as error:
+            self._note_refused(text, error)
+            raise
 
     async def split(self, text: str) -> list[tuple[int, str]]:
         """The statements of a text with their offsets; several are checked for syntax before the first may run."""
         pieces = split_statements(text)
         if len(pieces) > 1:
-            await self.services.compiler.check_syntax(text)
+            try:
+                await self.services.compiler.check_syntax(text)
+            except CrateError as error:
+                self._note_refused(text, error)
+                raise
         return pieces
+
+    def _note_refused(self, text: str, error: CrateError) -> None:
+        """A statement that never became a plan is in sys.jobs_log, too."""
+        services = self.services
+        context = StatementContext(
+            job_id=services.clock.new_id(),
+            session_id=self.id,
+            handler_id=services.cluster.node_id,
+            user=self.user,
+            text=text[: limits.STATEMENT_CHARS_MAX],
+            now_ms=services.clock.wall_ms(),
+        )
+        services.execution.note_refused(context, error)
 
     # --- running -----------------------------------------------------------------------------------------------------
 

@@ -155,7 +155,12 @@ async def _declare(session: Session, compiled: CompiledStatement, parameters: Se
     # No timeout: it is for statements, and the cursor lives on after DECLARE.
     result = await session.services.execution.execute(query, context, timeout_s=None)
     session.cursors[plan.name] = Cursor(
-        result, job_id=context.job_id, is_scrollable=plan.is_scrollable, is_holdable=plan.is_holdable
+        result,
+        job_id=context.job_id,
+        is_scrollable=plan.is_scrollable,
+        is_holdable=plan.is_holdable,
+        statement=compiled.text,
+        created_ms=context.now_ms,
     )
     session.finish()
     return Result(rowcount=0)

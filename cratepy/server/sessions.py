@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from cratepy.execution.local_view import SessionEntry
+from cratepy.execution.local_view import CursorEntry, SessionEntry
 
 if TYPE_CHECKING:
+    from cratepy.server.cursors import Cursor
     from cratepy.server.session import Session
 
 
@@ -40,6 +41,17 @@ class SessionRegistry:
                 last_job_id=session.last_job_id,
                 is_ssl=False,
                 settings=tuple((name, str(value)) for name, value in session.settings.changed_values.items()),
+                cursors=tuple(_cursor_entry(name, cursor) for name, cursor in list(session.cursors.items())),
             )
             for session in list(self._sessions.values())
         ]
+
+
+def _cursor_entry(name: str, cursor: Cursor) -> CursorEntry:
+    return CursorEntry(
+        name=name,
+        statement=cursor.statement,
+        created_ms=cursor.created_ms,
+        is_holdable=cursor.is_holdable,
+        is_scrollable=cursor.is_scrollable,
+    )

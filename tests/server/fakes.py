@@ -77,6 +77,7 @@ class Fakes:
         self.bulks: list[list[Any]] = []
         self.compiled: list[str] = []
         self.cancelled: list[str] = []
+        self.refused: list[tuple[str, str]] = []
         self.events: dict[str, trio.Event] = {}
         self.is_blocked = trio.Event()
         self._reasons: dict[str, CrateError] = {}
@@ -200,6 +201,9 @@ class Fakes:
         for position, error in self.bulk_error_at.items():
             items[position] = BulkItem(0, error)
         return items
+
+    def note_refused(self, context: StatementContext, error: CrateError) -> None:
+        self.refused.append((context.text, error.message))
 
     def cancel(self, job_id: str, reason: CrateError | None = None) -> bool:
         self.cancelled.append(job_id)

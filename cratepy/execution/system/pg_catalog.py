@@ -28,7 +28,6 @@ from cratepy.model.oids import (
 )
 from cratepy.model.pg_types import pg_type_facts
 from cratepy.model.schema import TableDefinition, primary_key_name
-from cratepy.model.session_settings import SETTINGS
 from cratepy.model.system_tables import required_system_columns, system_tables
 from cratepy.model.types import DataType, facts, type_oid
 
@@ -391,20 +390,6 @@ def _pg_tablespace(view: SystemView) -> Iterable[Row]:
     return ({"oid": 1663, "spcname": "pg_default", "spcowner": SUPERUSER_OID},)
 
 
-def _pg_settings(view: SystemView) -> Iterator[Row]:
-    """The settings of the session that asks, as SHOW ALL gives them."""
-    for definition in SETTINGS:
-        given = view.context.settings.get(definition.name, definition.default)
-        yield {
-            "name": definition.name,
-            "setting": definition.default if given is None else str(given),
-            "short_desc": definition.description,
-            "vartype": definition.type,
-            "boot_val": definition.default,
-            "reset_val": definition.default,
-        }
-
-
 @cache
 def pg_procs() -> tuple[Row, ...]:
     """One row per function name, with its first signature: there is no oid for every overload."""
@@ -484,7 +469,6 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     "pg_namespace": _pg_namespace,
     "pg_proc": _pg_proc,
     "pg_roles": _roles,
-    "pg_settings": _pg_settings,
     "pg_authid": _roles,
     "pg_tables": _pg_tables,
     "pg_tablespace": _pg_tablespace,

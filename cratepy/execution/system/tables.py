@@ -12,7 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 from cratepy.execution.local_view import LocalView
-from cratepy.execution.system import checks, information_schema, pg_catalog, sys_cluster, sys_node
+from cratepy.execution.system import checks, information_schema, pg_catalog, pg_session, sys_cluster, sys_node
 from cratepy.execution.system.view import DescribeViews, Provider, SystemView
 from cratepy.model.arrow import arrow_type, to_arrow
 from cratepy.model.names import RelationName
@@ -24,6 +24,7 @@ PROVIDERS: Final[Mapping[RelationName, Provider]] = {
     for schema, providers in (
         ("information_schema", information_schema.PROVIDERS),
         ("pg_catalog", pg_catalog.PROVIDERS),
+        ("pg_catalog", pg_session.PROVIDERS),
         ("sys", sys_cluster.PROVIDERS),
         ("sys", sys_node.PROVIDERS),
         ("sys", checks.PROVIDERS),
