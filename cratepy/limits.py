@@ -43,6 +43,9 @@ PRIMARY_KEY_GETS_MAX: Final = 10_000
 #: Keys that are read on the event loop, at some 5 µs each; more are read on a worker thread.
 GET_INLINE_KEYS: Final = 128
 
+#: Edges that a comparison of two shapes may look at: about a second, far more than two countries' borders take.
+SHAPE_CHECKS_MAX: Final = 300_000
+
 # --- client connections ----------------------------------------------------------------------------------------------
 #: Setting ``http.max_content_length``; CrateDB's default. Bytes after decompression count, too.
 HTTP_BODY_BYTES_MAX: Final = 100 * MIB

@@ -1,19 +1,22 @@
-"""Functions of points and vectors: latitude, longitude, distance, geohash, vector_similarity.
+"""Functions of points, shapes and vectors: latitude, longitude, distance, geohash, within, intersects, area,
+vector_similarity.
 
-A point is ``[longitude, latitude]``.
+A point is ``[longitude, latitude]``, a shape GeoJSON.
 
-Source: CrateDB's geo functions; distance is the haversine formula on a sphere of the mean earth radius. Not yet:
-shapes (within, intersects, area).
+Source: CrateDB's geo functions; distance is the haversine formula on a sphere of the mean earth radius.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from cratepy.errors import SQLParseError
+from cratepy.functions import shape_relations
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.functions.values import float32
+from cratepy.model.types import DataType
 
 #: Lucene's SloppyMath uses the mean radius of WGS 84.
 _EARTH_RADIUS_M: Final = 6_371_008.7714
@@ -46,6 +49,32 @@ def _geohash(point: list[float]) -> str:
     return digits
 
 
+def _prepared() -> Callable[[Any], shape_relations.Planar]:
+    """A shape or point made ready for comparing; the last one is kept, which is the same for all rows if it is a constant."""
+    last: tuple[Any, shape_relations.Planar] | None = None
+
+    def prepare(value: Any) -> shape_relations.Planar:
+        nonlocal last
+        known = last  # one read: kernels of several threads share this function
+        if known is not None and known[0] == value:
+            return known[1]
+        shape = {"type": "Point", "coordinates": value} if isinstance(value, list) else value
+        last = value, shape_relations.planar(shape)
+        return last[1]
+
+    return prepare
+
+
+def _within_row(_arguments: tuple[DataType, ...], _result: DataType) -> Callable[..., Any]:
+    inner_of, outer_of = _prepared(), _prepared()
+    return lambda inner, outer: shape_relations.covers(outer_of(outer), inner_of(inner))
+
+
+def _intersects_row(_arguments: tuple[DataType, ...], _result: DataType) -> Callable[..., Any]:
+    left_of, right_of = _prepared(), _prepared()
+    return lambda left, right: shape_relations.intersects(left_of(left), right_of(right))
+
+
 def _vector_similarity(left: list[float], right: list[float]) -> float:
     """1 / (1 + squared distance), as Lucene scores vectors."""
     if len(left) != len(right):
@@ -66,6 +95,26 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         name="vector_similarity",
         signatures=signatures("float_vector,float_vector -> real"),
         row=_vector_similarity,
+    ),
+    Declaration(
+        name="within",
+        signatures=signatures("geo_shape,geo_shape -> boolean", "geo_point,geo_shape -> boolean"),
+        row_of=_within_row,
+        is_costly=True,
+        doc="whether the second shape covers the first",
+    ),
+    Declaration(
+        name="intersects",
+        signatures=signatures("geo_shape,geo_shape -> boolean"),
+        row_of=_intersects_row,
+        is_costly=True,
+        doc="whether two shapes share a point",
+    ),
+    Declaration(
+        name="area",
+        signatures=signatures("geo_shape -> double"),
+        row=shape_relations.area,
+        doc="square degrees on the sphere",
     ),
     Declaration(name="geohash", signatures=signatures("geo_point -> text"), row=_geohash),
 )
