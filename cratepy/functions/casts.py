@@ -11,6 +11,7 @@ numerics wrap) they are errors here. The words: ``Cannot cast value `x` to type 
 from __future__ import annotations
 
 import decimal
+import functools
 import ipaddress
 import math
 from collections.abc import Callable
@@ -21,12 +22,12 @@ import msgspec
 from cratepy.errors import CrateError, RelationUnknown, ValueConversionError
 from cratepy.functions import parsing, shapes
 from cratepy.functions.catalog_names import format_type, system_relation_name, system_relation_oid, type_oid_of_name
-from cratepy.functions.intervals import interval_text
 from cratepy.functions.parsing import Unparsable
 from cratepy.functions.texts_of_numbers import float_text
 from cratepy.functions.values import DAY_MS, DECIMAL_CONTEXT, INTEGER_RANGES, decimal_of, float32, numeric_text
 from cratepy.model.oids import procedure_oid
-from cratepy.model.pg_types import procedure_text
+from cratepy.model.pg_types import is_procedure, procedure_text
+from cratepy.model.texts import interval_text, timetz_text
 from cratepy.model.types import JSON, TEXT, DataType
 
 _NUMBERS: Final = frozenset({"byte", "smallint", "integer", "bigint", "real", "double precision", "numeric"})
@@ -115,6 +116,8 @@ def text_of(value: Any, source: DataType) -> str:
         return float_text(value, is_single=kind == "real")
     if kind == "interval":
         return interval_text(value)
+    if kind == "time with time zone":
+        return timetz_text(value)
     if kind == "regtype":
         return str(format_type(value, None))
     if kind == "regproc":
@@ -297,10 +300,20 @@ def _to_catalog_id(value: Any, source: DataType, target: DataType) -> Any:
             raise Unparsable(value)
         return oid
     if target.kind == "regproc":
-        return 0 if value == "-" else procedure_oid(value.lower().removeprefix("pg_catalog."))
+        return _procedure(value)
     oid = system_relation_oid(value)
     if oid is None:
         raise RelationUnknown(f"Relation '{value}' unknown")
+    return oid
+
+
+def _procedure(text: str) -> int:
+    """The oid of a function's name; ``-`` is none."""
+    if text == "-":
+        return 0
+    oid = procedure_oid(text.strip().lower().removeprefix("pg_catalog.").strip('"'))
+    if not is_procedure(oid):
+        raise Unparsable(text)
     return oid
 
 
@@ -402,9 +415,18 @@ def _object_part(part: Any, source: DataType | None, target: DataType) -> Any:
     return to_json_value(json_value_as(part, target), target)
 
 
-def to_json_value(value: Any, _data_type: DataType) -> Any:
-    """A SQL value inside an object. (Objects hold SQL values; numerics and intervals keep their own form.)"""
-    return value
+def to_json_value(value: Any, data_type: DataType) -> Any:
+    """A SQL value inside an object: an interval is its text. (A numeric keeps its own form, which is text, too.)"""
+    if value is None or not _has_intervals(data_type):
+        return value
+    if data_type.element is not None:
+        return [to_json_value(item, data_type.element) for item in value]
+    return interval_text(value)
+
+
+@functools.cache
+def _has_intervals(data_type: DataType) -> bool:
+    return data_type.kind == "interval" or (data_type.element is not None and _has_intervals(data_type.element))
 
 
 def json_value_as(value: Any, target: DataType) -> Any:

@@ -100,27 +100,3 @@ def age(left: int, right: int) -> Interval:
         months -= 1
     rest = left - add_to_timestamp(right, [months, 0, 0])
     return normalized(months, 0, rest)
-
-
-def interval_text(value: Interval) -> str:
-    """PostgreSQL style as CrateDB prints it: ``1 year 2 mons 3 days 04:05:06.700``."""
-    months, days, milliseconds = value
-    years, months = _truncated(months, 12)
-    parts = [_unit(years, "year"), _unit(months, "mon"), _unit(days, "day")]
-    return " ".join([*(part for part in parts if part), clock_text(milliseconds)])
-
-
-def _unit(count: int, name: str) -> str:
-    return f"{count} {name}{'' if count == 1 else 's'}" if count else ""
-
-
-def _truncated(value: int, by: int) -> tuple[int, int]:
-    quotient = abs(value) // by if value >= 0 else -(abs(value) // by)
-    return quotient, value - quotient * by
-
-
-def clock_text(milliseconds: int) -> str:
-    sign = "-" if milliseconds < 0 else ""
-    seconds, fraction = divmod(abs(milliseconds), 1000)
-    text = f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return f"{text}.{fraction:03d}" if fraction else text

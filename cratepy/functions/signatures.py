@@ -148,7 +148,10 @@ _TIMES: Final = frozenset({"timestamp with time zone", "timestamp without time z
 
 
 def _is_refused(parameters: Sequence[DataType], arguments: Sequence[DataType], coercion: str) -> bool:
-    """Casts that would surprise: a number to a timestamp beside an interval, anything to a single character."""
+    """Casts that would surprise: a number to a timestamp beside an interval, anything to a single character, what may
+    have a time of day to a date."""
+    if len(parameters) == 1 and parameters[0].kind == "date":
+        return arguments[0].kind not in ("date", "undefined")
     if len(parameters) == 2 and any(parameter.kind == "interval" for parameter in parameters):
         pairs = zip(parameters, arguments, strict=True)
         return any(p.kind in _TIMES and a.kind not in _TIMES and a.kind != "undefined" for p, a in pairs)

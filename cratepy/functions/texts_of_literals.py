@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cratepy.functions.intervals import interval_text
 from cratepy.functions.texts_of_numbers import float_text
+from cratepy.model.texts import interval_text
 from cratepy.model.types import DataType
 
 

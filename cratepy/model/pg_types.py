@@ -42,10 +42,16 @@ def pg_type_facts() -> tuple[dict[str, Any], ...]:
 
 @cache
 def _procedure_names() -> dict[int, str]:
+    """The functions of types and those that a statement may call, ``procedures.txt``, which ``functions`` declares."""
     names = {row[field] for row in pg_type_facts() for field in _PROCEDURES if row[field] is not None}
+    names.update(resources.files("cratepy.model").joinpath("procedures.txt").read_text(encoding="ascii").split())
     return {procedure_oid(name): name for name in names}
 
 
+def is_procedure(oid: int) -> bool:
+    return oid in _procedure_names()
+
+
 def procedure_text(oid: int) -> str:
-    """What ``regproc`` prints: the name of a type's input or output function; other numbers as they are, 0 as ``-``."""
+    """What ``regproc`` prints: the name of a function; other numbers as they are, 0 as ``-``."""
     return _procedure_names().get(oid) or (str(oid) if oid else "-")

@@ -40,3 +40,10 @@ def test_a_call_of_its_own_types_needs_no_cast(name: str, types: tuple[str, ...]
     assert resolution.function == name
     assert resolution.argument_types == tuple(type_of(kind) for kind in types)
     assert resolution.result_type.kind == type_of(result).kind
+
+
+def test_a_number_keeps_its_time_of_day_when_a_field_is_taken_out() -> None:
+    for kind in ("integer", "bigint"):
+        resolution = resolve("extract_minute", [type_of(kind)])
+        assert resolution.argument_types[0].is_timestamp
+    assert resolve("extract_minute", [type_of("date")]).argument_types == (type_of("date"),)

@@ -9,7 +9,7 @@ import pytest
 
 from cratepy.errors import ConversionError, CrateError, ValueConversionError
 from cratepy.execution.engine.constants import fold
-from cratepy.functions.casts import convert, json_value_as, text_of, tried
+from cratepy.functions.casts import convert, json_value_as, text_of, to_json_value, tried
 from cratepy.functions.conversions import can_cast
 from cratepy.model.expressions import Cast, Literal
 from cratepy.model.types import (
@@ -136,3 +136,39 @@ def test_a_json_value_of_which_nothing_is_known_stays_what_it_is() -> None:
         assert json_value_as(value, unknown) == value
     with pytest.raises(CrateError):
         json_value_as("zz", DataType("object", policy="dynamic"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("09:08:07.5+01:30", "09:08:07.5+01:30"),
+        ("23:59:59-08", "23:59:59-08:00"),
+        ("00:00:00", "00:00:00+00"),
+    ],
+)
+def test_a_time_with_its_zone_is_written_as_it_is_read(text: str, shown: str) -> None:
+    kind = DataType("time with time zone")
+    value = convert(text, TEXT, kind)
+    assert text_of(value, kind) == shown
+    assert convert(shown, TEXT, kind) == value
+
+
+def test_an_interval_inside_an_object_is_its_text_and_is_read_back() -> None:
+    value = [14, 3, -1_500]
+    assert to_json_value(value, INTERVAL) == "1 year 2 mons 3 days -00:00:01.500"
+    assert to_json_value([value, None], array_of(INTERVAL)) == ["1 year 2 mons 3 days -00:00:01.500", None]
+    assert json_value_as(to_json_value(value, INTERVAL), INTERVAL) == value
+    assert to_json_value([1, 2, 3], array_of(INTEGER)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["lower", "pg_catalog.array_cat", '"sum"', "int4in"])
+def test_a_function_has_its_name_as_regproc(name: str) -> None:
+    kind = DataType("regproc")
+    plain = name.removeprefix("pg_catalog.").strip('"')
+    assert text_of(convert(name, TEXT, kind), kind) == plain
+
+
+def test_what_is_no_function_is_refused_as_regproc() -> None:
+    with pytest.raises(ValueConversionError, match="Cannot cast value `no_such_function` to type `regproc`"):
+        convert("no_such_function", TEXT, DataType("regproc"))
+    assert convert("-", TEXT, DataType("regproc")) == 0

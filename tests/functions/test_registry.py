@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 import pytest
 
 from cratepy.errors import FunctionUnknown
@@ -148,3 +150,9 @@ def test_an_aggregate_may_be_a_window_function() -> None:
 def test_every_scalar_can_be_computed_row_by_row() -> None:
     for declaration in registry.SCALARS:
         assert (declaration.row is None) != (declaration.row_of is None), declaration.name
+
+
+def test_every_function_has_a_name_for_regproc() -> None:
+    """``procedures.txt`` of ``model`` names what is declared here, which the protocols, that print it, may not import."""
+    text = resources.files("cratepy.model").joinpath("procedures.txt").read_text(encoding="ascii")
+    assert text.split() == registry.function_names()

@@ -19,9 +19,10 @@ from cratepy.errors import CrateError
 from cratepy.model.arrow import from_arrow
 from cratepy.model.pg_types import procedure_text
 from cratepy.model.relations import OutputColumn
+from cratepy.model.texts import interval_text
 from cratepy.model.types import DataType, http_type_id
 from cratepy.protocols.postgres.oids import TYPE_NAMES_BY_OID
-from cratepy.protocols.values import double_text, interval_text, real_text
+from cratepy.protocols.values import double_text, real_text
 
 Convert = Callable[[Any], Any]
 

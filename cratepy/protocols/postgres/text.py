@@ -12,16 +12,15 @@ from typing import Any, Final
 import msgspec
 
 from cratepy.model.pg_types import procedure_text
+from cratepy.model.texts import interval_text, timetz_text
 from cratepy.model.types import DataType
 from cratepy.protocols.postgres.oids import TYPE_NAMES_BY_OID
 from cratepy.protocols.values import (
     date_text,
     double_text,
-    interval_text,
     real_text,
     timestamp_text,
     timestamptz_text,
-    timetz_text,
 )
 
 TextEncoder = Callable[[Any], bytes]
