@@ -73,6 +73,8 @@ _SMALLER: Final = {"year": 0, "month": 1, "day": 2, "hour": 3, "minute": 4, "sec
 
 def interval_node(_a: ExpressionAnalyzer, node: tree.IntervalWord) -> Expression:
     text = node.text
+    if node.end is not None and _SMALLER.get(node.unit or "", -1) > _SMALLER.get(node.end, -1):
+        raise SQLParseError("Startfield must be less significant than Endfield")
     if node.unit is not None and node.end is None and text.strip().lstrip("+-").replace(".", "", 1).isdigit():
         text = f"{text.strip()} {node.unit}"
     value = _converted_interval(text)

@@ -18,14 +18,10 @@ from cratepy.errors import (
     UnsupportedFeature,
 )
 from cratepy.functions import registry
-from cratepy.functions.casts import to_json_value
 from cratepy.model.expressions import (
-    Branch,
     Call,
-    Case,
     Cast,
     Expression,
-    InList,
     Literal,
     Parameter,
 )
@@ -37,12 +33,11 @@ from cratepy.model.types import (
     TEXT,
     UNDEFINED,
     DataType,
-    Field,
     array_of,
-    object_of,
 )
 from cratepy.records import dataclass
 from cratepy.sql.analyze.casts import cast_node
+from cratepy.sql.analyze.composed import array_node, case_node, listed, object_node, row_alternatives
 from cratepy.sql.analyze.constants import (
     bits_node,
     boolean_node,
@@ -60,7 +55,7 @@ from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.naming import printed
 from cratepy.sql.analyze.parts import field_node, slice_node, subscript_node
 from cratepy.sql.analyze.scope import Scope
-from cratepy.sql.analyze.typing import cast_to, common, comparable, resolved, same_types, settled
+from cratepy.sql.analyze.typing import cast_to, common, comparable, resolved, settled
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.tree import Node
 
@@ -106,10 +101,20 @@ class ExpressionAnalyzer:
 
     def boolean(self, node: Node) -> Expression:
         """A condition."""
-        condition = self.analyze(node)
-        if condition.type == BOOLEAN:
-            return condition
-        return cast_to(self.context, condition, BOOLEAN)
+        return self.truth(self.analyze(node), node)
+
+    def truth(self, operand: Expression, node: Node) -> Expression:
+        """The operand of ``node`` as a boolean. Raises FunctionUnknown for a type that cannot be one."""
+        if operand.type == BOOLEAN:
+            return operand
+        if not registry.can_cast(operand.type, BOOLEAN, explicit=False):
+            shown = self.shown(node)
+            raise FunctionUnknown(f"Invalid arguments in: {shown} with ({operand.type.name}). Valid types: (boolean)")
+        return cast_to(self.context, operand, BOOLEAN)
+
+    def compared(self, operator: str, left: Expression, right: Expression, node: Node) -> Expression:
+        """:func:`compare` for the rooms that this one imports."""
+        return compare(self, operator, left, right, node)
 
     def condition(self, node: Node) -> Expression:
         """What stands in WHERE, HAVING and ON: must be a boolean."""
@@ -162,13 +167,13 @@ def _with_open_strings(arguments: list[Expression]) -> list[DataType]:
 
 # --- operators -------------------------------------------------------------------------------------------------------
 
-_COMPARISONS: Final = frozenset({"=", "<>", "<", "<=", ">", ">="})
+_ORDERINGS: Final = frozenset({"<", "<=", ">", ">="})
+_COMPARISONS: Final = _ORDERINGS | {"=", "<>"}
 
 
 def _unary(a: ExpressionAnalyzer, node: tree.Unary) -> Expression:
     if node.operator == "not":
-        operand = a.boolean(node.operand)
-        return Call("op_not", (operand,), BOOLEAN)
+        return Call("op_not", (a.truth(a.analyze(node.operand), node),), BOOLEAN)
     if isinstance(node.operand, tree.NumberWord):
         literal = number_literal(node.operand.text)
         value = f"-{literal.value}" if isinstance(literal.value, str) else -literal.value
@@ -215,8 +220,19 @@ def _typed_operands(
 def compare(a: ExpressionAnalyzer, operator: str, left: Expression, right: Expression, node: Node) -> Expression:
     """A comparison; both sides get one type."""
     if left.type != right.type:
+        if operator in _ORDERINGS and (left.type == TEXT) != (right.type == TEXT):
+            _refuse_unordered(a, operator, left, right, node)
         left, right = comparable(a.context, left, right)
     return a.call(f"op_{operator}", [left, right], node)
+
+
+def _refuse_unordered(a: ExpressionAnalyzer, operator: str, left: Expression, right: Expression, node: Node) -> None:
+    """A string beside a type without an order (an object, a point) need not be one of its values to be refused."""
+    types = [left.type, right.type]
+    try:
+        registry.resolve(f"op_{operator}", [common(types)] * 2)
+    except FunctionUnknown as error:
+        raise a.unknown_function(error, types, node) from None
 
 
 def _logic(a: ExpressionAnalyzer, node: tree.Logic) -> Expression:
@@ -269,20 +285,8 @@ def _between(a: ExpressionAnalyzer, node: tree.Between) -> Expression:
 
 def _in_items(a: ExpressionAnalyzer, node: tree.InItems) -> Expression:
     if isinstance(node.operand, tree.RowNode):
-        return _row_in(a, node.operand, node)
-    expressions = [a.analyze(node.operand), *(a.analyze(item) for item in node.items)]
-    operand, *items = same_types(a.context, expressions, keeps_column=True)
-    return negated(InList(operand, tuple(items)), node.is_negated)
-
-
-def _row_in(a: ExpressionAnalyzer, row: tree.RowNode, node: tree.InItems) -> Expression:
-    alternatives: list[Node] = []
-    for item in node.items:
-        if not isinstance(item, tree.RowNode) or len(item.items) != len(row.items):
-            raise SQLParseError("All rows of an IN list must have as many values as the left side")
-        pairs = zip(row.items, item.items, strict=True)
-        alternatives.append(tree.Logic("and", tuple(tree.Binary("=", left, right) for left, right in pairs)))
-    return negated(a.analyze(tree.Logic("or", tuple(alternatives))), node.is_negated)
+        return negated(a.analyze(row_alternatives(node.operand, node.items)), node.is_negated)
+    return negated(listed(a, node), node.is_negated)
 
 
 def _row(_a: ExpressionAnalyzer, node: tree.RowNode) -> Expression:
@@ -335,45 +339,7 @@ def _aligned(a: ExpressionAnalyzer, left: Expression, right: Expression) -> tupl
     return left, right
 
 
-# --- casts, case, parts ----------------------------------------------------------------------------------------------
-
-
-def _case(a: ExpressionAnalyzer, node: tree.CaseNode) -> Expression:
-    conditions: list[Expression] = []
-    values: list[Expression] = []
-    operand = None if node.operand is None else a.analyze(node.operand)
-    for condition, value in node.branches:
-        if operand is None:
-            conditions.append(a.boolean(condition))
-        else:
-            conditions.append(compare(a, "=", operand, a.analyze(condition), node))
-        values.append(a.analyze(value))
-    values.append(Literal(None, UNDEFINED) if node.default is None else a.analyze(node.default))
-    *results, default = same_types(a.context, values)
-    branches = tuple(Branch(c, v) for c, v in zip(conditions, results, strict=True))
-    return Case(branches, default, common([*(v.type for v in results), default.type]))
-
-
-def _array(a: ExpressionAnalyzer, node: tree.ArrayNode) -> Expression:
-    items = same_types(a.context, [a.analyze(item) for item in node.items])
-    element = common([item.type for item in items])
-    if all(isinstance(item, Literal) for item in items):
-        return Literal([item.value for item in items if isinstance(item, Literal)], array_of(element))
-    return Call("_array", items, array_of(element))
-
-
-def _object(a: ExpressionAnalyzer, node: tree.ObjectNode) -> Expression:
-    entries = [(name, settled(a.analyze(value))) for name, value in node.entries]
-    merged = object_of(tuple(Field(name, value.type) for name, value in dict(entries).items()))
-    if all(isinstance(value, Literal) for _, value in entries):
-        content: dict[str, Any] = {
-            name: to_json_value(value.value, value.type) for name, value in entries if isinstance(value, Literal)
-        }
-        return Literal(content, merged)
-    arguments: list[Expression] = []
-    for name, value in entries:
-        arguments += (Literal(name, TEXT), value)
-    return Call("_map", tuple(arguments), merged)
+# --- what other rooms analyze ------------------------------------------------------------------------------------------
 
 
 def _function(a: ExpressionAnalyzer, node: tree.Function) -> Expression:
@@ -418,12 +384,12 @@ _HANDLERS: Final[dict[type, Callable[[ExpressionAnalyzer, Any], Expression]]] = 
     tree.Quantified: _quantified,
     tree.Function: _function,
     tree.CastNode: cast_node,
-    tree.CaseNode: _case,
+    tree.CaseNode: case_node,
     tree.Subscript: subscript_node,
     tree.Slice: slice_node,
     tree.FieldOf: field_node,
-    tree.ArrayNode: _array,
-    tree.ObjectNode: _object,
+    tree.ArrayNode: array_node,
+    tree.ObjectNode: object_node,
     tree.RowNode: _row,
     tree.ScalarSubquery: _subquery,
     tree.ArraySubquery: _subquery,

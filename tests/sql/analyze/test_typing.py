@@ -43,4 +43,34 @@ def test_a_table_cannot_have_a_column_of_no_known_type() -> None:
     ignoring = with_tables("create table loose (id int, o object(ignored))")
     assert error_of("create table y as select o['k'] as k from loose", ignoring).startswith(
         "UnsupportedFeatureException[Type `UNDEFINED` does not support storage"
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("not [true]", "(NOT [true]) with (boolean_array). Valid types: (boolean)"),
+        ("not id::timestamp", "(NOT cast(doc.x.id AS TIMESTAMP WITHOUT TIME ZONE)) with (timestamp without time zone)"),
+        ("[id, {b = 1}]", "[doc.x.id, {b = 1}] with (integer, object). Valid types: (E)"),
+        ("case id when 1 then [1] else 2 end", " with (integer_array, integer). Valid types: (boolean, T)"),
+        ("id in (1, [2])", " with (integer, integer, integer_array). Valid types: (E, array(E))"),
+        ("'text' >= o", "('text' >= doc.x.o) with (text, object). Valid types: (byte, byte)"),
+        ("[1.5, 2.5]::geo_point > 'POINT (1 2)'", " with (geo_point, text). Valid types: (byte, byte)"),
+    ],
+)
+def test_what_has_no_common_type_is_refused_as_a_whole(expression: str, words: str) -> None:
+    refusal = error_of(f"select {expression} from x", STATE)
+    assert refusal.startswith("UnsupportedFunctionException[Invalid arguments in: ")
+    assert words in refusal
+
+
+def test_an_object_literal_has_each_key_once() -> None:
+    assert error_of("select {b = 1, a = 2, b = 3}", STATE) == (
+        "SQLParseException[Object literal cannot contain duplicate keys (`b`)]"
+    )
+
+
+@pytest.mark.parametrize("fields", ["hour to year", "second to minute"])
+def test_the_fields_of_an_interval_go_from_large_to_small(fields: str) -> None:
+    assert error_of(f"select interval '1' {fields}", STATE) == (
+        "SQLParseException[Startfield must be less significant than Endfield]"
     )
