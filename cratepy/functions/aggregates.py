@@ -108,12 +108,13 @@ def _count_sql(arguments: tuple[DataType, ...], _result: DataType) -> str | None
 
 _PERCENTILE: Final = tuple(
     text
-    for kind in ("double", "real", "byte", "smallint", "integer", "bigint")
+    for kind in ("double", "real", "byte", "smallint", "integer", "bigint", "interval")
+    for result in ("interval" if kind == "interval" else "double",)
     for text in (
-        f"{kind},double -> double",
-        f"{kind},double[] -> double[]",
-        f"{kind},double,double -> double",
-        f"{kind},double[],double -> double[]",
+        f"{kind},double -> {result}",
+        f"{kind},double[] -> {result}[]",
+        f"{kind},double,double -> {result}",
+        f"{kind},double[],double -> {result}[]",
     )
 )
 _SUMS: Final = (
@@ -147,8 +148,8 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _aggregate("variance", *(f"{n} -> double" for n in _MEASURED), sql=_spread_sql("var_pop"), aliases=("var_pop",)),
     _aggregate("var_samp", *(f"{n} -> double" for n in _MEASURED), sql=_spread_sql("var_samp")),
     _aggregate("geometric_mean", *(f"{n} -> double" for n in _MEASURED)),
-    _aggregate("min_by", "A,B -> A"),
-    _aggregate("max_by", "A,B -> A"),
+    _aggregate("min_by", *(f"A,{n} -> A" for n in _PRIMITIVES)),
+    _aggregate("max_by", *(f"A,{n} -> A" for n in _PRIMITIVES)),
     _aggregate("percentile", *_PERCENTILE),
     _aggregate("median", *(f"{n} -> double" for n in ("double", "real", *_INTEGERS))),
     _aggregate("hyperloglog_distinct", "V -> bigint", "V,integer -> bigint"),

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from cratepy.errors import CrateError, RelationUnknown, ValueConversionError
+from cratepy.errors import CrateError, RelationUnknown, UnsupportedFeature, ValueConversionError
 from cratepy.functions import parsing, shapes
 from cratepy.functions.catalog_names import format_type, system_relation_name, system_relation_oid, type_oid_of_name
 from cratepy.functions.parsing import Unparsable
@@ -277,7 +277,7 @@ def _to_vector(value: Any, source: DataType, target: DataType) -> list[float]:
     if not isinstance(value, list):
         raise Unparsable(str(value))
     if any(item is None for item in value):
-        raise ValueConversionError("null values are not allowed for float_vector")
+        raise UnsupportedFeature("null values are not allowed for float_vector")
     if target.length is not None and len(value) != target.length:
         raise ValueConversionError(
             f"The number of vector dimensions does not match the field type. Expected: {target.length} Got: {len(value)}"

@@ -125,10 +125,14 @@ def _average(types: Types, result: DataType) -> Collector:
                 decimal_quotient(sum(map(decimal_of, present), decimal_of(0)), decimal_of(len(present)))
             )
         assert result.kind == "interval"
-        total = sum(value[0] * 30 * DAY_MS + value[1] * DAY_MS + value[2] for value in present)
-        return intervals.normalized(0, 0, int(total / len(present)))
+        return intervals.normalized(0, 0, int(sum(map(_interval_ms, present)) / len(present)))
 
     return average
+
+
+def _interval_ms(value: list[int]) -> int:
+    """The length of an interval whose months have 30 days."""
+    return value[0] * 30 * DAY_MS + value[1] * DAY_MS + value[2]
 
 
 def _spread(*, is_sample: bool, is_root: bool) -> Callable[[Types, DataType], Collector]:
@@ -192,12 +196,15 @@ def _geometric_mean(_types: Types, _result: DataType) -> Collector:
 def _quantile(ordered: list[Any], fraction: float) -> Any:
     if not 0 <= fraction <= 1:
         raise SQLParseError(f"q should be in [0,1], got {fraction}")
-    return float(ordered[min(int(fraction * len(ordered)), len(ordered) - 1)])
+    found = ordered[min(int(fraction * len(ordered)), len(ordered) - 1)]
+    return found if isinstance(found, list) else float(found)
 
 
-def _percentile(_types: Types, _result: DataType) -> Collector:
+def _percentile(types: Types, _result: DataType) -> Collector:
+    order = _interval_ms if types[0].kind == "interval" else None
+
     def percentile(values: list[Any], fractions: list[Any], _compression: list[Any] | None = None) -> Any:
-        ordered = sorted(_present(values))
+        ordered = sorted(_present(values), key=order)
         wanted = _first_constant(fractions)
         if not ordered:
             return None

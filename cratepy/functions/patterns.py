@@ -84,7 +84,7 @@ def compiled(pattern: str, flags: str = "") -> regex.Pattern[str]:
         if letter == "g":
             continue
         if letter not in _JAVA_FLAGS:
-            raise SQLParseError(f"Invalid regular expression flag: {letter}")
+            raise SQLParseError(f"The regular expression flag is unknown: {letter}")
         options |= _JAVA_FLAGS[letter]
     try:
         return regex.compile(pattern, options, cache_pattern=False)
@@ -141,22 +141,44 @@ def _matches_ignoring_case(text: str, pattern: str) -> bool:
     return _fits(pattern, "i", text)
 
 
-_REFERENCE: Final = re.compile(r"\\(.)|\$(\d)")
+#: A character that stands for itself, a group by its number or by its name; or the start of one of them.
+_REFERENCE: Final = re.compile(r"\\(.)|\$(\d+)|\$\{([A-Za-z][A-Za-z0-9]*)\}|[\\$]", re.DOTALL)
 
 
-def _regexp_replace(text: str, pattern: str, replacement: str, flags: str = "") -> str:
+@functools.lru_cache(maxsize=_PATTERNS_CACHED)
+def _replacement(expression: regex.Pattern[str], written: str) -> tuple[str | tuple[int | str], ...]:
+    """Texts, and groups as tuples of one. Raises SQLParseError, with Java's words for what is no reference."""
+    parts: list[str | tuple[int | str]] = []
+    end = 0
+    for found in _REFERENCE.finditer(written):
+        parts.append(written[end : found.start()])
+        end = found.end()
+        escaped, digits, name = found.groups()
+        if escaped is not None:
+            parts.append(escaped)
+        elif name is not None:
+            if name not in expression.groupindex:
+                raise SQLParseError(f"No group with name {{{name}}}")
+            parts.append((name,))
+        elif digits is not None:
+            # As many digits as still name a group; the others are text.
+            count = max((n for n in range(1, len(digits) + 1) if int(digits[:n]) <= expression.groups), default=0)
+            if not count:
+                raise SQLParseError(f"No group {digits[0]}")
+            parts += [(int(digits[:count]),), digits[count:]]
+        elif found.group() == "\\":
+            raise SQLParseError("character to be escaped is missing")
+        else:
+            raise SQLParseError(f"Illegal group reference{': group index is missing' if end == len(written) else ''}")
+    return (*parts, written[end:])
+
+
+def _regexp_replace(text: str, pattern: str, written: str, flags: str = "") -> str:
     expression = compiled(pattern, flags)
 
     def expanded(match: regex.Match[str]) -> str:
-        def part(reference: re.Match[str]) -> str:
-            if reference.group(1) is not None:
-                return str(reference.group(1))
-            number = int(reference.group(2))
-            if number > expression.groups:
-                raise SQLParseError(f"No group {number}")
-            return match.group(number) or ""
-
-        return _REFERENCE.sub(part, replacement)
+        parts = _replacement(expression, written)
+        return "".join(part if isinstance(part, str) else match.group(part[0]) or "" for part in parts)
 
     count = 0 if "g" in flags else 1
     return _limited(lambda s, c: expression.sub(expanded, text, count, timeout=s, concurrent=c), pattern, text)
@@ -164,15 +186,16 @@ def _regexp_replace(text: str, pattern: str, replacement: str, flags: str = "") 
 
 def _regexp_count(text: str, pattern: str, start: int = 1, flags: str = "") -> int:
     if start < 1:
-        raise SQLParseError("start must be greater than 0")
+        raise SQLParseError("`start` must be greater than or equal to 1")
     return len(_found(pattern, flags, text, start - 1))
 
 
 def _regexp_instr(
     text: str, pattern: str, start: int = 1, nth: int = 1, end: int = 0, flags: str = "", group: int = 0
 ) -> int:
-    if start < 1 or nth < 1:
-        raise SQLParseError("start and N must be greater than 0")
+    for name, number in (("start", start), ("N", nth)):
+        if number < 1:
+            raise SQLParseError(f"{name} must be >= 1")
     expression = compiled(pattern, flags)
     if group > expression.groups:
         return 0

@@ -8,23 +8,25 @@ statement is compiled, so the ``has_*_privilege`` family answers for the superus
 from __future__ import annotations
 
 import base64
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
 from cratepy import CRATEDB_VERSION, POSTGRES_VERSION, __version__
 from cratepy.clock import SystemClock
-from cratepy.errors import RoleUnknown, SettingUnknown, SQLParseError
+from cratepy.errors import FunctionUnknown, RoleUnknown, SettingUnknown, SQLParseError
 from cratepy.functions.catalog_names import format_type, type_name, type_oid_of_name
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.model.names import CATALOG_NAME, DEFAULT_SCHEMA
+from cratepy.model.oids import DATABASE_OID, SUPERUSER_OID, procedure_oid
+from cratepy.model.pg_types import is_procedure
 from cratepy.model.session_settings import DEFINITIONS, SILENT_SETTINGS
 from cratepy.model.types import DataType
 
 #: PostgreSQL's numbers of encodings.
 _ENCODINGS: Final = {0: "SQL_ASCII", 6: "UTF8"}
 _ENCODING_NUMBERS: Final = {"SQL_ASCII": 0, "UTF8": 6}
-_SUPERUSER_OID: Final = 10
 _SUPERUSER: Final = "crate"
 _SIZES: Final = ("bytes", "kB", "MB", "GB", "TB", "PB")
 _SIZE_STEP: Final = 10 * 1024
@@ -78,16 +80,59 @@ def _set_config(context: Any, name: str, value: str, is_local: bool) -> str:
     return value
 
 
-def _has_privilege(kind: str) -> Callable[..., bool]:
+def _has_privilege(kind: str, object_parts: int = 1) -> Callable[..., bool]:
+    """``object_parts`` name what the privilege is about (a column: its table, too); a role may stand before them."""
     known = _PRIVILEGES[kind]
 
     def has_privilege(_context: Any, *arguments: Any) -> bool:
+        *who, named = arguments[:-object_parts]
+        if who:
+            _refuse_unknown_role(who[0])
+        if kind in _OBJECT_CHECKS:
+            _OBJECT_CHECKS[kind](named)
         for privilege in arguments[-1].split(","):
-            if privilege.strip().lower() not in known:
-                raise SQLParseError(f"Unrecognized permission: {privilege.strip()}")
+            word = privilege.strip().lower()
+            if word not in known:
+                raise SQLParseError(f"Unrecognized permission: {word}")
         return True
 
     return has_privilege
+
+
+def _refuse_unknown_role(role: str | int) -> None:
+    if role not in (_SUPERUSER, SUPERUSER_OID, "public"):
+        shown = f"'{role}'" if isinstance(role, str) else f"with OID '{role}'"
+        raise RoleUnknown(f"Role {shown} does not exist")
+
+
+def _refuse_unknown_database(database: str | int) -> None:
+    if isinstance(database, str):
+        if database != CATALOG_NAME:
+            raise SQLParseError(f'database "{database}" does not exist')
+    elif database != DATABASE_OID:
+        raise SQLParseError(f'database with OID "{database}" does not exist')
+
+
+#: A function as it is called, ``abs(integer)``.
+_FUNCTION_CALL: Final = re.compile(r"\s*(?:pg_catalog\.)?([^\s()]+)\s*\(.*\)\s*", re.DOTALL)
+
+
+def _refuse_unknown_function(function: str | int) -> None:
+    if isinstance(function, int):
+        if not is_procedure(function):
+            raise SQLParseError(f"Function with oid '{function}' does not exist")
+        return
+    call = _FUNCTION_CALL.fullmatch(function)
+    if call is None:
+        raise SQLParseError("Not a valid function call")
+    if not is_procedure(procedure_oid(call[1].lower())):
+        raise FunctionUnknown(f"Unknown function: {function.strip()}")
+
+
+_OBJECT_CHECKS: Final[dict[str, Callable[[Any], None]]] = {
+    "database": _refuse_unknown_database,
+    "function": _refuse_unknown_function,
+}
 
 
 _WHO: Final = ("", "text,", "integer,")
@@ -123,8 +168,8 @@ def _regrole(role: int | str) -> int | str:
     if isinstance(role, str):
         if role != _SUPERUSER:
             raise RoleUnknown(f"Role '{role}' does not exist")
-        return _SUPERUSER_OID
-    return _SUPERUSER if role == _SUPERUSER_OID else str(role)
+        return SUPERUSER_OID
+    return _SUPERUSER if role == SUPERUSER_OID else str(role)
 
 
 def _no_wait(seconds: float) -> None:
@@ -179,11 +224,11 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         for kind in _PRIVILEGES
         if kind != "column"
     ),
-    _info("has_column_privilege", "; ".join(_COLUMN_TYPES), _has_privilege("column")),
+    _info("has_column_privilege", "; ".join(_COLUMN_TYPES), _has_privilege("column", 2)),
     _plain(
         "pg_get_userbyid",
         "integer -> text",
-        lambda oid: _SUPERUSER if oid in (0, _SUPERUSER_OID) else f"unknown (OID={oid})",
+        lambda oid: _SUPERUSER if oid in (0, SUPERUSER_OID) else f"unknown (OID={oid})",
     ),
     _plain("_regrole", "integer -> text; text -> integer", _regrole),
     _plain("getdatabaseencoding", "-> text", lambda: "UTF8"),

@@ -160,7 +160,7 @@ TABLE_FUNCTIONS: Final[tuple[TableFunctionDeclaration, ...]] = (
     TableFunctionDeclaration(
         name="regexp_matches",
         signatures=signatures("text,text -> text[]", "text,text,text -> text[]"),
-        columns=_one("groups"),
+        columns=_one("regexp_matches"),
         rows=_matches,
         doc="the groups of each match",
     ),

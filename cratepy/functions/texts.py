@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cratepy import limits
 from cratepy.errors import SQLParseError
+from cratepy.functions import blake3
 from cratepy.functions.casts import text_of
 from cratepy.functions.java_format import java_format
 from cratepy.functions.patterns import regexp_matches
@@ -333,6 +334,13 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _text("parse_ident", ("text -> text[]", "text,boolean -> text[]"), _parse_ident),
     _text("md5", "text -> text", lambda text: hashlib.md5(text.encode()).hexdigest(), sql=_as_view("md5({0})")),
     _text("sha1", "text -> text", lambda text: hashlib.sha1(text.encode()).hexdigest()),
+    Declaration(
+        name="blake3",
+        signatures=signatures("text -> text"),
+        row=lambda text: blake3.digest(text.encode()),
+        sql=_as_view("encode(digest({0}, 'blake3'), 'hex')"),
+        is_costly=True,
+    ),
     _text("encode", "text,text -> text", _encode),
     _text("decode", "text,text -> text", _decode),
     Declaration(

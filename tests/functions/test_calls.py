@@ -47,3 +47,34 @@ def test_a_number_keeps_its_time_of_day_when_a_field_is_taken_out() -> None:
         resolution = resolve("extract_minute", [type_of(kind)])
         assert resolution.argument_types[0].is_timestamp
     assert resolve("extract_minute", [type_of("date")]).argument_types == (type_of("date"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "answer"),
+    [
+        ("has_table_privilege", ["crate", "sys.nodes", "SELECT, insert"], True),
+        ("has_table_privilege", ["public", "sys.nodes", "SELECT"], True),
+        ("has_table_privilege", ["somebody", "sys.nodes", "SELECT"], "Role 'somebody' does not exist"),
+        ("has_schema_privilege", [77, "doc", "USAGE"], "Role with OID '77' does not exist"),
+        ("has_column_privilege", ["somebody", "sys.nodes", "id", "SELECT"], "Role 'somebody' does not exist"),
+        ("has_column_privilege", ["sys.nodes", "id", "SELECT"], True),
+        ("has_database_privilege", ["crate", "TEMP"], True),
+        ("has_database_privilege", ["other", "TEMP"], 'database "other" does not exist'),
+        ("has_database_privilege", ["crate", 99, "TEMP"], 'database with OID "99" does not exist'),
+        ("has_function_privilege", ["upper(text)", "EXECUTE"], True),
+        ("has_function_privilege", ["pg_catalog.now()", "execute"], True),
+        ("has_function_privilege", ["upper", "EXECUTE"], "Not a valid function call"),
+        ("has_function_privilege", [5, "EXECUTE"], "Function with oid '5' does not exist"),
+        ("has_function_privilege", ["no_such(text)", "EXECUTE"], "Unknown function: no_such(text)"),
+        ("has_function_privilege", ["upper(text)", "Grant"], "Unrecognized permission: grant"),
+    ],
+)
+def test_privileges_are_those_of_known_roles_on_what_exists(name: str, arguments: list[Any], answer: Any) -> None:
+    types = ["text" if isinstance(argument, str) else "integer" for argument in arguments]
+    call = call_of(name, types, arguments, "boolean")
+    if answer is True:
+        assert value_of(call, NO_COLUMNS, CONTEXT) is True
+    else:
+        with pytest.raises(errors.CrateError) as raised:
+            value_of(call, NO_COLUMNS, CONTEXT)
+        assert raised.value.message == answer

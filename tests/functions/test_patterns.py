@@ -88,3 +88,38 @@ def test_either_side_of_like_any_may_be_the_pattern(
     row = declaration_of(name).row
     assert row is not None
     assert row(left, right) is expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "written", "answer"),
+    [
+        ("(?<first>b)(?<last>c)", "${last}${first}", "acbd"),
+        ("(b)(c)", "[$2$1]", "a[cb]d"),
+        ("(b)c", "$12", "ab2d"),
+        ("b(x)?", "<$1>", "a<>cd"),
+        ("bc", r"\$1\\", r"a$1\d"),
+        ("bc", "$0$0", "abcbcd"),
+    ],
+)
+def test_groups_are_put_into_a_replacement_by_number_and_by_name(pattern: str, written: str, answer: str) -> None:
+    assert replaced("abcd", pattern, written) == answer
+
+
+@pytest.mark.parametrize(
+    ("pattern", "written", "words"),
+    [
+        ("b", "x$", "Illegal group reference: group index is missing"),
+        ("b", "$x", "Illegal group reference"),
+        ("(b)", "$3", "No group 3"),
+        ("(?<n>b)", "${other}", "No group with name {other}"),
+        ("b", "x\\", "character to be escaped is missing"),
+    ],
+)
+def test_what_is_no_reference_to_a_group_is_refused(pattern: str, written: str, words: str) -> None:
+    with pytest.raises(SQLParseError) as raised:
+        replaced("abcd", pattern, written)
+    assert raised.value.message == words
+
+
+def replaced(text: str, pattern: str, written: str) -> object:
+    return _row("regexp_replace")(text, pattern, written)

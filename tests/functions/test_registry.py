@@ -84,6 +84,8 @@ def test_functions_are_typed_as_in_cratedb(name: str, types: str, result: str) -
         ("percentile", "integer double_array", "double_array"),
         ("max", "timestamptz", "timestamptz"),
         ("min_by", "text integer", "text"),
+        ("percentile", "interval double", "interval"),
+        ("percentile", "interval double_array double", "interval_array"),
         ("string_agg", "integer text", "text"),
     ],
 )
@@ -156,3 +158,10 @@ def test_every_function_has_a_name_for_regproc() -> None:
     """``procedures.txt`` of ``model`` names what is declared here, which the protocols, that print it, may not import."""
     text = resources.files("cratepy.model").joinpath("procedures.txt").read_text(encoding="ascii")
     assert text.split() == registry.function_names()
+
+
+@pytest.mark.parametrize("kind", ["object", "integer_array", "geo_point"])
+def test_values_without_an_order_have_no_extreme(kind: str) -> None:
+    for name in ("min_by", "max_by"):
+        with pytest.raises(FunctionUnknown):
+            resolve_aggregate(name, [TEXT, type_of(kind)])

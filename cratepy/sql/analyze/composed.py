@@ -80,10 +80,10 @@ def refuse_strangers(a: ExpressionAnalyzer, expressions: Sequence[Expression], n
 
 def object_node(a: ExpressionAnalyzer, node: tree.ObjectNode) -> Expression:
     entries: dict[str, Expression] = {}
-    for name, value in node.entries:
+    for name, written in node.entries:
         if name in entries:
             raise SQLParseError(f"Object literal cannot contain duplicate keys (`{name}`)")
-        entries[name] = settled(a.analyze(value))
+        entries[name] = settled(a.analyze(written))
     merged = object_of(tuple(Field(name, value.type) for name, value in entries.items()))
     if all(isinstance(value, Literal) for value in entries.values()):
         return Literal(_content(entries), merged)

@@ -198,7 +198,9 @@ def _function(context: Context, table: tree.FunctionTable, scope: Scope) -> Sour
     types = [argument.type for argument in arguments]
     chosen = registry.resolve_table_function(name, types, shown=printed(call))
     cast = tuple(cast_to(context, e, t) for e, t in zip(arguments, chosen.argument_types, strict=True))
-    columns = tuple(OutputColumn(context.next_id(), column, kind) for column, kind in chosen.columns)
+    # A function of one column gives it its own name or the alias, as in PostgreSQL.
+    named = table.alias if table.alias is not None and len(chosen.columns) == 1 else None
+    columns = tuple(OutputColumn(context.next_id(), named or column, kind) for column, kind in chosen.columns)
     if table.with_ordinality:
         columns = (*columns, OutputColumn(context.next_id(), "ordinality", BIGINT))
     relation = TableFunction(
@@ -221,7 +223,7 @@ def _scalar_table(context: Context, table: tree.FunctionTable, a: ExpressionAnal
     if table.with_ordinality:
         raise UnsupportedFeature("WITH ORDINALITY needs a table function")
     value = a.analyze(call)
-    column = OutputColumn(context.next_id(), output_name(call), value.type)
+    column = OutputColumn(context.next_id(), table.alias or output_name(call), value.type)
     relation: Relation = Project(empty_row(), (Item(column.id, column.name, value),))
     for apply in a.applies:
         relation = Project(with_applies(empty_row(), [apply]), (Item(column.id, column.name, value),))

@@ -171,6 +171,8 @@ def _cast_literal(literal: Literal, target: DataType) -> Expression:
         raise SQLParseError(f"bit string length {len(literal.value)} does not match type {target.name}")
     try:
         value = convert(literal.value, literal.type, target, is_implicit=True)
+    except UnsupportedFeature:
+        raise
     except CrateError as error:
         if "too long" in error.message or "length" in error.message:
             raise SQLParseError(error.message) from error

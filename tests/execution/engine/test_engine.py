@@ -57,6 +57,7 @@ from cratepy.model.types import (
     BOOLEAN,
     DOUBLE,
     INTEGER,
+    INTERVAL,
     NUMERIC,
     OBJECT,
     TEXT,
@@ -217,6 +218,8 @@ def test_floats_do_not_fail(engine: Engine) -> None:
     assert rows(engine, Project(Limit(PEOPLE.leaf, lit(1, BIGINT)), (item(20, quotient),))) == [(float("inf"),)]
 
 
+DAYS = call("op_*", lit([0, 1, 0], INTERVAL), PEOPLE[0], result=INTERVAL)
+
 # --- aggregation -----------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +245,7 @@ def test_floats_do_not_fail(engine: Engine) -> None:
         (aggregate("max_by", PEOPLE[2], PEOPLE[1]), 2**62),
         (aggregate("percentile", PEOPLE[0], lit(0.5, DOUBLE), result=DOUBLE), 2.0),
         (aggregate("percentile", PEOPLE[0], lit([0.0, 1.0], array_of(DOUBLE)), result=array_of(DOUBLE)), [1.0, 4.0]),
+        (aggregate("percentile", DAYS, lit(0.5, DOUBLE), result=INTERVAL), [0, 2, 0]),
         (aggregate("stddev_pop", PEOPLE[0], result=DOUBLE), 1.224744871391589),
         (aggregate("variance", PEOPLE[0], result=DOUBLE), 1.5),
         (aggregate("geometric_mean", PEOPLE[0], result=DOUBLE), 1.681792830507429),

@@ -43,6 +43,7 @@ def test_a_table_cannot_have_a_column_of_no_known_type() -> None:
     ignoring = with_tables("create table loose (id int, o object(ignored))")
     assert error_of("create table y as select o['k'] as k from loose", ignoring).startswith(
         "UnsupportedFeatureException[Type `UNDEFINED` does not support storage"
+    )
 
 
 @pytest.mark.parametrize(
