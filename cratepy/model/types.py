@@ -258,9 +258,9 @@ def common_type(left: DataType, right: DataType) -> DataType:
     Whether that cast is allowed is the analyzer's question. Arrays combine element-wise; objects keep the left type's
     parts and add the right's.
     """
-    if left == right or right.kind == "undefined":
-        return left
-    if left.kind == "undefined":
+    if left == right or right.kind == "undefined" or right == ANY_JSON:
+        return left if left.kind != "undefined" else right
+    if left.kind == "undefined" or left == ANY_JSON:
         return right
     if left.kind == "array" and right.kind == "array":
         assert left.element is not None

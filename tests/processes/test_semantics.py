@@ -49,6 +49,37 @@ def test_undeclared_keys_of_ignored_objects_are_whatever_they_were(cluster: Clus
     assert sorted(node.sql(query)["rows"]) == [[1, 3, None], [2, 3, 1], [3, 3, "zz"], [4, 1, [1, 2]]]
 
 
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("SELECT id FROM {v} WHERE k = 'north'", [[1]]),
+        ("SELECT id FROM {v} WHERE k IN ('north', 'west') OR id = 4", [[1], [4]]),
+        ("SELECT id FROM {v} WHERE k LIKE 'no%'", [[1]]),
+        ("SELECT k || '!', length(k) FROM {v} WHERE id < 3", [["north!", 5], ["12!", 2]]),
+        ("SELECT k::integer + 1, k + 1 FROM {v} WHERE id = 2", [[13, 13]]),
+        ("SELECT try_cast(k AS integer) FROM {v}", [[None], [12], [None], [None]]),
+        ("SELECT try_cast(o['k'] AS integer) FROM {t}", [[None], [12], [None], [None]]),
+        ("SELECT coalesce(k, 'none') FROM {v} WHERE id <> 3", [["north"], ["12"], ["none"]]),
+        ("SELECT k FROM {v} WHERE id = 2 UNION ALL SELECT 'south' ORDER BY 1", [["12"], ["south"]]),
+        ("SELECT CASE WHEN id = 1 THEN k ELSE 'other' END FROM {v}", [["north"], ["other"], ["other"], ["other"]]),
+        ("SELECT a.id FROM {v} a JOIN {v} b ON a.k = b.k", [[1], [2], [3]]),
+        ("SELECT k['list'][2], k['list'], k['list']::array(bigint) FROM {v} WHERE id = 3", [[8, [7, 8], [7, 8]]]),
+        ("SELECT o['k']['list'][1] FROM {t} WHERE id = 3", [[7]]),
+    ],
+)
+def test_an_undeclared_key_that_a_view_gives_is_what_the_place_wants(
+    cluster: Cluster, query: str, rows: list[list[object]]
+) -> None:
+    node = cluster.nodes[0]
+    if not node.sql("SELECT 1 FROM information_schema.views WHERE table_name = 'keys_seen'")["rows"]:
+        node.sql("CREATE TABLE keys_there (id INTEGER PRIMARY KEY, o OBJECT(IGNORED))")
+        node.sql("INSERT INTO keys_there VALUES (1, {k = 'north'}), (2, {k = 12}), (3, {k = {list = [7, 8]}}), (4, {})")
+        node.sql("REFRESH TABLE keys_there")
+        node.sql("CREATE VIEW keys_seen AS SELECT id, o['k'] AS k FROM keys_there")
+    found = node.sql(query.format(v="keys_seen", t="keys_there"))["rows"]
+    assert sorted(found, key=str) == sorted(rows, key=str)
+
+
 def test_postgres_reads_undeclared_keys_as_text(cluster: Cluster) -> None:
     node = cluster.nodes[0]
     node.sql("CREATE TABLE loose_keys (id INTEGER PRIMARY KEY, o OBJECT(IGNORED))")

@@ -18,6 +18,7 @@ from cratepy.model.expressions import (
 )
 from cratepy.model.oids import relation_oid
 from cratepy.model.types import (
+    ANY_JSON,
     REGCLASS,
     TEXT,
     DataType,
@@ -38,10 +39,12 @@ def cast_node(a: ExpressionAnalyzer, node: tree.CastNode) -> Expression:
     if target.kind == "undefined" and not (isinstance(operand, Literal) and operand.value is None):
         # No type of values: what is written stays what it is, and a parameter is the text that the client sends.
         return cast_to(a.context, operand, TEXT) if operand.type.kind == "undefined" else operand
-    if operand.type.kind == "undefined" and not isinstance(operand, Literal):
+    if (operand.type.kind == "undefined" and not isinstance(operand, Literal)) or operand.type == ANY_JSON:
         # What a client sends for a parameter cast to a catalog type is a name; a number is one, too.
         is_named = isinstance(operand, Parameter) and target.kind in ("regclass", "regproc", "regtype")
-        operand = cast_to(a.context, operand, TEXT if is_named else target)
+        # TRY_CAST reads the text of a part: reading it as the type would fail where it is none.
+        is_tried = node.is_try and not isinstance(operand, Parameter)
+        operand = cast_to(a.context, operand, TEXT if is_named or is_tried else target)
         if operand.type == target:
             return operand
     if target == REGCLASS and isinstance(operand, Literal) and isinstance(operand.value, str):

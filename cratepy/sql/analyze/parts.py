@@ -17,6 +17,7 @@ from cratepy.model.expressions import (
     OuterColumn,
 )
 from cratepy.model.types import (
+    ANY_JSON,
     INTEGER,
     TEXT,
     UNDEFINED,
@@ -24,7 +25,7 @@ from cratepy.model.types import (
     array_of,
 )
 from cratepy.sql.analyze.naming import printed
-from cratepy.sql.analyze.typing import settled
+from cratepy.sql.analyze.typing import cast_to, settled
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.tree import Node
 
@@ -83,6 +84,8 @@ def _part_of(a: ExpressionAnalyzer, base: Expression, index: Expression, node: N
         if kind == "object" and isinstance(index, Literal):
             part = _declared_part(a, base.type, str(index.value), base, node)
         return Call("subscript", (base, index), part)
+    if base.type == ANY_JSON:
+        base = cast_to(a.context, base, array_of(ANY_JSON))
     return a.call("subscript", [base, index], node)
 
 

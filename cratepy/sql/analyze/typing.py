@@ -21,6 +21,7 @@ from cratepy.model.types import (
     DOUBLE,
     INTEGER_KINDS,
     REAL,
+    TEXT,
     TYPE_NAMES,
     UNDEFINED,
     DataType,
@@ -115,6 +116,8 @@ def cast_to(context: Context, expression: Expression, target: DataType) -> Expre
         return expression
     if target.kind == "undefined":
         return expression
+    if source == ANY_JSON:
+        return _read_as(expression, target)
     if isinstance(expression, Parameter) and source.kind == "undefined":
         return context.typed_parameter(expression, target)
     if isinstance(expression, Literal):
@@ -133,6 +136,13 @@ def settled(expression: Expression) -> Expression:
     return expression
 
 
+def _read_as(expression: Expression, target: DataType) -> Expression:
+    """A value of no known type, which came out of a subquery or a view, as the type that is wanted: as a part is read."""
+    name = Literal("value", TEXT)
+    carrier = Call("_map", (name, expression), object_of((Field("value", ANY_JSON),)))
+    return Call("subscript", (carrier, name), target)
+
+
 def resolved(
     resolve: Callable[[list[DataType]], registry.Resolution], arguments: Sequence[Expression]
 ) -> tuple[registry.Resolution, list[Expression]]:
@@ -142,13 +152,13 @@ def resolved(
     function makes of it (an array of them).
     """
     known = list(arguments)
-    chosen = resolve([argument.type for argument in known])
+    types = [UNDEFINED if argument.type == ANY_JSON else argument.type for argument in known]
+    chosen = resolve(types)
+    taken = False
     for place, wanted in enumerate(chosen.argument_types):
-        if wanted.kind == "undefined":
-            known[place] = settled(known[place])
-    if all(one is other for one, other in zip(known, arguments, strict=True)):
-        return chosen, known
-    return resolve([argument.type for argument in known]), known
+        if wanted.kind == "undefined" and settled(known[place]).type == ANY_JSON:
+            known[place], types[place], taken = settled(known[place]), ANY_JSON, True
+    return (resolve(types) if taken else chosen), known
 
 
 def _is_wider(source: DataType, target: DataType) -> bool:
@@ -212,6 +222,8 @@ def merged(left: DataType, right: DataType) -> DataType:
     If neither can, it is the former, and the cast will say so.
     """
     target = common_type(left, right)
+    if ANY_JSON in (left, right):
+        return target
     if registry.can_cast(left, target, explicit=False) and registry.can_cast(right, target, explicit=False):
         return target
     other = right if target == left else left
@@ -258,7 +270,7 @@ def comparable(context: Context, left: Expression, right: Expression) -> tuple[E
     if isinstance(right, Column) and isinstance(left, Literal) and right.type.kind == "text" and left.type.is_numeric:
         return cast_to(context, left, right.type), right
     target = merged(left.type, right.type)
-    if not (
+    if ANY_JSON not in (left.type, right.type) and not (
         registry.can_cast(left.type, target, explicit=False) and registry.can_cast(right.type, target, explicit=False)
     ):
         # No overload takes them either, and its refusal names the whole comparison.
