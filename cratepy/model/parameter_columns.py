@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, overload
 
 import numpy as np
+import pyarrow as pa
 
-#: SQL values, or an array of numbers (int64, float64, bool: none of them NULL) that stands for them.
-ParameterColumn: TypeAlias = Sequence[Any] | np.ndarray
+#: SQL values, or an array that stands for them: of numbers (int64, float64, bool: none of them NULL), or of texts.
+ParameterColumn: TypeAlias = Sequence[Any] | np.ndarray | pa.StringArray
 
 
 class ParameterColumns(Sequence[tuple[Any, ...]]):
@@ -63,9 +64,15 @@ def joined_columns(parts: Sequence[ParameterColumn]) -> ParameterColumn:
     if len(dtypes) == 1 and not any(None in part for part in parts if not isinstance(part, np.ndarray)):
         (dtype,) = dtypes
         return np.concatenate([np.asarray(part, dtype=dtype) for part in parts])
+    if any(isinstance(part, pa.StringArray) for part in parts):
+        # The others are texts and NULLs as well.
+        return pa.concat_arrays([part if isinstance(part, pa.Array) else pa.array(part, pa.string()) for part in parts])
     return [value for part in parts for value in values_of_column(part)]
 
 
 def values_of_column(column: ParameterColumn) -> Sequence[Any]:
     """The SQL values of a column."""
+    if isinstance(column, pa.Array):
+        values: list[Any] = column.to_pylist()
+        return values
     return column.tolist() if isinstance(column, np.ndarray) else column

@@ -146,6 +146,10 @@ def column_of_raw_values(values: ParameterColumn, data_type: DataType, errors: d
         if numbers is not None:
             return numbers
         values = values.tolist()
+    elif isinstance(values, pa.Array):
+        if data_type.kind == "text":
+            return values
+        values = values.to_pylist()
     values = values if isinstance(values, list) else list(values)
     array = _as_they_are(values, data_type)
     if array is not None:

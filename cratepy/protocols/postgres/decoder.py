@@ -35,7 +35,7 @@ from cratepy.protocols.postgres.messages import (
     Sync,
     Terminate,
 )
-from cratepy.protocols.postgres.repeats import Repeats, parameters_of
+from cratepy.protocols.postgres.repeats import Repeats, frames_between, parameters_of
 
 _INT4 = struct.Struct(">i").unpack_from
 _INT2 = struct.Struct(">h").unpack_from
@@ -178,6 +178,21 @@ class FrontendDecoder:
         in anything but values ends the run and is left for :meth:`next_message`.
         """
         buffer = self._buffer
+        if not rows_max or not buffer.startswith(head, self._position + 5):
+            return None
+        found = frames_between(buffer, self._position, head=head, after=after, rows_max=rows_max)
+        starts, ends = self._next_frames(head, after, rows_max) if found is None else found
+        if not len(starts):
+            return None
+        taken = parameters_of(buffer, starts, ends, skipped=5 + len(head), tail=tail, parameter_count=parameter_count)
+        if not taken.count:
+            return None
+        self._position = int(ends[taken.count - 1]) + len(after)
+        return taken
+
+    def _next_frames(self, head: bytes, after: bytes, rows_max: int) -> tuple[list[int], list[int]]:
+        """As :func:`frames_between`, from one frame to the next."""
+        buffer = self._buffer
         position = self._position
         available = len(buffer)
         starts: list[int] = []
@@ -189,13 +204,7 @@ class FrontendDecoder:
             starts.append(position)
             ends.append(end)
             position = end + len(after)
-        if not starts:
-            return None
-        taken = parameters_of(buffer, starts, ends, skipped=5 + len(head), tail=tail, parameter_count=parameter_count)
-        if not taken.count:
-            return None
-        self._position = ends[taken.count - 1] + len(after)
-        return taken
+        return starts, ends
 
 
 def _decode_startup(payload: bytes) -> StartupPhaseMessage:

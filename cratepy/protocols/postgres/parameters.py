@@ -71,10 +71,14 @@ def column_decoder(data_type: DataType, declared_oid: int, *, is_binary: bool) -
     decode = _items_decoder(data_type, declared_oid, is_binary=is_binary)
     kind = data_type.kind
     dtype = _COLUMN_DTYPES.get(kind) if is_binary else None
+    is_text = kind == "text" and declared_oid not in (BYTEA_OID, JSONB_OID)
 
     def decode_column(column: Sequence[bytes | None] | RepeatedColumn) -> ParameterColumn:
         if not isinstance(column, RepeatedColumn):
             return decode(column)
+        if is_text:
+            texts = column.texts()
+            return decode(column.items()) if texts is None else texts
         numbers = None if dtype is None else column.numbers(dtype)
         if numbers is None:
             return decode(column.items())

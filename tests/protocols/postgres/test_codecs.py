@@ -316,3 +316,38 @@ def test_an_infinite_time_in_a_column_is_refused_as_alone() -> None:
     column = RepeatedColumn(struct.pack(">qq", 5, 2**63 - 1), np.array([0, 8]), np.array([8, 8]))
     with pytest.raises(ConversionError):
         column_decoder(TIMESTAMPTZ, 0, is_binary=True)(column)
+
+
+def repeated(items: list[bytes | None]) -> RepeatedColumn:
+    """The values as they lie in received bytes, with something between them."""
+    buffer, starts = b"", []
+    for item in items:
+        buffer += b"\xff\xff"
+        starts.append(len(buffer))
+        buffer += item or b""
+    sizes = np.array([-1 if item is None else len(item) for item in items], dtype=np.int64)
+    return RepeatedColumn(buffer, np.array(starts, dtype=np.int64), sizes)
+
+
+@pytest.mark.parametrize("is_binary", [True, False])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["a", "", "three"],
+        [None, "größe", None, "😀", ""],
+        [None, None],
+        ["x" * 500, "y", None],
+        [str(number) for number in range(300)],
+    ],
+)
+def test_columns_of_texts_are_the_texts_one_by_one(texts: list[str | None], is_binary: bool) -> None:
+    decode = column_decoder(TEXT, 25, is_binary=is_binary)
+    column = decode(repeated([None if text is None else text.encode() for text in texts]))
+    assert list(values_of_column(column)) == texts
+
+
+@pytest.mark.parametrize("bad", [b"\xff", b"\xc3", b"\xa9"])
+def test_a_text_that_is_no_utf_8_is_refused_among_many_too(bad: bytes) -> None:
+    # Two halves of a character beside each other are no character either.
+    with pytest.raises(CrateError):
+        column_decoder(TEXT, 25, is_binary=True)(repeated([b"a", bad, b"\xa9", b"c"]))

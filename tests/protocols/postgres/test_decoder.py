@@ -212,6 +212,23 @@ def test_repeats_stop_at_the_limit_and_at_an_incomplete_pair() -> None:
     assert isinstance(decoder.next_message(), Bind)
 
 
+@pytest.mark.parametrize("odd_at", [0, 1, 4])
+def test_a_value_that_looks_like_what_stands_between_repeats_is_a_value(odd_at: int) -> None:
+    values = [EXECUTE + bind([b"1"]) + EXECUTE if number == odd_at else b"%d" % number for number in range(8)]
+    decoder = FrontendDecoder()
+    decoder.feed(b"".join(bind([value]) + EXECUTE for value in (b"first", *values)))
+    first = decoder.next_message()
+    assert isinstance(first, Bind)
+    decoder.next_message()
+    rows: list[bytes | None] = []
+    while len(rows) < len(values):
+        taken = decoder.take_repeats(head=first.head, tail=first.tail, after=EXECUTE, parameter_count=1, rows_max=100)
+        assert taken is not None
+        rows += [value for (value,) in taken.rows()]
+    assert rows == values
+    assert decoder.buffered_bytes == 0
+
+
 def test_a_repeat_with_a_lying_length_is_left_for_the_careful_decoder() -> None:
     decoder = FrontendDecoder()
     good = bind([b"1"]) + EXECUTE
