@@ -55,7 +55,7 @@ from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.naming import printed
 from cratepy.sql.analyze.parts import field_node, slice_node, subscript_node
 from cratepy.sql.analyze.scope import Scope
-from cratepy.sql.analyze.typing import cast_to, common, comparable, resolved, settled
+from cratepy.sql.analyze.typing import appendable, cast_to, common, comparable, resolved, settled
 from cratepy.sql.parse import tree
 from cratepy.sql.parse.tree import Node
 
@@ -195,6 +195,8 @@ def _binary(a: ExpressionAnalyzer, node: tree.Binary) -> Expression:
         return compare(a, operator, left, right, node)
     if left.type.kind == "undefined" or right.type.kind == "undefined":
         left, right = _typed_operands(a, operator, left, right)
+        if operator == "||":
+            left, right = appendable(left, right), appendable(right, left)
     return a.call(f"op_{operator}", [left, right], node)
 
 

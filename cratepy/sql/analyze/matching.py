@@ -5,8 +5,8 @@ everything which moves predicates about works for it as for any other boolean: b
 The optimizer turns the ones every row has to satisfy into queries of the text index.
 
 A column without a full-text index is compared as it is, as CrateDB does (its plain index has one term per value).
-Errors in CrateDB's words (``ExpressionAnalyzer``, ``MatchPredicate``, ``OptionParser``). Not yet: MATCH on shapes, and terms
-from subqueries.
+A MATCH on a shape is ``intersects``, ``within`` or its opposite, row by row: there is no index of shapes.
+Errors in CrateDB's words (``ExpressionAnalyzer``, ``MatchPredicate``, ``OptionParser``). Not yet: terms from subqueries.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from cratepy.model.relations import (
 )
 from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.search import IndexedSource, part_path
-from cratepy.model.types import BOOLEAN, TEXT, DataType
+from cratepy.model.types import BOOLEAN, GEO_SHAPE, TEXT, DataType
 from cratepy.records import dataclass
-from cratepy.sql.analyze.expressions import ExpressionAnalyzer, compare
+from cratepy.sql.analyze.expressions import ExpressionAnalyzer, compare, negated
 from cratepy.sql.analyze.indexes import innermost
 from cratepy.sql.analyze.naming import printed
 from cratepy.sql.analyze.scope import DerivedSource, Scope, Source, TableSource, as_outer, is_called, with_match
@@ -53,6 +53,8 @@ _REFUSED_PLACES: Final = {
     "ORDER BY": "match predicate cannot be used in an ORDER BY clause",
     "HAVING": "match predicate cannot be used in a HAVING clause",
 }
+
+_SHAPE_KINDS: Final = ("disjoint", "intersects", "within")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ def match_node(a: ExpressionAnalyzer, node: tree.MatchNode) -> Expression:
     _check_types(targets)
     if any(target.source is not targets[0].source for target in targets):
         raise SQLParseError("Must not use columns from more than 1 relation inside the MATCH predicate")
+    if targets[0].type == GEO_SHAPE:
+        return _shape_match(a, node, targets)
     kind, options = _options(a, node, targets[0].definition)
     term = _term(a, node)
     predicates = [compare(a, "=", a.analyze(t.node), term, node) for t in targets if t.index is None]
@@ -94,6 +98,21 @@ def match_node(a: ExpressionAnalyzer, node: tree.MatchNode) -> Expression:
     for predicate in predicates[1:]:
         result = Call("op_or", (result, predicate), BOOLEAN)
     return result
+
+
+def _shape_match(a: ExpressionAnalyzer, node: tree.MatchNode, targets: list[_Target]) -> Expression:
+    """``MATCH (shape, 'POLYGON …') USING within``: how each row's shape lies to the one wanted; NULL is no match."""
+    kind = node.method or "intersects"
+    if kind not in _SHAPE_KINDS:
+        raise SQLParseError(
+            f"invalid MATCH type '{kind}' for type 'geo_shape'. Valid types are: [{', '.join(_SHAPE_KINDS)}]"
+        )
+    if len(targets) > 1 or node.options:
+        raise SQLParseError("MATCH on a column of type geo_shape takes one column and no options")
+    arguments = [a.analyze(targets[0].node), _term(a, node, GEO_SHAPE)]
+    if kind == "within":
+        return a.call("within", arguments, node)
+    return negated(a.call("intersects", arguments, node), kind == "disjoint")
 
 
 def _indexed(
@@ -269,17 +288,17 @@ def _check_types(targets: list[_Target]) -> None:
     for target in targets:
         if target.index is not None and innermost(target.type).kind == "text":
             continue
-        if target.type.kind == "geo_shape":
-            raise UnsupportedFeature("MATCH on columns of type geo_shape is not supported")
+        if target.type == GEO_SHAPE and all(other.type == GEO_SHAPE for other in targets):
+            continue
         if target.type.kind != "text":
             raise SQLParseError(
                 f"Can only use MATCH on columns of type STRING or GEO_SHAPE, not on '{target.type.name}'"
             )
 
 
-def _term(a: ExpressionAnalyzer, node: tree.MatchNode) -> Expression:
+def _term(a: ExpressionAnalyzer, node: tree.MatchNode, kind: DataType = TEXT) -> Expression:
     waiting = len(a.applies)
-    term = cast_to(a.context, a.analyze(node.term), TEXT)
+    term = cast_to(a.context, a.analyze(node.term), kind)
     if len(a.applies) > waiting:
         raise UnsupportedFeature("A subquery as the query term of MATCH is not supported")
     if any(isinstance(part, Column | OuterColumn) for part in nodes(term)):

@@ -296,6 +296,16 @@ def _narrowed(operand: Expression, literal: Expression) -> Literal | None:
     return None
 
 
+#: What ``||`` joins with NULL of its own kind.
+_JOINED: Final = frozenset({"text", "character", "array", "object", "json", "undefined"})
+
+
+def appendable(operand: Expression, other: Expression) -> Expression:
+    """An operand of ``||``: NULL beside what is neither text nor array nor object is an array, to which that is appended."""
+    is_null = isinstance(operand, Literal) and operand.type == UNDEFINED
+    return Literal(None, array_of(other.type)) if is_null and other.type.kind not in _JOINED else operand
+
+
 _INFINITE: Final = float("inf")
 
 

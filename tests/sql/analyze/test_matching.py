@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from cratepy.model.expressions import Literal, Parameter
-from cratepy.model.relations import Relation, Scan, TextMatch
+from cratepy.model.relations import Filter, Relation, Scan, TextMatch
 from cratepy.model.search import IndexedSource
 from cratepy.model.types import TEXT
 from cratepy.sql.analyze.statements import AnalyzedDelete, AnalyzedQuery, AnalyzedUpdate
+from cratepy.sql.plan.text import expression_text
 from cratepy.sql.plan.walk import operators
 from tests.sql.analyze.helpers import analysis, error_of, with_tables
 
@@ -187,9 +188,41 @@ def test_an_update_does_not_read_the_columns_it_searches() -> None:
         ("select 1 from d where match('a', 'x')", "SQLParseException[can only MATCH on columns, not on 'a']"),
         (
             "select 1 from d where match(g, 'x')",
-            "UnsupportedFeatureException[MATCH on columns of type geo_shape is not supported]",
+            "SQLParseException[Cannot cast `'x'` of type `text` to type `geo_shape`]",
+        ),
+        (
+            "select 1 from d where match(g, 'POINT (1 2)') using phrase",
+            "SQLParseException[invalid MATCH type 'phrase' for type 'geo_shape'. Valid types are: [disjoint, intersects, within]]",
+        ),
+        (
+            "select 1 from d where match((g, title), 'POINT (1 2)')",
+            "SQLParseException[Can only use MATCH on columns of type STRING or GEO_SHAPE, not on 'geo_shape']",
+        ),
+        (
+            "select 1 from d where match(g, 'POINT (1 2)') using within with (slop = 2)",
+            "SQLParseException[MATCH on a column of type geo_shape takes one column and no options]",
+        ),
+        (
+            "select 1 from d where match(g, null)",
+            "SQLParseException[cannot use NULL as query term in match predicate]",
         ),
     ],
 )
 def test_a_wrong_match_is_refused_with_these_words(text: str, error: str) -> None:
     assert error_of(text, STATE) == error
+
+
+@pytest.mark.parametrize(
+    ("using", "predicate"),
+    [
+        ("", "intersects(g, "),
+        ("using intersects", "intersects(g, "),
+        ("using within", "within(g, "),
+        ("using disjoint", "(NOT intersects(g, "),
+    ],
+)
+def test_a_match_on_a_shape_is_a_relation_of_shapes(using: str, predicate: str) -> None:
+    statement = analysis(f"select id from d where match(g, 'POINT (1 2)') {using}", STATE).statement
+    assert isinstance(statement, AnalyzedQuery)
+    (condition,) = [o.predicate for o in operators(statement.relation) if isinstance(o, Filter)]
+    assert expression_text(condition).startswith(predicate)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cratepy.sql.analyze.statements import AnalyzedQuery
 from cratepy.sql.analyze.typing import data_type
 from cratepy.sql.parse.tree import TypeName
-from tests.sql.analyze.helpers import error_of, with_tables
+from tests.sql.analyze.helpers import analysis, error_of, with_tables
 
 STATE = with_tables(
     "create table x (id int, o object as (a int, c double, g object as (h int)), l array(object as (a int)))"
@@ -75,3 +76,20 @@ def test_the_fields_of_an_interval_go_from_large_to_small(fields: str) -> None:
     assert error_of(f"select interval '1' {fields}", STATE) == (
         "SQLParseException[Startfield must be less significant than Endfield]"
     )
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind"),
+    [
+        ("id || null", "integer_array"),
+        ("null || now()", "timestamp with time zone_array"),
+        ("'a' || null", "text"),
+        ("null || null", "text"),
+        ("null || [1.5]", "double precision_array"),
+        ("o || null", "object"),
+    ],
+)
+def test_null_is_joined_to_text_as_text_and_to_other_values_as_an_array(expression: str, kind: str) -> None:
+    statement = analysis(f"select {expression} from x", STATE).statement
+    assert isinstance(statement, AnalyzedQuery)
+    assert [column.type.name for column in statement.columns] == [kind]
