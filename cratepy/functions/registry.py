@@ -29,6 +29,7 @@ from cratepy.functions import (
     objects,
     operators,
     patterns,
+    procedure_texts,
     system,
     tables,
     texts,
@@ -69,6 +70,7 @@ SCALARS: Final[tuple[Declaration, ...]] = (
     *geo.DECLARATIONS,
     *system.DECLARATIONS,
     *catalog.DECLARATIONS,
+    *procedure_texts.DECLARATIONS,
 )
 
 

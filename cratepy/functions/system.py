@@ -237,9 +237,6 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _plain("pg_get_expr", "text,integer -> text; text,integer,boolean -> text", lambda text, *_rest: text),
     _plain("pg_get_partkeydef", "integer -> text", _null),
     _plain("pg_get_serial_sequence", "text,text -> text", _null),
-    _plain("pg_get_function_result", "integer -> text", _null),
-    _plain("pg_get_function_arguments", "integer -> text", _null),
-    _plain("pg_get_function_identity_arguments", "integer -> text", _null),
     _plain("pg_get_statisticsobjdef_columns", "integer -> text", _null),
     _plain("pg_get_triggerdef", "integer -> text; integer,boolean -> text", _null),
     _plain("pg_get_ruledef", "integer -> text; integer,boolean -> text", _null),
@@ -250,7 +247,6 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         _plain(f"pg_{kind}_is_visible", "integer -> boolean", lambda _oid: True)
         for kind in (
             "type",
-            "function",
             "operator",
             "opclass",
             "opfamily",

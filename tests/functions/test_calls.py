@@ -10,6 +10,7 @@ from cratepy import errors
 from cratepy.functions.evaluate import NO_COLUMNS, value_of
 from cratepy.functions.registry import resolve
 from cratepy.model.expressions import Call, Literal
+from cratepy.model.oids import procedure_oid
 from cratepy.model.plan import StatementContext
 from tests.functions.facts import facts, same, type_of, value_from
 
@@ -78,3 +79,29 @@ def test_privileges_are_those_of_known_roles_on_what_exists(name: str, arguments
         with pytest.raises(errors.CrateError) as raised:
             value_of(call, NO_COLUMNS, CONTEXT)
         assert raised.value.message == answer
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "result"),
+    [
+        ("repeat", "text, integer", "text"),
+        ("array_append", "anyarray, anyelement", "anyarray"),
+        ("coalesce", "VARIADIC anyelement", "anyelement"),
+        ("pi", "", "double precision"),
+        ("generate_subscripts", "anyarray, integer", "SETOF integer"),
+    ],
+)
+def test_a_function_tells_what_it_takes_and_gives(function: str, arguments: str, result: str) -> None:
+    oid = procedure_oid(function)
+    for name, answer in (
+        ("pg_get_function_arguments", arguments),
+        ("pg_get_function_identity_arguments", arguments),
+        ("pg_get_function_result", result),
+        ("pg_function_is_visible", True),
+    ):
+        assert value_of(call_of(name, ["integer"], [oid], "text"), NO_COLUMNS, CONTEXT) == answer
+
+
+def test_what_is_no_function_tells_nothing() -> None:
+    for name, answer in (("pg_get_function_result", None), ("pg_function_is_visible", False)):
+        assert value_of(call_of(name, ["integer"], [3], "text"), NO_COLUMNS, CONTEXT) is answer

@@ -13,6 +13,7 @@ from typing import Any, Final
 from cratepy.execution.system.information_schema import schema_names, user_tables
 from cratepy.execution.system.view import Provider, Row, SystemView
 from cratepy.functions.catalog import index_definition
+from cratepy.functions.procedure_texts import pseudo_type_oid
 from cratepy.functions.registry import procedures
 from cratepy.model.leaves import known_key_part, split_path
 from cratepy.model.names import CATALOG_NAME, RelationName
@@ -32,8 +33,6 @@ from cratepy.model.system_tables import required_system_columns, system_tables
 from cratepy.model.types import DataType, facts, type_oid
 
 _INTERNAL_LANGUAGE: Final = 12
-_ANY_ELEMENT: Final = 2283
-_ANY_ARRAY: Final = 2277
 #: Types that have a collation, and the preferred types of their categories.
 _COLLATED: Final = frozenset({"text", "varchar", "bpchar", "name"})
 _PREFERRED: Final = frozenset({"bool", "text", "oid", "float8", "timestamptz", "interval", "varbit", "inet"})
@@ -411,8 +410,8 @@ def pg_procs() -> tuple[Row, ...]:
                 "proparallel": "s",
                 "pronargs": len(signature.parameters),
                 "pronargdefaults": 0,
-                "proargtypes": [_procedure_type(parameter) for parameter in signature.parameters],
-                "prorettype": _procedure_type(signature.result),
+                "proargtypes": [pseudo_type_oid(parameter) for parameter in signature.parameters],
+                "prorettype": pseudo_type_oid(signature.result),
                 "prosrc": name,
                 "provariadic": 0,
                 "procost": 1.0,
@@ -420,14 +419,6 @@ def pg_procs() -> tuple[Row, ...]:
             }
         )
     return tuple(rows)
-
-
-def _procedure_type(data_type: DataType) -> int:
-    """The oid of a parameter; a type variable is PostgreSQL's anyelement or anyarray."""
-    element = data_type.element if data_type.kind == "array" else data_type
-    if element is not None and element.kind.startswith("$"):
-        return _ANY_ELEMENT if data_type.kind != "array" else _ANY_ARRAY
-    return type_oid(data_type)
 
 
 def _pg_proc(view: SystemView) -> Iterable[Row]:

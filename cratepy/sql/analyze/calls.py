@@ -11,12 +11,14 @@ from cratepy.errors import FunctionUnknown, SQLParseError, UnsupportedFeature
 from cratepy.functions import registry
 from cratepy.model.expressions import Aggregate, Call, Column, Expression, Frame, FrameBound, Literal, SortKey, Window
 from cratepy.model.relations import Item
-from cratepy.model.types import ANY_JSON, TIMESTAMPTZ, DataType, Field
+from cratepy.model.types import ANY_JSON, TIMESTAMPTZ, UNDEFINED, DataType, Field, array_of
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.naming import output_name, printed
 from cratepy.sql.analyze.typing import cast_to, resolved, settled
 from cratepy.sql.parse import tree
 
+_UNKNOWN_ARRAYS: Final = (UNDEFINED, array_of(UNDEFINED))
+_OF_KNOWN_ELEMENTS: Final = frozenset({"array_length", "array_lower", "array_slice", "array_to_string", "array_upper"})
 _NULLS_FLAG: Final = frozenset({"lag", "lead", "first_value", "last_value", "nth_value"})
 
 
@@ -47,7 +49,20 @@ def _scalar(a: ExpressionAnalyzer, name: str, node: tree.Function) -> Expression
     arguments = [a.analyze(argument) for argument in node.arguments]
     if plain in ("trim", "ltrim", "rtrim") and len(arguments) == 2:
         name = "btrim" if plain == "trim" else plain
+    _refuse_unknown_elements(plain, arguments)
     return a.call(name, arguments, node)
+
+
+def _refuse_unknown_elements(name: str, arguments: list[Expression]) -> None:
+    """``NULL`` and ``[]`` alone do not tell what array they are; a parameter, a column and a cast do."""
+    if not arguments or not isinstance(arguments[0], Literal) or arguments[0].type not in _UNKNOWN_ARRAYS:
+        return
+    if name in _OF_KNOWN_ELEMENTS:
+        raise SQLParseError(f"The inner type of the array argument `{name}` function cannot be undefined")
+    if name == "array_unique" and len(arguments) == 1:
+        raise SQLParseError(
+            "When used with only one argument, the inner type of the array argument cannot be undefined"
+        )
 
 
 def _extract(a: ExpressionAnalyzer, field: str, operand: tree.Node, node: tree.Function) -> Expression:

@@ -145,7 +145,7 @@ def _position(cursor: Cursor) -> Node:
         return parse_function(cursor, ("position",))
     haystack = _expression(cursor)
     cursor.expect(")")
-    return tree.Function(("position",), (needle, haystack))
+    return tree.Function(("strpos",), (haystack, needle))
 
 
 def _interval(cursor: Cursor) -> Node:

@@ -93,3 +93,15 @@ def test_null_is_joined_to_text_as_text_and_to_other_values_as_an_array(expressi
     statement = analysis(f"select {expression} from x", STATE).statement
     assert isinstance(statement, AnalyzedQuery)
     assert [column.type.name for column in statement.columns] == [kind]
+
+
+@pytest.mark.parametrize("array", ["null", "[]", "[null]"])
+@pytest.mark.parametrize("call", ["array_length({}, 1)", "array_lower({}, 1)", "array_to_string({}, '-')"])
+def test_an_array_of_no_known_elements_is_refused(call: str, array: str) -> None:
+    name = call.partition("(")[0]
+    assert error_of(f"select {call.format(array)}", STATE) == (
+        f"SQLParseException[The inner type of the array argument `{name}` function cannot be undefined]"
+    )
+    typed = analysis(f"select {call.format(array + '::array(text)')}", STATE).statement
+    assert isinstance(typed, AnalyzedQuery)
+    assert error_of(f"select array_unique({array})", STATE).startswith("SQLParseException[When used with only one")
