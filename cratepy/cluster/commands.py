@@ -323,8 +323,8 @@ def _changed_settings(settings: dict[str, SettingValue], changes: dict[str, Sett
 
 
 def _rename_table(state: ClusterState, command: RenameTable) -> ClusterState:
-    table = state.table(command.name)
-    if table is None:
+    table, view = state.table(command.name), state.views.get(str(command.name))
+    if table is None and view is None:
         raise RelationUnknown(f"Relation '{command.name}' unknown")
     target = RelationName(command.name.schema, command.new_name)
     if target == command.name:
@@ -332,6 +332,10 @@ def _rename_table(state: ClusterState, command: RenameTable) -> ClusterState:
     if _relation_exists(state, target):
         kind = "view" if str(target) in state.views else "table"
         raise SQLParseError(f"Cannot rename table {command.name} to {target}, {kind} {target} already exists")
+    if table is None:
+        assert view is not None
+        others = {key: known for key, known in state.views.items() if key != str(command.name)}
+        return replace(state, views={**others, str(target): replace(view, name=target)})
     return _with_definition(state, table, replace(table.definition, name=target))
 
 

@@ -19,7 +19,7 @@ import trio
 from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.cluster.service import ClusterService
-from cratepy.errors import CrateError, RequestTimeout, ShardUnavailable, StaleRouting
+from cratepy.errors import CrateError, RequestTimeout, ShardUnavailable, StaleRouting, UnsupportedFeature
 from cratepy.execution.cpu import Workers
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.jobs import Job, JobRegistry
@@ -34,7 +34,7 @@ from cratepy.execution.runs import RunTable, Unroutable, unroutable_error
 from cratepy.execution.scrubbing import Scrubber
 from cratepy.execution.shards import ShardKeeper
 from cratepy.execution.small import constant_row, is_constant_query
-from cratepy.execution.statements import Killer, classification, explain, run_command
+from cratepy.execution.statements import Killer, classification, explain, run_command, wants_no_rows
 from cratepy.execution.steering import Steering
 from cratepy.execution.system.tables import SystemTables
 from cratepy.execution.writes.copy_to import Exporter
@@ -409,6 +409,9 @@ class ExecutionService:
             case OptimizePlan():
                 return await self._writes.optimize(plan, context)
             case CommandPlan():
+                table_uuid = wants_no_rows(plan.command)
+                if table_uuid is not None:
+                    await self._check_empty(table_uuid, context)
                 return await run_command(plan.command, self._cluster)
             case CreateTableAsPlan():
                 created = await run_command(plan.command, self._cluster)
@@ -441,6 +444,16 @@ class ExecutionService:
                 raise AssertionError(f"{type(plan).__name__} is the session's")
             case _:
                 assert_never(plan)
+
+    async def _check_empty(self, table_uuid: str, context: StatementContext) -> None:
+        """Raises UnsupportedFeature if the table has rows. One that is written at this moment may still get some."""
+        table = self._cluster.state.tables.get(table_uuid)
+        if table is None:
+            return
+        await self._writes.refresh(RefreshPlan(tables=(table_uuid,)), context)
+        plan = CountPlan(table_uuid=table_uuid, table=table.definition.name, columns=())
+        if (await self._lookups.count(plan, context)).rows != [(0,)]:
+            raise UnsupportedFeature("Cannot add a generated column to a table that isn't empty")
 
     async def _analyzed(
         self,

@@ -87,6 +87,13 @@ async def run_command(command: Command, cluster: ClusterService) -> Result:
     return Result(rowcount=affected(command, before, after))
 
 
+def wants_no_rows(command: Command) -> str | None:
+    """The uuid of the table that must be empty: rows that are there would have no value of a new generated column."""
+    if isinstance(command, AddColumns) and any(column.generated_sql is not None for column in command.columns):
+        return command.table_uuid
+    return None
+
+
 async def _wait_started(table_uuid: str, cluster: ClusterService) -> None:
     def is_settled(state: ClusterState) -> bool:
         table = state.tables.get(table_uuid)

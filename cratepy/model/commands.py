@@ -80,6 +80,8 @@ class AlterTableSettings(msgspec.Struct, frozen=True, tag_field="$", tag="alter_
 
 
 class RenameTable(msgspec.Struct, frozen=True, tag_field="$", tag="rename_table", kw_only=True):
+    """A table or a view."""
+
     name: RelationName
     new_name: str
 

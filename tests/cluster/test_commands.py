@@ -80,7 +80,12 @@ def _columns(*columns: ColumnDefinition) -> AddColumns:
         (DropSchema(names=("doc",)), SQLParseError, "Cannot drop reserved schema 'doc'"),
         (DropSchema(names=("s1",)), SchemaUnknown, "Schema 's1' unknown"),
         (AlterTableSettings(name=V, settings={}), RelationUnknown, "Relation 'doc.v' unknown"),
-        (RenameTable(name=V, new_name="x"), RelationUnknown, "Relation 'doc.v' unknown"),
+        (RenameTable(name=RelationName("doc", "w"), new_name="x"), RelationUnknown, "Relation 'doc.w' unknown"),
+        (
+            RenameTable(name=V, new_name="t"),
+            SQLParseError,
+            "Cannot rename table doc.v to doc.t, table doc.t already exists",
+        ),
         (
             RenameTable(name=T, new_name="v"),
             SQLParseError,
@@ -293,3 +298,11 @@ def test_two_tables_exchange_their_names(drops_source: bool) -> None:
     assert (None if left is None else left.definition.uuid) == (None if drops_source else "uuid-u")
     with pytest.raises(RelationUnknown, match=r"doc\.nosuch"):
         apply(state, SwapTables(source=T, target=RelationName("doc", "nosuch")))
+
+
+def test_a_renamed_view_keeps_its_oid_and_leaves_nothing_behind() -> None:
+    renamed = apply(WITH_V, RenameTable(name=V, new_name="w"))
+    assert list(renamed.views) == ["doc.w"]
+    assert renamed.views["doc.w"].oid == WITH_V.views["doc.v"].oid
+    assert renamed.views["doc.w"].name == RelationName("doc", "w")
+    assert apply(WITH_V, RenameTable(name=V, new_name="v")) == WITH_V

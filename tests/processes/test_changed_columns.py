@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from demo.processes import Cluster, SqlError, polls
 
 
@@ -86,3 +88,44 @@ def test_changed_columns_and_a_closed_table_survive_a_restart(tmp_path: Path) ->
         assert node.sql("SELECT _doc FROM t WHERE id = 2")["rows"] == [[{"id": 2, "z": 20, "c": 1, "o": {"x": 1}}]]
         assert node.sql("SELECT closed FROM information_schema.tables WHERE table_name = 'closed'")["rows"] == [[True]]
         node.sql("DROP TABLE closed")
+
+
+def test_a_generated_column_is_added_to_a_table_without_rows(cluster: Cluster) -> None:
+    first, second, third = cluster.nodes
+    first.sql("CREATE TABLE grown (id INTEGER PRIMARY KEY, price INTEGER, twice GENERATED ALWAYS AS price * 2)")
+    second.sql("INSERT INTO grown (id, price) VALUES (1, 10)")
+    # The row is not visible to searches yet; it is there all the same.
+    with pytest.raises(SqlError, match="Cannot add a generated column to a table that isn't empty"):
+        third.sql("ALTER TABLE grown ADD COLUMN label AS concat('no ', id)")
+    first.sql("DELETE FROM grown WHERE id = 1")
+    with pytest.raises(SqlError, match="Generated column cannot be based on generated column `twice`"):
+        first.sql("ALTER TABLE grown ADD COLUMN more AS twice + 1")
+    with pytest.raises(SqlError, match="Generated column cannot be based on generated column `a`"):
+        first.sql("ALTER TABLE grown ADD COLUMN a AS price + 1, ADD COLUMN b AS a + 1")
+    with pytest.raises(SqlError, match="Column nowhere unknown"):
+        first.sql("ALTER TABLE grown ADD COLUMN a AS nowhere + 1")
+    third.sql("ALTER TABLE grown ADD COLUMN tax INTEGER, ADD COLUMN total BIGINT GENERATED ALWAYS AS price + tax")
+    third.sql("ALTER TABLE grown ADD COLUMN label AS concat('no ', id)")
+    row = second.sql("INSERT INTO grown (id, price, tax) VALUES (2, 5, 1) RETURNING twice, total, label")
+    assert (row["rows"], row["col_types"]) == ([[10, 6, "no 2"]], [9, 10, 4])
+    first.sql("UPDATE grown SET tax = 3 WHERE id = 2")
+    assert third.sql("SELECT * FROM grown WHERE id = 2")["rows"] == [[2, 5, 10, 3, 8, "no 2"]]
+    assert first.sql(
+        "SELECT column_name, generation_expression FROM information_schema.columns WHERE table_name = 'grown' "
+        "AND is_generated = 'ALWAYS' ORDER BY ordinal_position"
+    )["rows"] == [["twice", "(price * 2)"], ["total", "(price + tax)"], ["label", "concat('no ', id)"]]
+
+
+def test_a_view_is_renamed(cluster: Cluster) -> None:
+    first, second, _ = cluster.nodes
+    first.sql("CREATE VIEW peaks AS SELECT name FROM sys.nodes")
+    first.sql("CREATE VIEW hills AS SELECT 1 AS one")
+    with pytest.raises(SqlError, match=r"doc\.hills already exists"):
+        second.sql("ALTER TABLE peaks RENAME TO hills")
+    assert second.sql("ALTER TABLE peaks RENAME TO summits_seen")["rowcount"] == -1
+    assert first.sql("SELECT count(*) > 0 FROM summits_seen")["rows"] == [[True]]
+    with pytest.raises(SqlError, match="Relation 'peaks' unknown"):
+        first.sql("SELECT * FROM peaks")
+    views = first.sql("SELECT table_name FROM information_schema.views WHERE table_name LIKE '%s%' ORDER BY 1")["rows"]
+    assert ["summits_seen"] in views
+    assert ["peaks"] not in views

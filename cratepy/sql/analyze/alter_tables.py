@@ -10,13 +10,14 @@ import msgspec
 from cratepy.errors import OperationOnInaccessibleRelation, SQLParseError, UnsupportedFeature
 from cratepy.model.commands import AddColumns, AlterTableSettings, Command, RenameTable, SwapTables
 from cratepy.model.names import RelationName, check_column_name
-from cratepy.model.schema import NEW_COLUMN_IDS, CheckConstraint, ColumnDefinition, TableDefinition, ViewDefinition
+from cratepy.model.schema import NEW_COLUMN_IDS, CheckConstraint, ColumnDefinition, TableDefinition
 from cratepy.model.search import IndexDefinition, part_path
 from cratepy.model.table_blocks import check_blocks
 from cratepy.model.types import DataType, Field, array_of, object_of
 from cratepy.sql.analyze import alter_columns, table_definitions
 from cratepy.sql.analyze.catalog import SystemTable
 from cratepy.sql.analyze.context import Context
+from cratepy.sql.analyze.generated_columns import with_generated
 from cratepy.sql.analyze.indexes import custom_analyzers, part_index, part_indexes
 from cratepy.sql.analyze.part_rules import check_no_rules
 from cratepy.sql.analyze.settings import (
@@ -65,9 +66,8 @@ def _rename(context: Context, node: tree.AlterTableNode) -> Command:
         raise SQLParseError("Target table name must not include a schema")
     target = RelationName(found.name.schema, node.names[0])
     table_definitions.check_name(target)
-    if isinstance(found, ViewDefinition):
-        raise UnsupportedFeature("ALTER TABLE RENAME of a view is not supported")
-    check_blocks(found, "ALTER RENAME")
+    if isinstance(found, TableDefinition):
+        check_blocks(found, "ALTER RENAME")
     if context.catalog.find((target.schema, target.name)) is not None:
         raise SQLParseError(f"Cannot rename table {found.name} to {target}, table {target} already exists")
     return RenameTable(name=found.name, new_name=node.names[0])
@@ -92,12 +92,15 @@ def _add_columns(context: Context, node: tree.AlterTableNode, table: TableDefini
     for written in node.columns:
         if written.is_primary_key:
             raise UnsupportedFeature("Cannot add a primary key column to a table that isn't empty")
-        if written.generated is not None:
-            raise UnsupportedFeature("Cannot add a generated column to a table that isn't empty")
         check_no_rules(written.type, written.name)
         if written.path:
             name = written.name
-            if written.default is not None or written.is_nullable is False or written.checks:
+            if (
+                written.default is not None
+                or written.is_nullable is False
+                or written.checks
+                or written.generated is not None
+            ):
                 shown = part_path(name, *written.path)
                 raise UnsupportedFeature(f"Constraints on parts of object columns cannot be added: {shown}")
             known = changed.get(name) or table.column(name)
@@ -112,6 +115,7 @@ def _add_columns(context: Context, node: tree.AlterTableNode, table: TableDefini
             raise SQLParseError(f"The table {table.name} already has a column named {written.name}")
         columns.append(table_definitions.column_definition(context, written, 0, table.name))
         indexes += part_indexes(context, written.type, written.name)
+    columns = _generated(context, node, table, columns)
     columns.extend(column for name, column in changed.items() if table.column(name) is None)
     parts = tuple(column for name, column in changed.items() if table.column(name) is not None)
     return AddColumns(
@@ -124,16 +128,29 @@ def _add_columns(context: Context, node: tree.AlterTableNode, table: TableDefini
     )
 
 
+def _generated(
+    context: Context, node: tree.AlterTableNode, table: TableDefinition, columns: list[ColumnDefinition]
+) -> list[ColumnDefinition]:
+    """The new columns with their generated expressions. That the table is empty is known only where the rows are."""
+    if all(written.generated is None for written in node.columns):
+        return columns
+    grown = with_generated(context, _grown_by(table, columns), node.columns)
+    return [msgspec.structs.replace(column, oid=0) for column in grown.columns[len(table.columns) :]]
+
+
+def _grown_by(table: TableDefinition, columns: list[ColumnDefinition]) -> TableDefinition:
+    """The table with the columns; they have ids of their own until the master gives them oids."""
+    numbered = [msgspec.structs.replace(column, oid=NEW_COLUMN_IDS + i) for i, column in enumerate(columns)]
+    return msgspec.structs.replace(table, columns=(*table.columns, *numbered))
+
+
 def _checks_of_new(
     context: Context, node: tree.AlterTableNode, table: TableDefinition, columns: list[ColumnDefinition]
 ) -> tuple[CheckConstraint, ...]:
     written = [(part_path(column.name, *column.path), *check) for column in node.columns for check in column.checks]
     if not written:
         return ()
-    # Ids of their own while the constraints are read; the master gives them oids.
-    numbered = [msgspec.structs.replace(column, oid=NEW_COLUMN_IDS + i) for i, column in enumerate(columns)]
-    grown = msgspec.structs.replace(table, columns=(*table.columns, *numbered))
-    found = table_definitions.check_constraints(context, grown, written)
+    found = table_definitions.check_constraints(context, _grown_by(table, columns), written)
     known = {check.name for check in table.checks}
     for check in found:
         if check.name in known:

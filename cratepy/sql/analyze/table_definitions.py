@@ -10,14 +10,13 @@ import msgspec
 
 from cratepy.errors import (
     ColumnUnknown,
-    ColumnValidation,
     InvalidColumnName,
     InvalidRelationName,
     RelationAlreadyExists,
     SQLParseError,
     UnsupportedFeature,
 )
-from cratepy.limits import ARRAY_DEPTH_MAX, IDENTIFIER_BYTES_MAX, TABLE_SHARDS_MAX
+from cratepy.limits import IDENTIFIER_BYTES_MAX, TABLE_SHARDS_MAX
 from cratepy.model.commands import CreateTable
 from cratepy.model.expressions import Column
 from cratepy.model.leaves import key_part, split_path
@@ -32,26 +31,24 @@ from cratepy.model.schema import (
     check_total_columns,
 )
 from cratepy.model.search import part_path
-from cratepy.model.types import ANY_JSON, BOOLEAN, UNDEFINED, DataType
+from cratepy.model.types import BOOLEAN, UNDEFINED, DataType
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
+from cratepy.sql.analyze.generated_columns import with_generated
 from cratepy.sql.analyze.indexes import column_index, custom_analyzers, named_indexes, part_indexes
 from cratepy.sql.analyze.like_tables import like_definition
-from cratepy.sql.analyze.naming import printed
 from cratepy.sql.analyze.part_rules import part_checks, part_defaults, required_parts
 from cratepy.sql.analyze.queries import analyze_query
 from cratepy.sql.analyze.schema_text import first_name_offset, stored_text, table_scope
 from cratepy.sql.analyze.scope import Scope
 from cratepy.sql.analyze.settings import constant, table_settings
 from cratepy.sql.analyze.statements import AnalyzedCreateTableAs, AnalyzedInsert, AnalyzedQuery
+from cratepy.sql.analyze.storable import check_storable
 from cratepy.sql.analyze.typing import cast_to, data_type
 from cratepy.sql.analyze.walk import nodes
 from cratepy.sql.parse import tree
 
 _FORBIDDEN: Final = frozenset('\\/*?"<>| ,#')
-_NOT_STORED: Final = frozenset(
-    {"interval", "time with time zone", "json", "regclass", "regproc", "regtype", "oidvector", "record"}
-)
 #: What a geo_shape may be indexed with in CrateDB. There is no such index here; the clause is kept for SHOW CREATE TABLE.
 _SHAPE_TREES: Final = frozenset({"bkdtree", "geohash", "quadtree"})
 _NO_KEY: Final = frozenset({"object", "geo_point", "geo_shape"})
@@ -109,7 +106,7 @@ def create_table(context: Context, node: tree.CreateTableNode) -> CommandPlan:
         required_parts=required_parts(node.columns),
         part_defaults=part_defaults(context, node.columns),
     )
-    definition = _with_generated(context, definition, node)
+    definition = with_generated(context, definition, node.columns)
     definition = _with_indexes(context, definition, node)
     definition = msgspec.structs.replace(definition, checks=_checks(context, definition, node))
     definition = _with_layout(context, definition, node, settings)
@@ -144,28 +141,6 @@ def written_type(written: tree.ColumnDef) -> DataType:
     result = data_type(written.type)
     check_storable(result)
     return result
-
-
-def check_storable(kind: DataType) -> None:
-    """Whether values of the type can be stored."""
-    inner = kind
-    depth = 0
-    while inner.kind == "array":
-        assert inner.element is not None
-        inner = inner.element
-        depth += 1
-    if depth > ARRAY_DEPTH_MAX:
-        raise UnsupportedFeature(f"Arrays are nested deeper than {ARRAY_DEPTH_MAX} levels")
-    if inner.kind in _NOT_STORED:
-        raise UnsupportedFeature(f"Type `{inner.name}` does not support storage")
-    if inner.kind == "undefined" or inner == ANY_JSON:
-        raise UnsupportedFeature(f"Type `{kind.name.upper()}` does not support storage using an index")
-    if inner.kind == "numeric":
-        if inner.precision is None:
-            raise UnsupportedFeature("NUMERIC storage is only supported if precision and scale are specified")
-    for field in inner.fields:
-        if field.type.kind != "undefined":
-            check_storable(field.type)
 
 
 def column_definition(context: Context, written: tree.ColumnDef, oid: int, table: RelationName) -> ColumnDefinition:
@@ -228,37 +203,6 @@ def default_text(context: Context, name: str, default: tuple[tree.Node, str], ki
         ) from error
     cast_to(context, expression, kind)
     return stored_text(node, text, 0)
-
-
-def _with_generated(context: Context, definition: TableDefinition, node: tree.CreateTableNode) -> TableDefinition:
-    """Type and check the generated columns over the others."""
-    columns = list(definition.columns)
-    generated = {written.name for written in node.columns if written.generated is not None}
-    scope, _ = table_scope(context, definition)
-    names = {column.oid: column.name for column in columns}
-    for index, written in enumerate(node.columns):
-        if written.generated is None:
-            continue
-        tree_node, text = written.generated
-        a = ExpressionAnalyzer(context, scope, place="a generated column")
-        expression = a.analyze(tree_node)
-        for part in nodes(expression):
-            if isinstance(part, Column) and names.get(part.id) in generated:
-                raise ColumnValidation(
-                    f"Validation failed for {written.name}: Generated column cannot be based on generated column "
-                    f"`{part.name}`"
-                )
-        kind = columns[index].type
-        if kind.kind == "undefined":
-            kind = expression.type
-            check_storable(kind)
-        else:
-            cast_to(context, expression, kind)
-        sql = stored_text(tree_node, text, first_name_offset(tree_node, text))
-        columns[index] = msgspec.structs.replace(
-            columns[index], type=kind, generated_sql=sql, generated_shown=printed(tree_node)
-        )
-    return msgspec.structs.replace(definition, columns=tuple(columns))
 
 
 def _checks(context: Context, definition: TableDefinition, node: tree.CreateTableNode) -> tuple[CheckConstraint, ...]:

@@ -22,7 +22,7 @@ from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
 from cratepy.sql.analyze.naming import output_name, printed
 from cratepy.sql.analyze.scope import Scope, TableSource
-from cratepy.sql.analyze.table_definitions import check_storable
+from cratepy.sql.analyze.storable import check_storable
 from cratepy.sql.analyze.typing import cast_to
 from cratepy.sql.parse import tree
 
