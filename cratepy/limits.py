@@ -178,6 +178,10 @@ SMALL_FRAGMENT_ROWS_MAX: Final = 131_072
 BEST_ROWS_MAX: Final = 10_000
 #: A search whose first shards take longer than this is done by several threads, a shard each: a thread costs some 0.1 ms.
 SEARCH_ALONE_S: Final = 0.000_5
+#: A search that reads at most so many entries of the indexes, of all its shards, is done on the event loop: some 0.3 ms.
+SEARCH_INLINE_ENTRIES: Final = 16_384
+#: And gives at most so many values, at a µs or two each.
+SEARCH_INLINE_VALUES: Final = 256
 #: With a filter beside MATCH: so many of the best rows are tested, one by one, before all that match are read.
 BEST_FILTERED_ROWS: Final = 320
 #: A filter is looked up in an exact index only in shards of so many rows; smaller ones are scanned in less time.

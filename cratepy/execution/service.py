@@ -20,6 +20,7 @@ from cratepy import limits
 from cratepy.clock import Clock
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import CrateError, RequestTimeout, ShardUnavailable, StaleRouting, UnsupportedFeature
+from cratepy.execution.best_now import ShortSearches
 from cratepy.execution.cpu import Workers
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.jobs import Job, JobRegistry
@@ -125,6 +126,7 @@ class ExecutionService:
             value_of=lambda expression, context: value_of(expression, {}, context),
             remove_dangling=self._keeper.remove_dangling,
         )
+        self._searches = ShortSearches(store, node_id=cluster.node_id)
         self._lookups = LookupService(cluster=cluster, store=store, engine=engine)
         self._writes = WriteService(
             cluster=cluster, store=store, engine=engine, transport=cluster.transport, run_query=self.run_query
@@ -155,7 +157,7 @@ class ExecutionService:
 
         Raises the CrateError that ended the statement; cancelling the caller stops it on all nodes.
         """
-        if isinstance(compiled.plan, GetPlan) or is_constant_query(compiled.plan):
+        if self.may_answer_at_once(compiled.plan):
             result = self.get_nowait(compiled, context)
             if result is not None:
                 return result
@@ -303,13 +305,17 @@ class ExecutionService:
 
     # --- one statement -----------------------------------------------------------------------------------------------
 
+    def may_answer_at_once(self, plan: Plan) -> bool:
+        """Whether :meth:`get_nowait` may know the rows."""
+        return type(plan) is GetPlan or is_constant_query(plan) or self._searches.is_search(plan)
+
     def get_nowait(self, compiled: CompiledStatement, context: StatementContext) -> Result | None:
-        """The rows of a GetPlan if all are on this node, or of a constant query, else None: then :meth:`execute` it.
+        """The rows of a GetPlan if all are on this node, of a constant query or a short search, else None: then :meth:`execute` it.
 
         Raises CrateError. They take microseconds and nothing can stop them, so there is no job.
         """
         plan = compiled.plan
-        if isinstance(plan, GetPlan) and self._cluster.refuses_reads:
+        if self._cluster.refuses_reads and not is_constant_query(plan):
             return None
         started = self._clock.monotonic()
         try:
@@ -338,7 +344,8 @@ class ExecutionService:
             return self._lookups.get_nowait(plan, context)
         assert isinstance(plan, QueryPlan)
         row = constant_row(plan.phases[0].relation, context)
-        return None if row is None else Result(columns=plan.columns, rows=[row])
+        rows = self._searches.answer(plan, context) if row is None else [row]
+        return None if rows is None else Result(columns=plan.columns, rows=rows)
 
     async def _repeated(
         self,

@@ -1,6 +1,6 @@
-"""Reads by primary key, and pings like ``SELECT 1``, over the extended protocol, in one synchronous step.
+"""Reads by primary key, short searches, and pings like ``SELECT 1``, over the extended protocol, in one synchronous step.
 
-In: a Bind of the unnamed portal whose plan is a GetPlan or a row of constants, followed in the buffer by ``[Describe] Execute Sync``, which is what
+In: a Bind of the unnamed portal whose plan is a GetPlan, a search or a row of constants, followed in the buffer by ``[Describe] Execute Sync``, which is what
 every driver sends. Out: the whole reply in one write, or nothing at all: then the general way does it message by message,
 with the same outcome. Its own room because half of such a statement's time was portals, awaits and bookkeeping that nobody
 could ever look at: between its Bind and its Sync nothing else runs in this process.
@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Final
 
 from cratepy.errors import CrateError
-from cratepy.execution.small import is_constant_query
 from cratepy.model.plan import CompiledStatement, GetPlan
 from cratepy.protocols.postgres import encoder
 from cratepy.protocols.postgres.decoder import FrontendDecoder
@@ -73,7 +72,9 @@ def answer_key_read(
     written; the frames behind the Bind are then left for the decoder.
     """
     compiled = statement.current(session)
-    if compiled is None or not (type(compiled.plan) is GetPlan or is_constant_query(compiled.plan)):
+    if compiled is None or not (
+        type(compiled.plan) is GetPlan or session.services.execution.may_answer_at_once(compiled.plan)
+    ):
         return False
     frames = next_execution(decoder)
     if frames is None:

@@ -32,6 +32,7 @@ from cratepy.model.plan import (
     FetchPlan,
     InsertPlan,
     NoOperationPlan,
+    Plan,
     ShowPlan,
     StatementContext,
     TransactionPlan,
@@ -62,6 +63,8 @@ class Execution(Protocol):
     async def execute(
         self, compiled: CompiledStatement, context: StatementContext, *, timeout_s: float | None
     ) -> Result: ...
+
+    def may_answer_at_once(self, plan: Plan) -> bool: ...
 
     def get_nowait(self, compiled: CompiledStatement, context: StatementContext) -> Result | None: ...
 
@@ -215,7 +218,7 @@ class Session:
         return result
 
     def get_nowait(self, compiled: CompiledStatement, parameters: Sequence[Any]) -> list[tuple[Any, ...]] | None:
-        """The rows of a GetPlan if they are all on this node, or of constants, else None: then :meth:`execute` it.
+        """The rows of a GetPlan if they are all on this node, of constants or a short search, else None: then :meth:`execute` it.
 
         Raises CrateError.
         """

@@ -50,6 +50,7 @@ from cratepy.storage.shard_stats import shard_stats
 from cratepy.storage.statistics import joined_bounds
 from cratepy.storage.stored import SegmentDamaged
 from cratepy.storage.text.shard_text import ShardText
+from cratepy.storage.text.usual import ShortSearch
 from cratepy.storage.tombstones import Tombstone, read_tombstones
 from cratepy.storage.writer import ShardWriter
 
@@ -200,6 +201,14 @@ class Shard:
         """What ``search`` gives for a request with a limit, as rows of SQL values (``_doc`` and ``_raw`` as JSON texts)."""
         self.wake()
         return self._searched(ShardText.best, request)
+
+    def short_search(self, request: SearchRequest) -> ShortSearch | None:
+        """What :meth:`best` would do, if its cost is known and nothing has to be made for it first; None: ask :meth:`best`."""
+        core = self._core
+        if core.failure is not None or core.is_closed or (core.buffered_bytes and self.is_asleep):
+            return None
+        core.searched_at = core.clock.monotonic()
+        return core.text.short_search(core.state.segments, request, core.layout, core.damaged)
 
     def estimate_hits(self, query: TextQuery) -> int:
         """About how many rows match, from document frequencies: at most a little too many, dead rows count. A few µs."""

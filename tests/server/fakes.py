@@ -15,6 +15,7 @@ from cratepy.clock import SystemClock
 from cratepy.errors import ColumnUnknown, CrateError, DuplicateKey, ParsingError, RelationUnknown
 from cratepy.execution.pending import Tell
 from cratepy.execution.results import BulkItem, Result
+from cratepy.execution.small import is_constant_query
 from cratepy.model.arrow import arrow_schema, to_arrow
 from cratepy.model.expressions import Literal
 from cratepy.model.names import RelationName
@@ -144,6 +145,9 @@ class Fakes:
         ]
 
     # --- execution.service ---
+
+    def may_answer_at_once(self, plan: Plan) -> bool:
+        return type(plan) is GetPlan or is_constant_query(plan)
 
     def get_nowait(self, compiled: CompiledStatement, context: StatementContext) -> Result | None:
         if compiled.text not in self.runs:

@@ -69,6 +69,7 @@ def open_shard(
     files: FileSystem | None = None,
     create: bool = True,
     seed: int = 0,
+    clock: FakeClock | None = None,
 ) -> Shard:
     disk: FileSystem = RealFileSystem() if files is None else files
     shard = Shard(
@@ -77,7 +78,7 @@ def open_shard(
         "copy-1",
         directory=directory,
         files=disk,
-        clock=FakeClock(seed=seed),
+        clock=FakeClock(seed=seed) if clock is None else clock,
         cache=ColumnCache(),
         primary_term=1,
         create=create,

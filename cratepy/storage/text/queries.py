@@ -36,6 +36,14 @@ _SHOULD: Final = tantivy.Occur.Should
 _PHRASES_MAX: Final = 32
 #: Of one view; a changed shard has another.
 _REMEMBERED_QUERIES: Final = 256
+#: More than any search that is short.
+UNKNOWN_COST: Final = 1 << 62
+#: Longer texts of a MATCH are not looked at to find out what it costs.
+_SHORT_TEXT_CHARS: Final = 256
+#: An entry with its positions, in entries without.
+_POSITIONS_COST: Final = 16
+#: An entry that is looked for in other lists.
+_LEAPS_COST: Final = 4
 #: Words of the index that are compared with a fuzzy word whose beginning is fixed.
 _FUZZY_CANDIDATES_MAX: Final = 10_000
 
@@ -67,6 +75,7 @@ class QueryMaker:
     custom: Sequence[AnalyzerDefinition]
     #: What was made so far: making a query takes longer than running it where few rows match.
     _made: dict[TextQuery, Built] = field(default_factory=dict)
+    _costs: dict[TextQuery, int] = field(default_factory=dict)
 
     def make(self, query: TextQuery) -> Built:
         """Raises StaleRouting for an unknown source, BadRequest for what cannot be asked."""
@@ -123,6 +132,35 @@ class QueryMaker:
             case _:
                 assert_never(query)
         return sum(self._frequency(source, text) for source, text in dict.fromkeys(terms))
+
+    def cost(self, query: TextQuery) -> int:
+        """About how many entries of the index a search reads at most; ``UNKNOWN_COST`` where document frequencies do not tell."""
+        known = self._costs.get(query)
+        if known is None:
+            known = self._costs_of(query) if isinstance(query, MatchQuery) else UNKNOWN_COST
+            if len(self._costs) >= _REMEMBERED_QUERIES:
+                self._costs.clear()
+            self._costs[query] = known
+        return known
+
+    def _costs_of(self, query: MatchQuery) -> int:
+        options = match_options(query.kind, query.options)
+        if (
+            options.fuzziness is not None
+            or options.kind == "phrase_prefix"
+            or options.matches_all_without_terms
+            or len(query.text) > _SHORT_TEXT_CHARS
+            or any(self._analyzer(one.source, options).may_be_costly for one in query.sources)
+        ):
+            return UNKNOWN_COST
+        read = 0
+        for one in query.sources:
+            counts = [self._frequency(one.source, t.text) for t in self._tokens(one.source, query.text, options)]
+            is_leapt = options.kind == "phrase" or (options.is_and and options.kind != "cross_fields")
+            # Where all words must be there, the rarest leads.
+            here = min(sum(counts), _LEAPS_COST * min(counts)) if counts and is_leapt else sum(counts)
+            read += here * _POSITIONS_COST if options.kind == "phrase" else here
+        return read
 
     def _frequency(self, source: str, text: str) -> int:
         return int(self.searcher.doc_freq(source, text)) if self._is_indexed(source) else 0

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from cratepy import limits
 from cratepy.model.search import TextQuery
-from cratepy.storage.blocks import Layout
+from cratepy.storage.blocks import DEFAULT_CODEC, Layout
 from cratepy.storage.filesystem import FileSystem
 from cratepy.storage.merging import LiveSegment
 from cratepy.storage.operations import SearchRequest
@@ -29,9 +29,10 @@ from cratepy.storage.text.building import build_text_index
 from cratepy.storage.text.failures import TextIndexFailed, contained, translated
 from cratepy.storage.text.fields import text_fields
 from cratepy.storage.text.formats import META, FieldMeta, decode_meta
+from cratepy.storage.text.queries import UNKNOWN_COST
 from cratepy.storage.text.scratch import remove_left_overs
 from cratepy.storage.text.searching import Makers, best_values, query_makers, search_segments
-from cratepy.storage.text.usual import usual_query, usual_rows
+from cratepy.storage.text.usual import Damaged, ShortSearch, usual_hits, usual_query, usual_values
 from cratepy.storage.text.view import TextView, ViewMaker, has_text_index
 
 _searches: Final = itertools.count(1)
@@ -121,13 +122,32 @@ class ShardText:
         try:
             usual = usual_query(makers, request)
             if usual is not None:
-                return usual_rows(*usual, segments, request, layout)
+                group, query = usual
+                hits = usual_hits(group, query, request.limit or 0)
+                return usual_values(group, segments, hits, request.sources, layout)
             return best_values(view, makers, request, layout)
         except BaseException as error:
             known = translated("the search failed", error)
             if known is error:
                 raise
             raise known  # noqa: B904 - it has its cause
+
+    def short_search(
+        self, segments: tuple[LiveSegment, ...], request: SearchRequest, layout: Layout, damaged: Damaged
+    ) -> ShortSearch | None:
+        """The search, if what it needs has been made before; see :meth:`Shard.short_search`."""
+        made = self._made
+        if made is None or made[0].segments is not segments or made[1] is not layout:
+            return None
+        if any(live.segment.codec != DEFAULT_CODEC for live in segments):
+            return None  # a block is decompressed as a whole
+        with contained("the index cannot be asked"):
+            cost = made[2][0][1].cost(request.queries[0])
+            usual = None if cost >= UNKNOWN_COST else usual_query(made[2], request)
+        if usual is None:
+            return None
+        self.searched = next(_searches)
+        return ShortSearch(*usual, segments, request, layout, cost, damaged)
 
     def estimate_hits(self, segments: tuple[LiveSegment, ...], query: TextQuery, layout: Layout) -> int:
         view = self._view_of(segments)
