@@ -288,6 +288,8 @@ THREAD_SWITCH_S: Final = 0.0005
 #: Space reserved behind a translog's records: as much as it has, within these bounds.
 TRANSLOG_RESERVE_BYTES_MIN: Final = 64 * KIB
 TRANSLOG_RESERVE_BYTES_MAX: Final = 8 * MIB
+#: Records (of less than 16 kB) that wait in memory for the sync that writes them to a translog.
+TRANSLOG_GATHERED_MAX: Final = 1_024
 #: Setting ``refresh_interval``; CrateDB's default.
 REFRESH_INTERVAL_MS: Final = 1_000
 #: Setting ``translog.sync_interval``; CrateDB's default.

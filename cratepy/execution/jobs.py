@@ -14,7 +14,7 @@ import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -25,6 +25,7 @@ from cratepy.execution.local_view import JobEntry, JobLogEntry, OperationEntry, 
 from cratepy.model.plan import StatementContext
 
 SUPERUSER = "crate"
+_NEVER: Final = float("inf")
 
 
 class Cancellable(Protocol):
@@ -36,40 +37,80 @@ class Cancellable(Protocol):
 class Job:
     """One running statement. Its work happens inside :meth:`scope`, in as many scopes as it needs."""
 
-    def __init__(self, entry: JobEntry, *, timeout_s: float | None, started: float) -> None:
-        self.entry = entry
+    __slots__ = (
+        "_deadline",
+        "_runs",
+        "_scopes",
+        "_timeout_s",
+        "classification",
+        "context",
+        "error",
+        "has_read",
+        "is_finished",
+        "is_stopped",
+        "started",
+        "started_ms",
+    )
+
+    def __init__(
+        self,
+        context: StatementContext,
+        *,
+        classification: str,
+        timeout_s: float | None,
+        started: float,
+        started_ms: int,
+    ) -> None:
+        self.context = context
+        self.classification = classification
         self.started = started
+        self.started_ms = started_ms
         self.error: CrateError | None = None
         self.is_stopped = False
         self.is_finished = False
         #: A query of this statement has given rows: it cannot be repeated as a whole any more.
         self.has_read = False
         self._timeout_s = timeout_s
-        self._deadline = float("inf") if timeout_s is None else trio.current_time() + timeout_s
-        self._scopes: set[Cancellable] = set()
-        self._runs = itertools.count()
+        self._deadline = _NEVER if timeout_s is None else trio.current_time() + timeout_s
+        self._scopes: list[Cancellable] = []
+        self._runs = 0
+
+    @property
+    def entry(self) -> JobEntry:
+        """What is told of it; made when it is asked for."""
+        context = self.context
+        return JobEntry(
+            id=context.job_id,
+            username=context.user,
+            statement=context.text,
+            started_ms=self.started_ms,
+            session_id=context.session_id,
+            classification=self.classification,
+        )
 
     def next_run_id(self) -> str:
         """A name for the next query this statement runs; unique in the cluster."""
-        return f"{self.entry.id}/{next(self._runs)}"
+        number = self._runs
+        self._runs = number + 1
+        return f"{self.context.job_id}/{number}"
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[trio.CancelScope]:
         """Work of this job: cancelled when the job is stopped or its time is over; then raises the reason."""
         with trio.CancelScope(deadline=self._deadline) as scope:
-            self._scopes.add(scope)
+            self._scopes.append(scope)
             if self.is_stopped:
                 scope.cancel()
             try:
                 yield scope
             finally:
-                self._scopes.discard(scope)
+                self._scopes.remove(scope)
         if scope.cancelled_caught:
             raise self.stopped_error()
 
     def add(self, work: Cancellable) -> None:
         """Work that is not done in a :meth:`scope`; ``cancel`` is called if the job is stopped, once or more."""
-        self._scopes.add(work)
+        self._scopes.append(work)
 
     def stop(self, error: CrateError | None) -> None:
         """Stop all work of the job at its next await. None is for a client that does not want more rows."""
@@ -140,17 +181,6 @@ def _log_entry(ended: _Ended) -> JobLogEntry:
     return JobLogEntry(job=job, ended_ms=ended_ms, error=error, duration_ms=took_s * 1000, rowcount=rowcount)
 
 
-def _entry(context: StatementContext, classification: str, started_ms: int) -> JobEntry:
-    return JobEntry(
-        id=context.job_id,
-        username=context.user,
-        statement=context.text,
-        started_ms=started_ms,
-        session_id=context.session_id,
-        classification=classification,
-    )
-
-
 class JobRegistry:
     """What runs and what ran. Belongs to the trio thread; the four listings may be called from any."""
 
@@ -173,9 +203,15 @@ class JobRegistry:
         assert context.job_id not in self._jobs, f"job {context.job_id} runs already"
         if len(self._jobs) >= self._jobs_max:
             raise TooManyRequests(f"too many statements are running on this node (limit {self._jobs_max})")
-        entry = _entry(context, classification, self._clock.wall_ms())
-        job = Job(entry, timeout_s=timeout_s, started=self._clock.monotonic())
-        self._jobs[entry.id] = job
+        clock = self._clock
+        job = Job(
+            context,
+            classification=classification,
+            timeout_s=timeout_s,
+            started=clock.monotonic(),
+            started_ms=clock.wall_ms(),
+        )
+        self._jobs[context.job_id] = job
         return job
 
     def finish(self, job: Job, *, error: str | None, rowcount: int) -> None:
@@ -183,27 +219,13 @@ class JobRegistry:
         if job.is_finished:
             return
         job.is_finished = True
-        del self._jobs[job.entry.id]
-        entry, took_s, ended_ms = job.entry, self._clock.monotonic() - job.started, self._clock.wall_ms()
-        self._jobs_log.add(
-            entry.statement,
-            (
-                entry.id,
-                entry.username,
-                entry.statement,
-                entry.session_id,
-                entry.classification,
-                ended_ms,
-                error,
-                took_s,
-                rowcount,
-            ),
-        )
+        del self._jobs[job.context.job_id]
+        self.note(job.context, classification=job.classification, started=job.started, error=error, rowcount=rowcount)
 
     def note(
         self, context: StatementContext, *, classification: str, started: float, error: str | None, rowcount: int
     ) -> None:
-        """A statement that ran without being registered, because it never waited: only for the log."""
+        """Into the log only: also for a statement that ran without being registered, because it never waited."""
         clock, text = self._clock, context.text
         took_s, ended_ms = clock.monotonic() - started, clock.wall_ms()
         self._jobs_log.add(
@@ -220,7 +242,7 @@ class JobRegistry:
         if job is None:
             return False
         job.stop(
-            reason if reason is not None else JobKilled(f"Job killed. Cancellation requested by: {job.entry.username}")
+            reason if reason is not None else JobKilled(f"Job killed. Cancellation requested by: {job.context.user}")
         )
         return True
 
@@ -228,9 +250,10 @@ class JobRegistry:
         """KILL on this node: how many statements were stopped. All but the superuser stop only their own."""
         killed = 0
         for job in list(self._jobs.values()):
-            wanted = job_id is None or job.entry.id == job_id
-            allowed = user in (SUPERUSER, job.entry.username)
-            if wanted and allowed and job.entry.id != except_job_id and not job.is_stopped:
+            own_id = job.context.job_id
+            wanted = job_id is None or own_id == job_id
+            allowed = user in (SUPERUSER, job.context.user)
+            if wanted and allowed and own_id != except_job_id and not job.is_stopped:
                 words = "KILL ALL" if job_id is None else "KILL"
                 job.stop(JobKilled(f"Job killed. {words} invoked by user: {user}"))
                 killed += 1

@@ -16,20 +16,26 @@ from cratepy.execution.jobs import Job, JobRegistry
 Tell = Callable[[int | CrateError], None]
 
 
+#: What the client is told about an exception of a job's.
+Explain = Callable[[Job, BaseException], CrateError]
+
+
 class PendingWrite:
     """Ends once: by :meth:`arrive`, or by :meth:`cancel` of its job (the row is written nevertheless)."""
 
-    __slots__ = ("_job", "_jobs", "_outcome", "_tell")
+    __slots__ = ("_explain", "_job", "_jobs", "_outcome", "_tell")
 
-    def __init__(self, job: Job, jobs: JobRegistry, outcome: int | CrateError, tell: Tell) -> None:
+    def __init__(self, job: Job, jobs: JobRegistry, outcome: int | CrateError, *, tell: Tell, explain: Explain) -> None:
         self._job = job
         self._jobs = jobs
         self._outcome = outcome
         self._tell = tell
+        self._explain = explain
         job.add(self)
 
-    def arrive(self, failure: CrateError | None) -> None:
-        self._end(self._outcome if failure is None else failure)
+    def arrive(self, failure: BaseException | None) -> None:
+        """The disk has the row, or will never have it."""
+        self._end(self._outcome if failure is None else self._explain(self._job, failure))
 
     def cancel(self) -> None:
         self._end(self._job.stopped_error())

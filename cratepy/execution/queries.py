@@ -184,7 +184,7 @@ class QueryRunner:
     def _told(self, raised: Exception, job: Job) -> Exception:
         if isinstance(raised, StaleRouting):
             return raised
-        return client_error(raised, job_id=job.entry.id, name_of=self._parts.name_of)
+        return client_error(raised, job_id=job.context.job_id, name_of=self._parts.name_of)
 
     def _new_run(self, job: Job, plan: QueryPlan, context: StatementContext) -> Run:
         shards, missing = resolve_shards(self._store, plan.phases, self._parts.node_id)

@@ -194,20 +194,16 @@ class ExecutionService:
         if begun is None:
             return False
         job = self._jobs.start(context, classification="INSERT", timeout_s=None)
-        waiting = PendingWrite(job, self._jobs, begun.outcome, tell)
-
-        def arrive(failure: BaseException | None) -> None:
-            if failure is None:
-                waiting.arrive(None)
-            else:
-                assert isinstance(failure, Exception), "the disk's answer, not a cancellation"
-                waiting.arrive(client_error(failure, job_id=context.job_id, name_of=self._node_name))
-
+        waiting = PendingWrite(job, self._jobs, begun.outcome, tell=tell, explain=self._explained)
         try:
-            self._writes.when_durable(begun.copy, begun.position, arrive)
+            self._writes.when_durable(begun.copy, begun.position, waiting)
         except CrateError as error:
             waiting.arrive(error)
         return True
+
+    def _explained(self, job: Job, failure: BaseException) -> CrateError:
+        assert isinstance(failure, Exception), "the disk's answer, not a cancellation"
+        return client_error(failure, job_id=job.context.job_id, name_of=self._node_name)
 
     async def execute_bulk(
         self,
@@ -486,7 +482,7 @@ class ExecutionService:
     def _failed(self, job: Job, raised: BaseException) -> BaseException:
         """What to raise for the statement, whose job is over."""
         if isinstance(raised, Exception):
-            error: BaseException = client_error(raised, job_id=job.entry.id, name_of=self._node_name)
+            error: BaseException = client_error(raised, job_id=job.context.job_id, name_of=self._node_name)
         else:
             error = raised  # the caller was cancelled, or the process is told to stop
         job.stop(error if isinstance(error, CrateError) else None)

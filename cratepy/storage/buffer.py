@@ -117,14 +117,13 @@ class WriteBuffer:
         ``versions``: a single number stands for all of them. With ``is_looked_up`` False rows may be left out of the index
         until :meth:`complete`: replay of a log of inserts looks nothing up, and indexing was a third of its time.
         """
-        count, first = len(ids), self.row_count
-        self.row_count += count
-        # A row must be in its block before its id is known.
         if isinstance(rows, PlainRow):
             version = versions if isinstance(versions, int) else versions[0]
-            self._add_plain(ids[0], rows, (first_seq_no, primary_term, version), first)
-            self.buffered_bytes += payload_bytes + _ROW_BYTES + len(rows.values) * VALUE_BYTES
+            self.add_row(ids[0], rows, (first_seq_no, primary_term, version), payload_bytes)
             return
+        # A row must be in its block before its id is known.
+        count, first = len(ids), self.row_count
+        self.row_count += count
         chunks = self._chunks
         chunks.blocks.append(Block(rows))
         chunks.ids.append(ids if isinstance(ids, IdArray) else list(ids))
@@ -153,26 +152,27 @@ class WriteBuffer:
             self._index.add(first, ids.hashes)
         self._unindexed.clear()
 
-    def _add_plain(self, id: str, row: PlainRow, head: tuple[int, int, int], number: int) -> None:
+    def add_row(self, id: str, row: PlainRow, head: tuple[int, int, int], payload_bytes: int) -> None:
+        """:meth:`add` of one plain row; ``head``: sequence number, primary term, version."""
+        number = self.row_count
+        self.row_count = number + 1
         chunks = self._chunks
         last = chunks.blocks[-1] if chunks.blocks else None
-        if isinstance(last, PlainBlock) and last.schema is row.schema:
-            last.rows.append(row.values)
-            ids = chunks.ids[-1]
-            heads = chunks.heads[-1]
-            assert isinstance(ids, list)
-            ids.append(id)
-            for numbers, value in zip((heads.seq_nos, heads.primary_terms, heads.versions), head, strict=True):
-                assert isinstance(numbers, array)
-                numbers.append(value)
+        values = row.values
+        # A row must be in its block before its id is known.
+        if type(last) is PlainBlock and last.schema is row.schema:
+            last.rows.append(values)
+            chunks.ids[-1].append(id)  # type: ignore[union-attr]  # of a PlainBlock they are a list
+            chunks.heads[-1].append(head)
         else:
             last = PlainBlock(row.schema)
-            last.rows.append(row.values)
+            last.rows.append(values)
             chunks.blocks.append(last)
             chunks.ids.append([id])
             chunks.heads.append(Heads(*(array("q", (value,)) for value in head)))
             chunks.starts.append(number)
         self.rows_by_id[id] = number
+        self.buffered_bytes += payload_bytes + _ROW_BYTES + len(values) * VALUE_BYTES
 
     # --- by id -------------------------------------------------------------------------------------------------------
 

@@ -52,11 +52,11 @@ class AppendFile(Protocol):
     def sync(self) -> None:
         """Make everything written before the call durable. Raises SyncFailed."""
 
-    def reserve(self, size: int, *, is_written: bool = False) -> None:
+    def reserve(self, size: int, *, is_written: bool = False) -> bool:
         """Make the file ``size`` bytes long, zeros after what was written, which goes on where it was.
 
         A ``sync`` of writes into reserved space has no new size to record, which is all of its cost but the data. A wish
-        only: what the disk cannot reserve is left to ``write``, which says what is wrong. ``is_written`` writes the zeros now,
+        only: False if the disk cannot reserve it, and ``write`` says what is wrong. ``is_written`` writes the zeros now,
         so that a later ``sync`` has no new block to record either.
         """
 
@@ -140,7 +140,7 @@ class _RealFile:
         except OSError as error:
             raise SyncFailed(error.errno, error.strerror) from error
 
-    def reserve(self, size: int, *, is_written: bool = False) -> None:
+    def reserve(self, size: int, *, is_written: bool = False) -> bool:
         try:
             os.posix_fallocate(self._descriptor, 0, size)
             if is_written and size > self._end:
@@ -150,6 +150,8 @@ class _RealFile:
                 raise
             # ext4 keeps what it found before there was no more: all that was free, and others need it more.
             os.ftruncate(self._descriptor, self._end)
+            return False
+        return True
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)

@@ -61,6 +61,16 @@ class Heads:
     primary_terms: Numbers
     versions: Numbers
 
+    def append(self, head: tuple[int, int, int]) -> None:
+        """One more row, where rows are added one by one."""
+        seq_nos, primary_terms, versions = self.seq_nos, self.primary_terms, self.versions
+        assert type(seq_nos) is array
+        assert type(primary_terms) is array
+        assert type(versions) is array
+        seq_nos.append(head[0])
+        primary_terms.append(head[1])
+        versions.append(head[2])
+
     @staticmethod
     def of_batch(first_seq_no: int, primary_term: int, versions: Sequence[int] | int, count: int) -> Heads:
         """``versions``: a single number stands for all of them."""

@@ -24,6 +24,7 @@ from cratepy.storage.records import (
     NO_SCHEMA,
     batch_with_ids,
     encode_operation,
+    encode_row,
     encode_schema,
     schema_with_ids,
 )
@@ -79,8 +80,12 @@ class ShardLog:
         first_seq_no: int,
         primary_term: int,
         versions: Sequence[int] | int,
+        is_awaited: bool = False,
     ) -> int:
-        """Log rows, or deletes if there are none (``versions``: one number stands for all); returns the bytes of the rows. Raises BadRequest: too big, not logged."""
+        """Log rows, or deletes if there are none (``versions``: one number stands for all); returns the bytes of the rows.
+
+        ``is_awaited``: nobody is told before the next sync. Raises BadRequest: too big, not logged.
+        """
         count = len(ids)
         kind: Literal["index", "rows", "row", "delete"]
         body: bytes | pa.Buffer
@@ -103,9 +108,23 @@ class ShardLog:
             body=body,
         )
         if len(payload) > limits.TRANSLOG_RECORD_BYTES_MAX:
-            raise BadRequest(f"rows of {len(payload)} bytes are above the limit of {limits.TRANSLOG_RECORD_BYTES_MAX}")
-        self._writer.append(payload)
+            raise _too_big(payload)
+        self._writer.append(payload, is_awaited=is_awaited)
         self.operations += count
+        return len(body)
+
+    def append_row(self, id: str, row: PlainRow, *, seq_no: int, primary_term: int, is_awaited: bool) -> int:
+        """:meth:`append` of one row that is the first of its id."""
+        body = row.serialized()
+        schemas = self._schemas
+        ordinal = len(schemas) - 1
+        if ordinal < 0 or schemas[ordinal] is not row.schema:
+            ordinal = self._ordinal(row.schema)
+        payload = encode_row(id, body, schema=ordinal, seq_no=seq_no, primary_term=primary_term)
+        if len(payload) > limits.TRANSLOG_RECORD_BYTES_MAX:
+            raise _too_big(payload)
+        self._writer.append(payload, is_awaited=is_awaited)
+        self.operations += 1
         return len(body)
 
     def _schema_with_ids(self, schema: pa.Schema) -> pa.Schema:
@@ -178,3 +197,7 @@ class ShardLog:
         finally:
             with self._lock:
                 self._writer.close()
+
+
+def _too_big(payload: bytes) -> BadRequest:
+    return BadRequest(f"rows of {len(payload)} bytes are above the limit of {limits.TRANSLOG_RECORD_BYTES_MAX}")

@@ -82,6 +82,12 @@ def encode_operation(
     return b"".join((_LENGTH.pack(len(header)), header, body))
 
 
+def encode_row(id: str, body: bytes, *, schema: int, seq_no: int, primary_term: int) -> bytes:
+    """:func:`encode_operation` of one plain row that is the first of its id."""
+    header = _encode_header(RecordHeader("row", schema, seq_no, primary_term, [id]))
+    return b"".join((_LENGTH.pack(len(header)), header, body))
+
+
 def decode_record(payload: bytes | memoryview) -> tuple[RecordHeader, bytes | memoryview]:
     """Header and body; raises msgspec.MsgspecError or struct.error for what no writer of ours wrote."""
     (length,) = _LENGTH.unpack_from(payload)

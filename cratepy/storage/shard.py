@@ -43,6 +43,7 @@ from cratepy.storage.operations import (
     WriteBatch,
     WriteResult,
 )
+from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.scanning import scan_segments
 from cratepy.storage.scrub import scrub
 from cratepy.storage.segment import verify_segment
@@ -141,15 +142,23 @@ class Shard:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def write(self, batch: WriteBatch) -> WriteResult:
+    def write(self, batch: WriteBatch, *, is_awaited: bool = False) -> WriteResult:
         """Decide, log and buffer a batch; durable once the store says so for ``position``.
 
+        ``is_awaited``: nobody is told of it before it is durable, so nothing of it need be in the system's cache before.
         Raises ShardFailed; StaleRouting if a newer primary is known; DiskFull, then nothing was written. May refresh or
         flush before it returns if the batch is big or the buffer far above its share.
         """
-        result = self._writer.write(batch)
+        result = self._writer.write(batch, is_awaited=is_awaited)
         self._maintainer.relieve(len(batch.ids))
         return result
+
+    def write_row(self, id: str, row: PlainRow, *, primary_term: int, is_awaited: bool) -> int | None:
+        """:meth:`write` of a row that is the first of its id, in less time: its position; None if there is one, nothing was done.
+
+        For who sees to it that buffer and log stay below their shares: it neither refreshes nor flushes.
+        """
+        return self._writer.write_row(id, row, primary_term=primary_term, is_awaited=is_awaited)
 
     def retain_from(self, seq_no: int | None) -> int | None:
         """Keep deletes with this sequence number or a higher one, and only those; durable with the next flush.
@@ -283,6 +292,12 @@ class Shard:
     @buffer_bytes_max.setter
     def buffer_bytes_max(self, value: int) -> None:
         self._core.buffer_bytes_max = value
+
+    @property
+    def is_above_share(self) -> bool:
+        """Whether rows or log are so many that a refresh or flush should come before its time."""
+        core = self._core
+        return core.buffered_bytes > core.buffer_bytes_max or core.log.size_bytes > self._maintainer.flush_bytes
 
     @property
     def flush_bytes(self) -> int:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import errno
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,7 @@ import pyarrow as pa
 
 from cratepy import limits
 from cratepy.errors import ShardFailed
-from cratepy.storage.filesystem import AppendFile, FileSystem, is_disk_full
+from cratepy.storage.filesystem import AppendFile, FileSystem, SyncFailed, is_disk_full
 
 FORMAT: Final = 1
 PREFIX: Final = "translog-"
@@ -54,9 +55,12 @@ def translog_name(generation: int) -> str:
 
 
 class TranslogWriter:
-    """The generation being written. ``append`` is the shard writer's, ``sync`` may run on another thread beside it."""
+    """The generation being written. ``append`` is the shard writer's, ``sync`` may run on another thread beside it.
 
-    __slots__ = ("_file", "_reserved", "_seed", "end", "generation", "synced")
+    Records that somebody waits for are gathered and written by the sync, in one call for all of them.
+    """
+
+    __slots__ = ("_file", "_gathered", "_given", "_reserved", "_seed", "_write_lock", "end", "generation", "synced")
 
     def __init__(self, file: AppendFile, *, generation: int, file_id: bytes, end: int) -> None:
         self._file = file
@@ -67,28 +71,62 @@ class TranslogWriter:
         #: File offset that is durable.
         self.synced = 0
         self._reserved = end
+        #: Up to here the disk has given the space: a write cannot find it full.
+        self._given = 0
+        #: Records that the next write or sync writes to the file, all at once.
+        self._gathered: list[bytes] = []
+        self._write_lock = threading.Lock()
 
-    def append(self, payload: bytes) -> int:
+    def append(self, payload: bytes, *, is_awaited: bool = False) -> int:
         """Write a record to the system's cache; returns the file offset after it.
 
+        ``is_awaited``: nobody is told of it before a :meth:`sync`, so that may write it, together with others.
         Raises OSError: the log is dead, unless the disk is full: then nothing was appended.
         """
         length = len(payload)
         assert length <= limits.TRANSLOG_RECORD_BYTES_MAX, "callers split bigger batches"
-        if self.end + _RECORD.size + length > self._reserved:
-            self._reserve(self.end + _RECORD.size + length)
+        end = self.end + _RECORD.size + length
+        if end > self._reserved:
+            self._reserve(end)
         synced = self.synced
-        checksum = google_crc32c.extend(self._seed, _SEED.pack(self.end, length, synced))
-        checksum = google_crc32c.extend(checksum, payload)
-        try:
-            self._file.write(_RECORD.pack(_RECORD_MAGIC, length, checksum, synced) + payload)
-        except OSError as error:
-            if is_disk_full(error):
-                # What came through of it is no record. The next one begins where this one did.
-                self._take_back()
-            raise
-        self.end += _RECORD.size + length
-        return self.end
+        head = _SEED.pack(self.end, length, synced)
+        if length < _COPIED_BYTES_MAX:
+            checksum = google_crc32c.extend(self._seed, head + payload)
+            is_gathered = is_awaited and end <= self._given and len(self._gathered) < limits.TRANSLOG_GATHERED_MAX
+        else:
+            checksum = google_crc32c.extend(google_crc32c.extend(self._seed, head), payload)
+            is_gathered = False
+        record = _RECORD.pack(_RECORD_MAGIC, length, checksum, synced) + payload
+        if is_gathered:
+            # Before ``end`` covers it: a sync that sees the end finds the record.
+            self._gathered.append(record)
+        else:
+            self._write_gathered()
+            try:
+                self._file.write(record)
+            except OSError as error:
+                if is_disk_full(error):
+                    # What came through of it is no record. The next one begins where this one did.
+                    self._take_back()
+                raise
+        self.end = end
+        return end
+
+    def _write_gathered(self) -> None:
+        """Afterwards all records up to the ``end`` that was before the call are in the file. Any thread. Raises SyncFailed."""
+        gathered = self._gathered
+        if not gathered:
+            return
+        with self._write_lock:
+            count = len(gathered)
+            if not count:
+                return  # another thread has written them
+            try:
+                self._file.write(gathered[0] if count == 1 else b"".join(gathered[:count]))
+            except OSError as error:
+                # They have places, and rows in the buffer. That there is no space, where it was given, is as final as the rest.
+                raise SyncFailed(error.errno, error.strerror) from error
+            del gathered[:count]
 
     def _take_back(self) -> None:
         """What came through of a record is none. The next one begins where it did; what is reserved goes, too."""
@@ -97,18 +135,23 @@ class TranslogWriter:
         except OSError as error:
             raise OSError(errno.EIO, f"half a record cannot be taken back: {error}") from error
         self._reserved = self.end
+        self._given = 0
 
     def _reserve(self, needed: int) -> None:
         """As much again as the log has, so that small logs stay small and big ones reserve seldom."""
+        # What is not in the file yet must not be cut off by a reservation that fails.
+        self._write_gathered()
         more = min(max(needed, limits.TRANSLOG_RESERVE_BYTES_MIN), limits.TRANSLOG_RESERVE_BYTES_MAX)
         self._reserved = needed + more
-        self._file.reserve(self._reserved)
+        self._given = self._reserved if self._file.reserve(self._reserved) else 0
 
     def seal(self) -> None:
         """Give back what is reserved and make all durable; nothing is appended after it."""
+        self._write_gathered()
         if self._reserved > self.end:
             self._file.truncate(self.end)
             self._reserved = self.end
+            self._given = 0
             self.synced = 0
         self.sync()
 
@@ -116,6 +159,7 @@ class TranslogWriter:
         """Make durable what was appended before the call; returns the offset that is. Raises OSError: the log is dead."""
         end = self.end
         if end > self.synced:
+            self._write_gathered()
             self._file.sync()
             self.synced = end
         return end

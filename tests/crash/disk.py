@@ -266,15 +266,16 @@ class SimulatedFile:
             raise SyncFailed(error.errno, error.strerror, self._path) from error
         self._disk.sync_file(self._path, self._inode)
 
-    def reserve(self, size: int, *, is_written: bool = False) -> None:
+    def reserve(self, size: int, *, is_written: bool = False) -> bool:
         try:
             self._disk.watch("reserve", self._path)
         except OSError as error:
             if error.errno == 28:
-                return
+                return False
             raise
         if size > len(self._disk.contents[self._inode].cache):
             self._disk.change(self._inode, Change(size, None))
+        return True
 
     def truncate(self, size: int) -> None:
         self._disk.watch("truncate", self._path)

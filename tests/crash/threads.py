@@ -64,13 +64,21 @@ class _Writer:
         for number in range(_WRITES):
             self.begun = number + 1
             try:
-                result = shard.write(self._batch(number))
+                position = self._write(shard, self._batch(number), is_awaited=number % 3 > 0)
             except ShardFailed:
                 return  # Closed: the run is over.
             done = threading.Event()
-            store.when_durable(shard, result.position, self._acknowledger(number, done))
+            store.when_durable(shard, position, self._acknowledger(number, done))
             if chance.random() < 0.7:
                 done.wait()
+
+    @staticmethod
+    def _write(shard: Shard, batch: WriteBatch, *, is_awaited: bool) -> int:
+        if isinstance(batch.rows, PlainRow):
+            position = shard.write_row(batch.ids[0], batch.rows, primary_term=1, is_awaited=is_awaited)
+            if position is not None:
+                return position
+        return shard.write(batch, is_awaited=is_awaited).position
 
     def _acknowledger(self, number: int, done: threading.Event) -> Callable[[BaseException | None], None]:
         def acknowledge(error: BaseException | None) -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from cratepy.clock import FakeClock
-from cratepy.errors import CrateError, JobKilled, StatementTimeout, TooManyRequests
+from cratepy.errors import CrateError, InternalError, JobKilled, StatementTimeout, TooManyRequests
 from cratepy.execution.jobs import Job, JobRegistry
 from cratepy.execution.pending import PendingWrite
 from tests.execution.fakes import statement
@@ -130,11 +130,28 @@ def test_an_operation_is_listed_with_what_it_uses_and_logged_with_its_error() ->
     run(test)
 
 
+def explained(job: Job, failure: BaseException) -> CrateError:
+    return InternalError(f"{job.context.job_id}: {failure}")
+
+
+def test_a_row_that_the_disk_will_never_have_tells_why() -> None:
+    async def test(jobs: JobRegistry) -> None:
+        told: list[int | CrateError] = []
+        waiting = PendingWrite(start(jobs), jobs, 1, tell=told.append, explain=explained)
+        waiting.arrive(OSError("gone"))
+        (error,) = told
+        assert isinstance(error, InternalError)
+        assert [e.error for e in jobs.jobs_log()] == [error.message]
+        assert error.message.endswith(": gone")
+
+    run(test)
+
+
 def test_a_row_that_waits_for_the_disk_tells_its_outcome_once() -> None:
     async def test(jobs: JobRegistry) -> None:
         told: list[int | CrateError] = []
         job = start(jobs)
-        waiting = PendingWrite(job, jobs, 1, told.append)
+        waiting = PendingWrite(job, jobs, 1, tell=told.append, explain=explained)
         waiting.arrive(None)
         waiting.cancel()
         assert told == [1]
@@ -146,7 +163,7 @@ def test_a_row_that_waits_for_the_disk_tells_its_outcome_once() -> None:
 def test_a_row_that_waits_for_the_disk_is_killed_at_once() -> None:
     async def test(jobs: JobRegistry) -> None:
         told: list[int | CrateError] = []
-        waiting = PendingWrite(start(jobs), jobs, 1, told.append)
+        waiting = PendingWrite(start(jobs), jobs, 1, tell=told.append, explain=explained)
         assert jobs.kill(None, user="crate", except_job_id="") == 1
         waiting.arrive(None)
         (error,) = told

@@ -62,12 +62,13 @@ class SimulatedFile:
         self._inode.disk = bytearray(self._inode.cache)
         self._inode.dirty.clear()
 
-    def reserve(self, size: int, *, is_written: bool = False) -> None:
+    def reserve(self, size: int, *, is_written: bool = False) -> bool:
         self._disk.tick()
         start = len(self._inode.cache)
         if 0 < size - start <= self._disk.room():
             self._inode.cache.extend(bytes(size - start))
             self._inode.dirty.update(range(start // SECTOR, (size - 1) // SECTOR + 1))
+        return size <= len(self._inode.cache)
 
     def truncate(self, size: int) -> None:
         self._disk.tick()

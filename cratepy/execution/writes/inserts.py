@@ -136,11 +136,11 @@ class Inserter:
             return None
         layout, prepared = single
         row = prepared.row(context, self._blocks.ids.take)
-        begun = None if row is None else self._router.begin_one(layout, "insert", row[0], row[1])
+        begun = None if row is None else self._router.begin_insert(layout, row[0], row[1])
         if begun is None:
             return None
-        copy, result = begun
-        return BegunInsert(copy, result.position, _outcome(prepared, is_refused=bool(result.failures)))
+        copy, position, is_refused = begun
+        return BegunInsert(copy, position, _outcome(prepared, is_refused=is_refused) if is_refused else 1)
 
     async def _insert_values(self, plan: InsertPlan, context: StatementContext) -> Result:
         columns, count = _values(plan, context)

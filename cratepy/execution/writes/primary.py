@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, cast
+from typing import Final, Literal, Protocol, cast
 
 import pyarrow as pa
 import trio
@@ -26,9 +26,11 @@ from cratepy.clock import Clock
 from cratepy.cluster.service import ClusterService
 from cratepy.errors import Condition, CrateError, DiskFull, OutcomeUnknown, ShardFailed, StaleRouting, TooManyRequests
 from cratepy.execution.writes.requests import ShardWrite, ShardWritten, decode_rows
+from cratepy.model.schema import TableDefinition
 from cratepy.model.table_blocks import check_blocks
 from cratepy.records import dataclass
 from cratepy.storage.operations import WriteBatch, WriteResult
+from cratepy.storage.plain_rows import PlainRow
 from cratepy.storage.shard import Shard
 from cratepy.storage.store import ShardStore
 
@@ -37,6 +39,13 @@ _CHECK_EVERY_WRITES: Final = 64
 _CHECK_EVERY_BYTES: Final = 4 * limits.MIB
 #: What a block of the table calls a batch.
 _OPERATIONS: Final = {"insert": "INSERT", "index": "UPDATE", "delete": "DELETE"}
+
+
+class Waiter(Protocol):
+    """Who waits for the disk: a task, or a reply that no task waits for."""
+
+    def arrive(self, failure: BaseException | None) -> None:
+        """The disk has what was waited for; or why it will never have."""
 
 
 @dataclass(slots=True)
@@ -61,11 +70,13 @@ class PrimaryWriter:
         self._threads = trio.CapacityLimiter(limits.WRITE_THREADS_MAX)
         self._unchecked_writes = 0
         self._unchecked_bytes = 0
+        #: Kind of a write → the last definition that had no block against it.
+        self._unblocked: dict[str, TableDefinition] = {}
         self._relief = trio.CapacityLimiter(1)
         #: Allocation ids of shards that a small write has refreshed just now.
         self._relieved: set[str] = set()
         #: Positions that became durable and whose waiters do not know yet; filled on the committer's thread.
-        self._arrived: deque[tuple[_Barrier | _Call, BaseException | None]] = deque()
+        self._arrived: deque[tuple[Waiter, BaseException | None]] = deque()
         #: The event loop was told of arrivals and has not looked yet: to wake it is dear.
         self._is_woken = False
         self._token: trio.lowlevel.TrioToken | None = None
@@ -92,16 +103,36 @@ class PrimaryWriter:
 
     def write_one_nowait(self, copy: Shard, batch: WriteBatch) -> WriteResult | None:
         """:meth:`write_one` if there is no need to wait for room, else None: nothing was written."""
-        if _is_above_share(copy) or self._looks_full(is_small=True):
+        if copy.is_above_share or self._looks_full(is_small=True):
             return None
         return self._write_row(copy, batch)
 
-    def _write_row(self, copy: Shard, batch: WriteBatch) -> WriteResult:
-        check_blocks(copy.definition, _OPERATIONS[batch.kind])
+    def insert_nowait(self, copy: Shard, id: str, row: PlainRow, *, primary_term: int) -> tuple[int, bool] | None:
+        """:meth:`write_one_nowait` of an insert: its position, and whether it was refused because the id exists."""
+        if copy.is_above_share or self._looks_full(is_small=True):
+            return None
+        self._check_blocks(copy.definition, "insert")
         before = copy.position
-        result = copy.write(batch)
+        position = copy.write_row(id, row, primary_term=primary_term, is_awaited=_is_synchronous(copy))
+        if position is None:
+            batch = WriteBatch(kind="insert", ids=(id,), rows=row, primary_term=primary_term)
+            result = self._write_row(copy, batch)
+            return result.position, bool(result.failures)
+        self._unchecked_bytes += position - before
+        return position, False
+
+    def _write_row(self, copy: Shard, batch: WriteBatch) -> WriteResult:
+        self._check_blocks(copy.definition, batch.kind)
+        before = copy.position
+        result = copy.write(batch, is_awaited=_is_synchronous(copy))
         self._unchecked_bytes += result.position - before
         return result
+
+    def _check_blocks(self, definition: TableDefinition, kind: str) -> None:
+        """Raises what :func:`check_blocks` does; it is asked once as long as the rows are of one definition."""
+        if self._unblocked.get(kind) is not definition:
+            check_blocks(definition, _OPERATIONS[kind])
+            self._unblocked[kind] = definition
 
     async def write_all(
         self, batches: Sequence[tuple[Shard, WriteBatch]]
@@ -153,19 +184,19 @@ class PrimaryWriter:
             self._call_when_durable(copy, position, barrier)
         await barrier.event.wait()
         if barrier.failure is not None:
-            raise _as_client_error(barrier.failure)
+            raise barrier.failure
 
-    def when_durable(self, copy: Shard, position: int, done: Callable[[BaseException | None], None]) -> None:
-        """:meth:`wait_durable` of one row without a task: ``done`` is called on the event loop, with the error if it failed.
+    def when_durable(self, copy: Shard, position: int, waiter: Waiter) -> None:
+        """:meth:`wait_durable` of one row without a task: ``waiter`` is told on the event loop, perhaps at once.
 
         Raises TooManyRequests.
         """
         if _is_synchronous(copy):
-            self._call_when_durable(copy, position, _Call(done))
+            self._call_when_durable(copy, position, waiter)
         else:
-            done(None)
+            waiter.arrive(None)
 
-    def _call_when_durable(self, copy: Shard, position: int, waiter: _Barrier | _Call) -> None:
+    def _call_when_durable(self, copy: Shard, position: int, waiter: Waiter) -> None:
         if self._token is None:
             self._token = trio.lowlevel.current_trio_token()
         arrived = self._arrived.append
@@ -187,7 +218,7 @@ class PrimaryWriter:
         arrived = self._arrived
         while arrived:
             waiter, failure = arrived.popleft()
-            waiter.arrive(failure)
+            waiter.arrive(None if failure is None else _as_client_error(failure))
 
     async def write_remote(self, request: ShardWrite) -> ShardWritten:
         """A batch another node sent; executed at most once per operation id."""
@@ -267,7 +298,7 @@ class PrimaryWriter:
     async def _make_room(self, copy: Shard, *, is_small: bool) -> None:
         if self._looks_full(is_small=is_small):
             await self._wait_for_buffer(copy)
-        if is_small and _is_above_share(copy):
+        if is_small and copy.is_above_share:
             await self._relieve_share(copy)
 
     def _looks_full(self, *, is_small: bool) -> bool:
@@ -322,11 +353,6 @@ class PrimaryWriter:
             copy.refresh()
 
 
-def _is_above_share(copy: Shard) -> bool:
-    """Whether rows or log of the shard are so many that a refresh or flush should come before its time."""
-    return copy.buffered_bytes > copy.buffer_bytes_max or copy.translog_bytes > copy.flush_bytes
-
-
 def _is_urgent(copy: Shard) -> bool:
     """Whether a small write may find that it has to refresh or flush first: nothing for an event loop."""
     return 2 * copy.buffered_bytes > 3 * copy.buffer_bytes_max or 2 * copy.translog_bytes > 3 * copy.flush_bytes
@@ -341,7 +367,7 @@ def _overloaded(what: str) -> TooManyRequests:
 
 
 def _relieve_shard(copy: Shard) -> None:
-    if copy.is_put_off or not _is_above_share(copy):
+    if copy.is_put_off or not copy.is_above_share:
         return
     try:
         copy.flush() if copy.translog_bytes > copy.flush_bytes else copy.refresh()
@@ -391,18 +417,6 @@ class _Barrier:
             self.failure = failure
         if self.missing == 0:
             self.event.set()
-
-
-class _Call:
-    """Whoever waits without a task."""
-
-    __slots__ = ("_done",)
-
-    def __init__(self, done: Callable[[BaseException | None], None]) -> None:
-        self._done = done
-
-    def arrive(self, failure: BaseException | None) -> None:
-        self._done(None if failure is None else _as_client_error(failure))
 
 
 def _as_client_error(failure: BaseException) -> BaseException:

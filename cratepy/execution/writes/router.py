@@ -168,17 +168,17 @@ class WriteRouter:
             await self._finish_local(written, report)
         return report
 
-    def begin_one(self, layout: TableLayout, kind: Kind, id: str, rows: PlainRow) -> tuple[Shard, WriteResult] | None:
-        """One row into the log of its shard if that is here and has room; not durable yet. None: nothing was done.
+    def begin_insert(self, layout: TableLayout, id: str, row: PlainRow) -> tuple[Shard, int, bool] | None:
+        """One row into the log of its shard if that is here and has room: the shard, the position that makes the answer true, and
+        whether the row was refused, because its id exists. None: nothing was done.
 
         Raises StaleRouting, then nothing was done, and CrateError.
         """
-        definition = layout.definition
-        copy, term = self.local_copy(self._cluster.state, definition, layout.shard_of(id))
+        copy, term = self.local_copy(self._cluster.state, layout.definition, layout.shard_of(id))
         if copy is None:
             return None
-        result = self._primary.write_one_nowait(copy, WriteBatch(kind=kind, ids=(id,), rows=rows, primary_term=term))
-        return None if result is None else (copy, result)
+        written = self._primary.insert_nowait(copy, id, row, primary_term=term)
+        return None if written is None else (copy, *written)
 
     async def write_one(self, layout: TableLayout, kind: Kind, id: str, rows: PlainRow) -> str | None:
         """One row, by the shortest way: None if it was written, else why its shard refused it."""

@@ -32,7 +32,7 @@ from cratepy.execution.writes.changes import Changer
 from cratepy.execution.writes.copy_progress import CopyProgress
 from cratepy.execution.writes.inserts import BegunInsert, Inserter, RunQuery
 from cratepy.execution.writes.layout import Layouts
-from cratepy.execution.writes.primary import PrimaryWriter
+from cratepy.execution.writes.primary import PrimaryWriter, Waiter
 from cratepy.execution.writes.requests import (
     OPTIMIZE,
     REFRESH,
@@ -135,9 +135,9 @@ class WriteService:
         """See :meth:`Inserter.insert_nowait`."""
         return self._inserter.insert_nowait(plan, context)
 
-    def when_durable(self, copy: Shard, position: int, done: Callable[[BaseException | None], None]) -> None:
+    def when_durable(self, copy: Shard, position: int, waiter: Waiter) -> None:
         """See :meth:`PrimaryWriter.when_durable`."""
-        self._primary.when_durable(copy, position, done)
+        self._primary.when_durable(copy, position, waiter)
 
     async def update(self, plan: UpdatePlan, context: StatementContext) -> Result:
         """See :mod:`cratepy.execution.writes.changes`."""

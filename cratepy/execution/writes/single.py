@@ -13,7 +13,7 @@ from __future__ import annotations
 import decimal
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -23,7 +23,7 @@ from cratepy import limits
 from cratepy.errors import NotNullViolation, SQLParseError
 from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.writes.layout import TableLayout
-from cratepy.execution.writes.values import is_exact
+from cratepy.execution.writes.values import exact_types, is_exact
 from cratepy.model.arrow import MS_PER_DAY, from_arrow, to_arrow
 from cratepy.model.expressions import Column, Expression, Literal, Parameter
 from cratepy.model.plan import InsertPlan, StatementContext
@@ -85,10 +85,12 @@ class SingleInsert:
 
     plan: InsertPlan
     layout: TableLayout
-    expressions: tuple[Expression, ...]
-    #: Per expression: its place in the row, what makes a value fit, and the kind that a parameter must be of already
-    #: ("": no parameter).
-    places: tuple[tuple[int, Fit, str], ...]
+    #: The row with its literals; all else is None.
+    literals: tuple[Any, ...]
+    #: Per parameter: its place in the row, its number, the Python types that it must have already, and what makes it fit.
+    parameters: tuple[tuple[int, int, Set[type], Fit], ...]
+    #: Per other expression: its place, and what makes its value fit.
+    computed: tuple[tuple[int, Expression, Fit], ...]
     #: Places of the key in key order.
     key: tuple[int, ...]
     required: tuple[tuple[int, str], ...]
@@ -113,14 +115,19 @@ class SingleInsert:
     def row(self, context: StatementContext, take_ids: Callable[[int], list[str]]) -> tuple[str, PlainRow] | None:
         """The id and the row; None if a value needs the general way."""
         layout = self.layout
-        row: list[Any] = [None] * len(layout.columns)
-        values = constant_values(self.expressions, context)
+        row = list(self.literals)
+        given = context.parameters
         try:
-            for (place, fit, kind), value in zip(self.places, values, strict=True):
+            for place, number, exact, fit in self.parameters:
+                value = given[number]
                 if value is not None:
-                    if kind and not is_exact(value, kind):
+                    if type(value) not in exact:
                         return None
                     row[place] = fit(value)
+            if self.computed:
+                values = constant_values([expression for _, expression, _ in self.computed], context)
+                for (place, _, fit), value in zip(self.computed, values, strict=True):
+                    row[place] = None if value is None else fit(value)
         except UNFIT:
             return None
         for place in self.key:
@@ -135,7 +142,8 @@ class SingleInsert:
             return take_ids(1)[0], plain
         types = layout.key_types
         if len(key) == 1:
-            return key_text(row[key[0]], types[0]), plain
+            value = row[key[0]]
+            return (str(value) if type(value) is int else key_text(value, types[0])), plain
         texts = [key_text(row[place], data_type) for place, data_type in zip(key, types, strict=True)]
         return composite_id(texts, layout.clustered_position), plain
 
@@ -175,13 +183,24 @@ def prepare_insert(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None
         # Defaults of parts are for objects that are given, which go the general way.
         if item.name not in plan.targets and item.name in layout.position_by_name
     )
-    places = []
+    literals: list[Any] = [None] * len(layout.columns)
+    parameters: list[tuple[int, int, Set[type], Fit]] = []
+    computed: list[tuple[int, Expression, Fit]] = []
     for name, expression in values:
         place = layout.position_by_name[name]
         fit = fit_of(layout.columns[place])
         if fit is None:
             return None
-        places.append((place, fit, expression.type.kind if isinstance(expression, Parameter) else ""))
+        match expression:
+            case Literal():
+                try:
+                    literals[place] = None if expression.value is None else fit(expression.value)
+                except UNFIT:
+                    return None
+            case Parameter():
+                parameters.append((place, expression.index, exact_types(expression.type.kind), fit))
+            case _:
+                computed.append((place, expression, fit))
     by_oid = {column.oid: place for place, column in enumerate(layout.columns)}
     sets = () if plan.conflict is None else _sets(plan.conflict.assignments, layout, by_oid)
     if sets is None:
@@ -189,8 +208,9 @@ def prepare_insert(plan: InsertPlan, layout: TableLayout) -> SingleInsert | None
     return SingleInsert(
         plan=plan,
         layout=layout,
-        expressions=tuple(expression for _, expression in values),
-        places=tuple(places),
+        literals=tuple(literals),
+        parameters=tuple(parameters),
+        computed=tuple(computed),
         key=tuple(by_oid[oid] for oid in layout.key),
         required=tuple((by_oid[column.oid], column.name) for column in layout.required),
         skips_duplicates=plan.conflict is not None,

@@ -11,7 +11,7 @@ Length limits of the type (varchar, char, bit, vectors) are checked here, too, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
 import numpy as np
@@ -56,6 +56,7 @@ _EXACT: Final[dict[str, frozenset[type]]] = {
     "timestamp without time zone": _INTEGERS,
     "date": _INTEGERS,
 }
+_NO_TYPES: Final[frozenset[type]] = frozenset()
 _ARROW_ERRORS: Final = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, ValueError)
 
 
@@ -70,8 +71,12 @@ def values_of(expressions: Sequence[Expression], context: StatementContext) -> l
 
 def is_exact(value: Any, kind: str) -> bool:
     """Whether a raw value surely is a value of the kind as it is."""
-    exact = _EXACT.get(kind)
-    return exact is not None and type(value) in exact and kind != "real"
+    return type(value) in exact_types(kind)
+
+
+def exact_types(kind: str) -> Set[type]:
+    """The Python types of which raw values surely are values of the kind as they are."""
+    return _EXACT.get(kind, _NO_TYPES) if kind != "real" else _NO_TYPES
 
 
 def all_exact(values: Sequence[Any], kind: str) -> bool:

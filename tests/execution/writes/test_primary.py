@@ -118,6 +118,20 @@ def test_an_asynchronous_write_does_not_wait_for_the_disk(tmp_path: Path) -> Non
     trio.run(main)
 
 
+class Told:
+    """A waiter for several rows."""
+
+    def __init__(self, expected: int) -> None:
+        self.failures: list[BaseException | None] = []
+        self.are_all = trio.Event()
+        self._expected = expected
+
+    def arrive(self, failure: BaseException | None) -> None:
+        self.failures.append(failure)
+        if len(self.failures) == self._expected:
+            self.are_all.set()
+
+
 def test_a_row_begun_without_waiting_is_told_when_the_disk_has_it_and_so_is_its_refusal(tmp_path: Path) -> None:
     disk = NoSync()
     disk.may_sync.set()
@@ -126,14 +140,7 @@ def test_a_row_begun_without_waiting_is_told_when_the_disk_has_it_and_so_is_its_
         async with open_cluster(tmp_path, table(shards=1), files=disk) as cluster:
             service, definition = cluster.first.writes, cluster.definition
             disk.may_sync.clear()
-            told: list[BaseException | None] = []
-            are_told = trio.Event()
-
-            def tell(failure: BaseException | None) -> None:
-                told.append(failure)
-                if len(told) == 2:
-                    are_told.set()
-
+            told = Told(2)
             begun = [service.insert_nowait(values_plan([(1, text, 1)], definition), context()) for text in "ab"]
             assert begun[0] is not None
             assert begun[1] is not None
@@ -141,13 +148,13 @@ def test_a_row_begun_without_waiting_is_told_when_the_disk_has_it_and_so_is_its_
             assert isinstance(begun[1].outcome, DuplicateKey)
             for one in begun:
                 assert one is not None
-                service.when_durable(one.copy, one.position, tell)
+                service.when_durable(one.copy, one.position, told)
             await trio.testing.wait_all_tasks_blocked(0.05)
-            assert told == []
+            assert told.failures == []
             disk.may_sync.set()
             with trio.fail_after(10):
-                await are_told.wait()
-            assert told == [None, None]
+                await told.are_all.wait()
+            assert told.failures == [None, None]
             assert await trio.to_thread.run_sync(cluster.rows, ("c1", "c2")) == [(1, "a")]
 
     trio.run(main)
