@@ -1,7 +1,7 @@
 """What is composed of several expressions of one type: CASE, arrays, IN lists; and objects, whose parts have their own.
 
 In: syntax nodes. Out: typed expressions. The common type is found here, and where there is none the refusal names the
-whole expression, as for a function without a matching overload.
+whole expression, as for a function without a matching overload. A part whose type nobody declared fits everywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cratepy.errors import FunctionUnknown, SQLParseError
 from cratepy.functions.casts import to_json_value
 from cratepy.functions.conversions import can_cast
 from cratepy.model.expressions import Branch, Call, Case, Expression, InList, Literal
-from cratepy.model.types import TEXT, UNDEFINED, Field, array_of, object_of
+from cratepy.model.types import ANY_JSON, BOOLEAN, TEXT, UNDEFINED, Field, array_of, object_of
 from cratepy.sql.analyze.typing import common, same_types, settled
 from cratepy.sql.parse import tree
 
@@ -67,13 +67,25 @@ def row_alternatives(row: tree.RowNode, items: Sequence[tree.Node]) -> tree.Logi
     return tree.Logic("or", tuple(alternatives))
 
 
+def balanced(function: str, operands: list[Expression]) -> Expression:
+    """AND or OR of many, as a tree of logarithmic depth."""
+    while len(operands) > 1:
+        paired: list[Expression] = [
+            Call(function, (operands[i], operands[i + 1]), BOOLEAN) for i in range(0, len(operands) - 1, 2)
+        ]
+        if len(operands) % 2:
+            paired.append(operands[-1])
+        operands = paired
+    return operands[0]
+
+
 def refuse_strangers(a: ExpressionAnalyzer, expressions: Sequence[Expression], node: tree.Node, *, valid: str) -> None:
     """Raises FunctionUnknown if there is no type that all of them can have. A string may become anything."""
     types = [expression.type for expression in expressions]
     target = common(types)
     for expression, kind in zip(expressions, types, strict=True):
         is_string = isinstance(expression, Literal) and kind.kind == "text"
-        if not is_string and not can_cast(kind, target, explicit=False):
+        if not is_string and kind != ANY_JSON and not can_cast(kind, target, explicit=False):
             given = ", ".join(kind.name for kind in types)
             raise FunctionUnknown(f"Invalid arguments in: {a.shown(node)} with ({given}). Valid types: {valid}")
 

@@ -27,6 +27,7 @@ from cratepy.model.expressions import (
 )
 from cratepy.model.relations import Item, Relation
 from cratepy.model.types import (
+    ANY_JSON,
     BOOLEAN,
     INTEGER,
     INTERVAL,
@@ -37,7 +38,7 @@ from cratepy.model.types import (
 )
 from cratepy.records import dataclass
 from cratepy.sql.analyze.casts import cast_node
-from cratepy.sql.analyze.composed import array_node, case_node, listed, object_node, row_alternatives
+from cratepy.sql.analyze.composed import array_node, balanced, case_node, listed, object_node, row_alternatives
 from cratepy.sql.analyze.constants import (
     bits_node,
     boolean_node,
@@ -107,7 +108,7 @@ class ExpressionAnalyzer:
         """The operand of ``node`` as a boolean. Raises FunctionUnknown for a type that cannot be one."""
         if operand.type == BOOLEAN:
             return operand
-        if not registry.can_cast(operand.type, BOOLEAN, explicit=False):
+        if operand.type != ANY_JSON and not registry.can_cast(operand.type, BOOLEAN, explicit=False):
             shown = self.shown(node)
             raise FunctionUnknown(f"Invalid arguments in: {shown} with ({operand.type.name}). Valid types: (boolean)")
         return cast_to(self.context, operand, BOOLEAN)
@@ -231,6 +232,8 @@ def compare(a: ExpressionAnalyzer, operator: str, left: Expression, right: Expre
 def _refuse_unordered(a: ExpressionAnalyzer, operator: str, left: Expression, right: Expression, node: Node) -> None:
     """A string beside a type without an order (an object, a point) need not be one of its values to be refused."""
     types = [left.type, right.type]
+    if ANY_JSON in types:
+        return
     try:
         registry.resolve(f"op_{operator}", [common(types)] * 2)
     except FunctionUnknown as error:
@@ -239,18 +242,6 @@ def _refuse_unordered(a: ExpressionAnalyzer, operator: str, left: Expression, ri
 
 def _logic(a: ExpressionAnalyzer, node: tree.Logic) -> Expression:
     return balanced(f"op_{node.operator}", [a.boolean(operand) for operand in node.operands])
-
-
-def balanced(function: str, operands: list[Expression]) -> Expression:
-    """AND or OR of many, as a tree of logarithmic depth."""
-    while len(operands) > 1:
-        paired: list[Expression] = [
-            Call(function, (operands[i], operands[i + 1]), BOOLEAN) for i in range(0, len(operands) - 1, 2)
-        ]
-        if len(operands) % 2:
-            paired.append(operands[-1])
-        operands = paired
-    return operands[0]
 
 
 def negated(expression: Expression, is_negated: bool) -> Expression:

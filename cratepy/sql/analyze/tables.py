@@ -27,8 +27,9 @@ from cratepy.model.table_blocks import check_blocks
 from cratepy.model.types import BIGINT
 from cratepy.records import dataclass
 from cratepy.sql.analyze.catalog import CatalogView
+from cratepy.sql.analyze.composed import balanced
 from cratepy.sql.analyze.context import VIEW_DEPTH_MAX, Context
-from cratepy.sql.analyze.expressions import ExpressionAnalyzer, PendingApply, balanced, compare
+from cratepy.sql.analyze.expressions import ExpressionAnalyzer, PendingApply, compare
 from cratepy.sql.analyze.naming import output_name, printed
 from cratepy.sql.analyze.scope import DerivedSource, Scope, Source, TableSource, WithBinding
 from cratepy.sql.analyze.typing import cast_to

@@ -105,3 +105,13 @@ def test_an_array_of_no_known_elements_is_refused(call: str, array: str) -> None
     typed = analysis(f"select {call.format(array + '::array(text)')}", STATE).statement
     assert isinstance(typed, AnalyzedQuery)
     assert error_of(f"select array_unique({array})", STATE).startswith("SQLParseException[When used with only one")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["case id when 1 then k else 'x' end", "[k, 5]", "k in (1, 2)", "k in ('a', 'b')", "not k", "k < 'x'", "'x' >= k"],
+)
+def test_an_undeclared_key_from_a_subquery_is_no_stranger_anywhere(expression: str) -> None:
+    loose = with_tables("create table loose (id int, o object(ignored))")
+    statement = analysis(f"select {expression} from (select id, o['k'] as k from loose) s", loose).statement
+    assert isinstance(statement, AnalyzedQuery)
