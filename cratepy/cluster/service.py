@@ -36,6 +36,7 @@ from cratepy.cluster.driver import LEAVE_ACTION, Driver, Goodbye
 from cratepy.cluster.health import HealthMonitor
 from cratepy.cluster.options import ClusterOptions
 from cratepy.cluster.persistence import NodeDirectory
+from cratepy.cluster.saving import StateSaver
 from cratepy.cluster.seeds import Seeds
 from cratepy.cluster.tools import RECOVERY_FILE, recover_from_file
 from cratepy.cluster.transport import Transport
@@ -259,7 +260,7 @@ class ClusterService:
         )
         self._driver = Driver(
             core=self._core,
-            log=self._log,
+            saver=StateSaver(self._log),
             transport=self.transport,
             on_apply=self._apply,
             on_mode=self._on_mode,

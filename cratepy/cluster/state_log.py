@@ -145,23 +145,41 @@ class StateLog:
 
         Any other OSError leaves the outcome unknown: the log cannot be used again, the node must stop.
         """
+        self.write(term, state)
+        self.prepare()
+
+    def write(self, term: int, state: ClusterState, change: StateDiff | None = None) -> None:
+        """``save`` without what the next one needs. ``change``: what turns the state saved last into this one, if known."""
         assert self._is_usable, "the state log has failed; the node should have stopped"
         assert term >= self.term
-        change = None
-        if state is not self.state and state != self.state:
-            is_same_base = (state.coordination.term, state.version) == (
-                self.state.coordination.term,
-                self.state.version,
-            )
+        base = (self.state.coordination.term, self.state.version)
+        assert change is None or change.base == base
+        if change is None and state is not self.state and state != self.state:
             # The same state with its configuration committed: the change is from the state to itself.
+            is_same_base = (state.coordination.term, state.version) == base
             assert not is_same_base or state.tables is self.state.tables
             change = diff(self.state, state)
-        elif term == self.term:
+        if change is None and term == self.term:
             return
         self._is_usable = False
         if self._end <= self._renew_at or not self._has_begun_generation(term, state):
             self._append(_record(_encode(Change(term, change)), self._end))
         self.term, self.state = term, state
+        self._is_usable = True
+
+    def prepare(self) -> None:
+        """Make ready for the next: a new generation if it is time, and reserved space. Raises OSError, as ``save``.
+
+        Nobody needs to wait for this: it takes many times as long as a record.
+        """
+        self._is_usable = False
+        if self._end > self._renew_at:
+            self._has_begun_generation(self.term, self.state)
+        if self.reserved_bytes < limits.STATE_LOG_RESERVE_BYTES // 2:
+            before = self._reserved
+            self._reserve(0)
+            if self._reserved > before:
+                self._file.sync()  # else the sync of the next record would write all the zeros
         self._is_usable = True
 
     def _append(self, record: bytes) -> None:
@@ -177,8 +195,6 @@ class StateLog:
             raise StateLogFull(error.errno, error.strerror, str(self._file_path(self._generation))) from error
         self._file.sync()
         self._end += len(record)
-        if self.reserved_bytes < limits.STATE_LOG_RESERVE_BYTES // 2:
-            self._reserve(0)
 
     def _reserve(self, record_bytes: int) -> None:
         """Take space for a record and for all that may have to be said on a full disk, if there is any."""

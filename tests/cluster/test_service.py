@@ -14,6 +14,7 @@ import trio
 from cratepy import limits
 from cratepy.clock import SystemClock
 from cratepy.cluster.coordination.messages import StepDown
+from cratepy.cluster.diff import StateDiff
 from cratepy.cluster.options import ClusterOptions
 from cratepy.cluster.persistence import DirectoryInUse
 from cratepy.cluster.service import ClusterService
@@ -160,15 +161,15 @@ def test_a_change_waits_for_space_on_a_full_disk_and_the_node_lives(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(limits, "STATE_LOG_RETRY_S", 0.001)
-    save, refused = StateLog.save, []
+    write, refused = StateLog.write, []
 
-    def full(log: StateLog, term: int, state: ClusterState) -> None:
+    def full(log: StateLog, term: int, state: ClusterState, change: StateDiff | None = None) -> None:
         if state.tables and len(refused) < 3:
             refused.append(term)
             raise StateLogFull(28, "No space left on device", "state-1")
-        save(log, term, state)
+        write(log, term, state, change)
 
-    monkeypatch.setattr(StateLog, "save", full)
+    monkeypatch.setattr(StateLog, "write", full)
 
     async def test(cluster: Cluster) -> None:
         service = await cluster.start(0, seed_hosts=(), initial_master_nodes=())
@@ -186,14 +187,14 @@ def test_a_state_whose_sync_failed_ends_the_node_and_it_says_why_also_where_the_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A sync that failed may have lost what was written, so that a second one that succeeds proves nothing."""
-    save = StateLog.save
+    write = StateLog.write
 
-    def failing(log: StateLog, term: int, state: ClusterState) -> None:
+    def failing(log: StateLog, term: int, state: ClusterState, change: StateDiff | None = None) -> None:
         if state.tables:
             raise SyncFailed(28, "No space left on device", "state-1")
-        save(log, term, state)
+        write(log, term, state, change)
 
-    monkeypatch.setattr(StateLog, "save", failing)
+    monkeypatch.setattr(StateLog, "write", failing)
 
     async def test(cluster: Cluster) -> None:
         service = await cluster.start(0, seed_hosts=(), initial_master_nodes=())
@@ -205,6 +206,26 @@ def test_a_state_whose_sync_failed_ends_the_node_and_it_says_why_also_where_the_
     assert caught.group_contains(SyncFailed)
     assert "the cluster state could not be made durable" in caplog.text
     assert "No space left on device" in caplog.text
+
+
+def test_a_log_that_could_not_be_prepared_for_the_next_state_ends_the_node_with_that_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(log: StateLog) -> None:
+        if log.state.tables:
+            raise SyncFailed(5, "Input/output error", "state-1")
+
+    monkeypatch.setattr(StateLog, "prepare", failing)
+
+    async def test(cluster: Cluster) -> None:
+        service = await cluster.start(0, seed_hosts=(), initial_master_nodes=())
+        await service.wait_for(lambda state: state.master_id is not None, timeout_s=5)
+        await service.submit(CreateTable(definition=definition("first")))
+        await service.submit(CreateTable(definition=definition("second")))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        _with(tmp_path, test)
+    assert caught.group_contains(SyncFailed)
 
 
 def test_three_empty_nodes_form_a_cluster_and_any_of_them_takes_commands(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from cratepy import limits
+from cratepy.cluster.diff import diff
 from cratepy.cluster.state_log import StateDamaged, StateLog, StateLogFull
 from cratepy.model.state import ClusterState, Coordination
 from tests.cluster.states import THREE, created, next_version, started
@@ -52,6 +53,45 @@ def test_the_last_saved_term_and_state_are_read_again(tmp_path: Path) -> None:
         log.save(count + 7, log.state)  # a term without a state
         log.close()
         assert StateLog(directory, cluster_name="c").term == count + 7
+
+
+def test_a_difference_that_is_known_makes_the_same_log(tmp_path: Path) -> None:
+    states = _states(5)
+    known, found = tmp_path / "known", tmp_path / "found"
+    for directory in (known, found):
+        directory.mkdir()
+    file = _saved(found, states)
+    log = StateLog(known, cluster_name="c")
+    for term, state in enumerate(states, 1):
+        log.write(term, state, diff(log.state, state))
+    log.close()
+    assert (known / file.name).read_bytes() == file.read_bytes()
+    with pytest.raises(AssertionError):
+        StateLog(known, cluster_name="c").write(9, states[1], diff(states[0], states[1]))
+
+
+def test_a_log_that_is_prepared_in_time_begins_anew_in_no_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STATE_LOG_BYTES_MIN", 100)
+    begun: list[bool] = []
+    begin = StateLog._begin_generation
+
+    def watched(log: StateLog, term: int, state: ClusterState) -> None:
+        begun.append(is_writing)
+        begin(log, term, state)
+
+    is_writing = False
+    monkeypatch.setattr(StateLog, "_begin_generation", watched)
+    log = StateLog(tmp_path, cluster_name="c")
+    for term, state in enumerate(_states(20), 1):
+        is_writing = True
+        log.write(term, state)
+        is_writing = False
+        log.prepare()
+    assert len(begun) > 2
+    assert not any(begun)
+    assert StateLog(tmp_path, cluster_name="c").state == log.state
 
 
 def test_a_committed_configuration_of_the_same_version_is_saved(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from random import Random
 from typing import Any, cast
-from unittest.mock import patch
 
 import trio
 import trio.testing
@@ -31,8 +31,9 @@ from cratepy.cluster.coordination.messages import (
     Submitted,
 )
 from cratepy.cluster.coordination.settings import CoordinationSettings
+from cratepy.cluster.diff import StateDiff, patch
 from cratepy.cluster.driver import Driver
-from cratepy.cluster.state_log import StateLog
+from cratepy.cluster.saving import Done
 from cratepy.cluster.transport import Transport
 from cratepy.model.commands import SetClusterSettings
 from cratepy.model.state import ClusterState, NodeInfo
@@ -50,8 +51,49 @@ class _Disk:
     def __init__(self) -> None:
         self.term, self.state = 0, ClusterState()
 
-    def save(self, term: int, state: ClusterState) -> None:
-        self.term, self.state = term, state
+
+class _Saver:
+    """The disk of one process: writes after a simulated delay instead of on a thread, and as the state log does it."""
+
+    def __init__(self, disk: _Disk, chance: Random) -> None:
+        self._disk = disk
+        self._chance = chance
+        self._job: tuple[int, ClusterState, StateDiff | None, Done] | None = None
+        self._has_job = trio.Event()
+        self.has_crashed = False
+
+    @property
+    def state(self) -> ClusterState:
+        return self._disk.state
+
+    def save(self, term: int, state: ClusterState, change: StateDiff | None, done: Done) -> None:
+        assert self._job is None, "one write at a time"
+        self._job = (term, state, change, done)
+        self._has_job.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        while True:
+            await self._has_job.wait()
+            self._has_job = trio.Event()
+            assert self._job is not None
+            job, self._job = self._job, None
+            # A crash (a cancellation) in the middle leaves the old or the new contents.
+            try:
+                await trio.sleep(self._chance.uniform(_WRITE_S / 100, _WRITE_S))
+            except trio.Cancelled:
+                if self._chance.random() < 0.5:
+                    self._write(*job)
+                raise
+            if self.has_crashed:
+                return
+            self._write(*job)
+            job[3](None)
+
+    def _write(self, term: int, state: ClusterState, change: StateDiff | None, _: Done) -> None:
+        if change is not None and patch(self._disk.state, change) != state:
+            raise Violation("a difference that does not make the state it was made of")
+        self._disk.term, self._disk.state = term, state
 
 
 class _Transport:
@@ -91,10 +133,9 @@ class _ObservedDriver(Driver):
 
     observe: Callable[[Effect], None]
 
-    async def _perform(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            self.observe(effect)
-            await super()._perform([effect])
+    def _perform(self, effect: Effect) -> None:
+        self.observe(effect)
+        super()._perform(effect)
 
 
 class TrioCluster:
@@ -113,6 +154,8 @@ class TrioCluster:
         self.messages = self.crashes = self.elections = 0
         self.answers: dict[int, str] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
+        self._savers: dict[str, _Saver] = {}
+        self._write_chance = self.chance.stream("disk")
         self._last_ticket = 0
         self._incarnation = 0
         self._network = self.chance.stream("network")
@@ -142,6 +185,7 @@ class TrioCluster:
             return
         self._incarnation += 1
         disk, transport = self.disks[node_id], _Transport(self, node_id)
+        saver = self._savers[node_id] = _Saver(disk, self._write_chance)
         me = NodeInfo(
             id=node_id, name=node_id, ephemeral_id=f"{node_id}#{self._incarnation}", host=node_id, transport_port=1,
             http_port=0, psql_port=0,
@@ -156,7 +200,7 @@ class TrioCluster:
         )
         driver = _ObservedDriver(
             core=core,
-            log=cast(StateLog, disk),
+            saver=saver,
             transport=cast(Transport, transport),
             on_apply=lambda state: None,
             on_mode=lambda change: None,
@@ -189,6 +233,7 @@ class TrioCluster:
         self.crashes += 1
         self.checker.tell(trio.current_time(), node_id, "crashes")
         del self.running[node_id]
+        self._savers[node_id].has_crashed = True
         self._scopes[node_id].cancel()
         for other in self.ids:
             if other in self.running:
@@ -300,27 +345,14 @@ class TrioCluster:
 
 @contextmanager
 def _deterministic(chance: Chance) -> Iterator[None]:
-    """Task order from the seed, writes after a simulated delay instead of on threads."""
+    """Task order from the seed."""
     from trio._core import _run
-
-    write_chance = chance.stream("disk")
-
-    async def run_sync(function: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
-        # A crash (a cancellation) in the middle leaves the old or the new contents.
-        try:
-            await trio.sleep(write_chance.uniform(_WRITE_S / 100, _WRITE_S))
-        except trio.Cancelled:
-            if write_chance.random() < 0.5:
-                function(*arguments)
-            raise
-        return function(*arguments)
 
     before = _run._ALLOW_DETERMINISTIC_SCHEDULING
     _run._ALLOW_DETERMINISTIC_SCHEDULING = True
     _run._r.seed(chance.stream("trio").getrandbits(64))
     try:
-        with patch.object(trio.to_thread, "run_sync", run_sync):
-            yield
+        yield
     finally:
         _run._ALLOW_DETERMINISTIC_SCHEDULING = before
 
