@@ -14,7 +14,7 @@ import heapq
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, assert_never
 
 import msgspec
@@ -51,7 +51,7 @@ from cratepy.cluster.diff import BaseMismatch, StateDiff, diff, patch
 from cratepy.cluster.saving import Done
 from cratepy.cluster.state_log import StateLogFull
 from cratepy.cluster.transport import Transport
-from cratepy.model.state import ClusterState, NodeInfo
+from cratepy.model.state import ClusterState, NodeInfo, TableState
 from cratepy.records import dataclass
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,7 @@ class Driver:
         on_apply: Callable[[ClusterState], None],
         on_mode: Callable[[ModeChanged], None],
         on_answer: Callable[[Answered | Refused | OutcomeLost], None],
+        on_new_tables: Callable[[Iterable[TableState], int], None],
         learn: Callable[[NodeInfo], None],
     ) -> None:
         self._core = core
@@ -116,6 +117,7 @@ class Driver:
         self._on_apply = on_apply
         self._on_mode = on_mode
         self._on_answer = on_answer
+        self._on_new_tables = on_new_tables
         self._learn = learn
         self._events: deque[Event | Arrived] = deque()
         #: What the core wants done, in order; empty unless a write is waited for.
@@ -298,6 +300,8 @@ class Driver:
         known, self._change = self._change, None
         change = known[1] if known is not None and known[0] is state else None
         self._saver.save(term, state, change, lambda failure: self._on_saved(term, state, failure))
+        if change is not None and change.new_tables:
+            self._on_new_tables(change.new_tables.values(), state.version)
 
     def _on_saved(self, term: int, state: ClusterState, failure: Exception | None) -> None:
         """On a full disk it is tried again until there is space; to the others this node is silent."""

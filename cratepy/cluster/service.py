@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import trio
@@ -51,7 +51,7 @@ from cratepy.errors import (
     RequestTimeout,
 )
 from cratepy.model.commands import Command
-from cratepy.model.state import ClusterState, NodeInfo
+from cratepy.model.state import ClusterState, NodeInfo, TableState
 
 logger = logging.getLogger(__name__)
 replace = msgspec.structs.replace
@@ -62,6 +62,7 @@ _RETRY_S = 0.02
 #: How long a master that was replaced while it was asked may take to answer.
 _REPLACED_PATIENCE_S = 0.1
 Applier = Callable[[ClusterState, ClusterState], None]
+Announcement = Callable[[Iterable[TableState], int], None]
 
 
 class SubmitRequest(msgspec.Struct, frozen=True):
@@ -128,6 +129,7 @@ class ClusterService:
         self._leader_id: str | None = None
         self._leader_changed = trio.Event()
         self._appliers: list[Applier] = []
+        self._announcements: list[Announcement] = []
         self._waiters: list[_Waiter] = []
         self._tickets: dict[int, _Ticket] = {}
         self._last_ticket = 0
@@ -171,6 +173,10 @@ class ClusterService:
     def add_applier(self, applier: Applier) -> None:
         """Call ``applier(old, new)`` for every committed state before it becomes visible. It must not block or raise."""
         self._appliers.append(applier)
+
+    def on_new_tables(self, listener: Announcement) -> None:
+        """Call ``listener(tables, version)`` for tables of a state that this node has accepted, and that may never be committed."""
+        self._announcements.append(listener)
 
     async def wait_for(self, predicate: Callable[[ClusterState], bool], *, timeout_s: float) -> ClusterState:
         """The first state from now on for which the predicate holds. Raises RequestTimeout."""
@@ -265,6 +271,7 @@ class ClusterService:
             on_apply=self._apply,
             on_mode=self._on_mode,
             on_answer=self._on_answer,
+            on_new_tables=self._announce,
             learn=self._discovery.learn,
         )
         for node in self._log.state.nodes.values():
@@ -353,6 +360,10 @@ class ClusterService:
             for applier in self._appliers:
                 applier(old, visible)
         self._show(visible)
+
+    def _announce(self, tables: Iterable[TableState], version: int) -> None:
+        for listener in self._announcements:
+            listener(tables, version)
 
     def _on_mode(self, change: ModeChanged) -> None:
         assert self._discovery is not None

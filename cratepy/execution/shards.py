@@ -4,7 +4,8 @@ In: every committed cluster state (as an applier of the cluster service). Out: o
 ``ShardsStarted`` and ``ShardFailed`` commands for the master. The applier only notes what changed and gives new definitions to
 the store before the state is visible, so that whoever sees a new column in the state can write it; everything that touches
 files happens in tasks, on file threads. Only tables that a state changed are looked at, and copies that were opened
-together are reported together, so that a change costs the same however many shards there are. A copy whose allocation id is in sync has data somewhere: it must be found on this
+together are reported together, so that a change costs the same however many shards there are. Copies of a new table are opened
+while its state is still being published (:mod:`cratepy.execution.early`). A copy whose allocation id is in sync has data somewhere: it must be found on this
 disk, and is never created empty (rule M3 of the replication model, see ``cluster.allocation``). A shard that fails while it
 is open is reported, too; the master has it opened anew from disk, a bounded number of times.
 
@@ -14,6 +15,7 @@ Not yet: copies that are recovered from another node, closing copies that moved 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -21,12 +23,12 @@ import trio
 from cratepy import limits
 from cratepy.errors import CrateError
 from cratepy.execution.cpu import Workers
+from cratepy.execution.early import Assignment, EarlyCopies, Outcome, assignments
 from cratepy.execution.openings import Openings
 from cratepy.execution.runs import RunTable
 from cratepy.model.commands import Command, ShardFailed, ShardsStarted, StartedCopy
 from cratepy.model.schema import TableDefinition
 from cratepy.model.state import ClusterState, TableState
-from cratepy.records import dataclass
 
 if TYPE_CHECKING:
     from cratepy.cluster.service import ClusterService
@@ -34,41 +36,6 @@ if TYPE_CHECKING:
     from cratepy.storage.store import ShardStore
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """A copy that the state puts on this node."""
-
-    table_uuid: str
-    shard: int
-    allocation_id: str
-    primary_term: int
-    must_exist: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """Of an attempt to open a copy: with which definition (None: it is not wanted any more), and why it failed if it did."""
-
-    definition: TableDefinition | None
-    failure: str | None = None
-
-
-def assignments(table: TableState, node_id: str) -> list[Assignment]:
-    """The copies of a table that this node has to open, in the order of shards."""
-    return [
-        Assignment(
-            table_uuid=table.definition.uuid,
-            shard=routing.shard,
-            allocation_id=copy.allocation_id,
-            primary_term=routing.primary_term,
-            must_exist=copy.allocation_id in routing.in_sync,
-        )
-        for routing in table.routing
-        for copy in routing.copies
-        if copy.node_id == node_id and copy.state == "initializing"
-    ]
 
 
 class ShardKeeper:
@@ -85,9 +52,12 @@ class ShardKeeper:
         #: Copies from their assignment until the master has heard of them.
         self._opening: set[Assignment] = set()
         #: Those that are not open yet; those that are, and wait to be reported.
-        self._openings: Openings[Assignment, _Outcome] = Openings(
+        self._openings: Openings[Assignment, Outcome] = Openings(
             workers=workers, open_one=self._try_open, on_outcome=self._on_outcome
         )
+        #: Those of tables that may come to be.
+        self._early = EarlyCopies()
+        self._announced: list[Assignment] = []
         self._has_opened = trio.Event()
         self._ready: list[Assignment] = []
         self._is_ready = trio.Event()
@@ -99,6 +69,7 @@ class ShardKeeper:
         self._failing: set[tuple[str, int]] = set()
         self._failed: list[tuple[Assignment, str]] = []
         cluster.add_applier(self.on_state)
+        cluster.on_new_tables(self.on_new_tables)
 
     def on_state(self, old: ClusterState, new: ClusterState) -> None:
         """The applier. Nothing here takes time."""
@@ -113,6 +84,16 @@ class ShardKeeper:
                 self._store.update_definition(table.definition)
         self._gone.update(uuid for uuid in old.tables if uuid not in new.tables)
         self._changed.set()
+
+    def on_new_tables(self, tables: Iterable[TableState], version: int) -> None:
+        """A state that makes them is being written down here; it may be committed or not."""
+        for table in tables:
+            if table.definition.uuid not in self._cluster.state.tables:
+                wanted = self._early.announce(table, version, self._cluster.node_id)
+                self._announced.extend(wanted)
+                self._opening.update(wanted)
+        if self._announced:
+            self._changed.set()
 
     async def run(self) -> None:
         """Follow the states until cancelled."""
@@ -132,10 +113,33 @@ class ShardKeeper:
                     self._is_swept = True
                     nursery.start_soon(self.remove_dangling)
                 for assignment, outcome in self._openings.take():
-                    self._on_opened(assignment, outcome, nursery)
+                    if not self._early.keep(assignment, outcome):
+                        self._on_opened(assignment, outcome, nursery)
+                self._settle_early(nursery)
                 if not self._openings.pending:
                     self._has_opened.set()
-                self._openings.add(self._unheard_of(), nursery)
+                announced, self._announced = self._announced, []
+                self._openings.add([*announced, *self._unheard_of()], nursery)
+
+    def _settle_early(self, nursery: trio.Nursery) -> None:
+        """What was opened early counts when its table has come to be."""
+        state = self._cluster.state
+        for assignment, outcome in self._early.came(state.version, state.tables):
+            self._touched[assignment.table_uuid] = None
+            self._on_opened(assignment, outcome, nursery)
+        for uuid, opened in self._early.went(state.version, state.tables):
+            nursery.start_soon(self._give_up, uuid, opened)
+
+    async def _give_up(self, table_uuid: str, opened: Sequence[Assignment]) -> None:
+        """The state that would have made the table is not one of the committed ones: nothing was ever in its copies."""
+        try:
+            await self._workers.files(self._store.remove_table, table_uuid)
+        except OSError as error:
+            logger.error("cannot delete the files of table %s, which was not made: %s", table_uuid, error)
+        self._opening.difference_update(opened)
+        self._early.forget(table_uuid)
+        self._touched[table_uuid] = None
+        self._changed.set()
 
     def _unheard_of(self) -> list[Assignment]:
         """What the tables that changed want of this node, and nobody has begun yet."""
@@ -144,7 +148,7 @@ class ShardKeeper:
         found = [
             assignment
             for uuid in touched
-            if uuid in tables
+            if uuid in tables and uuid not in self._early
             for assignment in assignments(tables[uuid], self._cluster.node_id)
             if assignment not in self._opening
         ]
@@ -184,7 +188,7 @@ class ShardKeeper:
     def _on_outcome(self) -> None:
         self._changed.set()
 
-    def _on_opened(self, assignment: Assignment, outcome: _Outcome, nursery: trio.Nursery) -> None:
+    def _on_opened(self, assignment: Assignment, outcome: Outcome, nursery: trio.Nursery) -> None:
         """One that is open is told of with the others, a failure at once; what is not wanted any more is nobody's."""
         if outcome.definition is None:
             self._settle(assignment)
@@ -264,19 +268,19 @@ class ShardKeeper:
                 return table.definition if is_here else None
         return None
 
-    def _try_open(self, assignment: Assignment) -> _Outcome:
+    def _try_open(self, assignment: Assignment) -> Outcome:
         """On a file thread."""
-        definition = self._wanted(assignment)
+        definition = self._early.definition(assignment.table_uuid) or self._wanted(assignment)
         if definition is None:
-            return _Outcome(None)
+            return Outcome(None)
         try:
             self._open_now(definition, assignment)
         except Exception as error:  # whatever keeps a shard closed is the master's to know, and the operator's
             logger.error("cannot open shard [%s][%d]", definition.name, assignment.shard, exc_info=error)
-            return _Outcome(
+            return Outcome(
                 definition, error.message if isinstance(error, CrateError) else f"{type(error).__name__}: {error}"
             )
-        return _Outcome(definition)
+        return Outcome(definition)
 
     def _open_now(self, definition: TableDefinition, assignment: Assignment) -> None:
         self._store.open_shard(
@@ -314,15 +318,16 @@ class ShardKeeper:
         cluster may have been bootstrapped anew from a node that had never heard of the table. Such a one is logged and kept.
         """
         on_disk = await self._workers.files(self._store.table_uuids_on_disk)
-        state = self._cluster.state  # newer than the list: whatever directory is made for, is in it
-        return sum([await self._remove(uuid) for uuid in on_disk if uuid not in state.tables])
+        state = self._cluster.state  # newer than the list: whatever directory is made for, is in it, or may come to be
+        unknown = [uuid for uuid in on_disk if uuid not in state.tables and uuid not in self._early]
+        return sum([await self._remove(uuid) for uuid in unknown])
 
     async def _remove(self, table_uuid: str) -> bool:
         """Delete a dropped table's files here, after those who still read it; whether that was done."""
         with trio.move_on_after(limits.TABLE_READERS_WAIT_S):
             await self._runs.wait_unread(table_uuid)
         state = self._cluster.state
-        if table_uuid in state.tables:
+        if table_uuid in state.tables or table_uuid in self._early:
             return False
         try:
             if table_uuid in state.dropped:

@@ -7,7 +7,7 @@ test tells it per node.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,7 @@ from cratepy.model.plan import (
 )
 from cratepy.model.relations import ExchangeInput, OutputColumn, Relation, Scan, ScanColumn, output_columns
 from cratepy.model.schema import ColumnDefinition, TableDefinition
-from cratepy.model.state import ClusterState, NodeInfo
+from cratepy.model.state import ClusterState, NodeInfo, TableState
 from cratepy.model.types import BIGINT
 from cratepy.storage.store import ShardStore
 
@@ -97,12 +97,20 @@ class FakeCluster:
         self.transport = transport
         self.state = ClusterState()
         self.appliers: list[Callable[[ClusterState, ClusterState], None]] = []
+        self.announcements: list[Callable[[Iterable[TableState], int], None]] = []
         self.submitted: list[Command] = []
         self.on_submit: Callable[[Command], None] = lambda command: None
         self._changed = trio.Event()
 
     def add_applier(self, applier: Callable[[ClusterState, ClusterState], None]) -> None:
         self.appliers.append(applier)
+
+    def on_new_tables(self, listener: Callable[[Iterable[TableState], int], None]) -> None:
+        self.announcements.append(listener)
+
+    def announce(self, state: ClusterState) -> None:
+        for listener in self.announcements:
+            listener([table for uuid, table in state.tables.items() if uuid not in self.state.tables], state.version)
 
     def apply(self, state: ClusterState) -> None:
         for applier in self.appliers:

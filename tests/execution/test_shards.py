@@ -266,3 +266,83 @@ def test_a_shard_that_fails_while_open_is_reported_once() -> None:
 def test_messages_survive_the_wire() -> None:
     plan = RunPlan(phases=(), context=statement("n1", parameters=(1, "a", None, [1.5], {"k": 2})))
     assert messages.decode_plan(messages.encode_plan(plan)) == plan
+
+
+def test_a_copy_of_a_new_table_is_opened_while_its_state_is_published_and_told_of_when_that_is_committed() -> None:
+    async def test(bench: Bench) -> None:
+        state = state_of(routing(0), routing(1), routing(2, node="n2"), version=5)
+        bench.cluster.apply(ClusterState(version=4))
+        bench.cluster.announce(state)
+        await wait_until(lambda: len(bench.store.opened) == 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not bench.cluster.submitted
+        bench.cluster.on_submit = lambda command: bench.cluster.apply(
+            state_of(routing(0, state="started"), routing(1, state="started"), routing(2, node="n2"), version=6)
+        )
+        bench.cluster.apply(state)
+        await wait_until(lambda: started(bench) == [0, 1])
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(bench.store.opened) == 2
+        assert len(bench.cluster.submitted) == 1
+
+    run(test)
+
+
+def test_a_copy_that_is_still_being_opened_when_its_state_is_committed_is_opened_once() -> None:
+    async def test(bench: Bench) -> None:
+        state = state_of(routing(0), routing(1), version=5)
+        bench.store.gated.add(1)
+        bench.cluster.announce(state)
+        bench.cluster.apply(state)
+        bench.cluster.on_submit = lambda command: bench.cluster.apply(
+            state_of(routing(0, state="started"), routing(1, state="started"), version=6)
+        )
+        await wait_until(lambda: [shard for shard, *_ in bench.store.opened] == [0])
+        bench.store.gate.set()
+        await wait_until(lambda: started(bench) == [0, 1])
+        assert sorted(shard for shard, *_ in bench.store.opened) == [0, 1]
+
+    run(test)
+
+
+def test_a_table_that_comes_to_be_later_than_announced_keeps_what_is_being_opened() -> None:
+    async def test(bench: Bench) -> None:
+        bench.store.gated.add(1)
+        bench.cluster.apply(ClusterState(version=4))
+        bench.cluster.announce(state_of(routing(0), routing(1), version=5))
+        bench.store.on_disk = [TABLE_UUID]
+        await wait_until(lambda: [shard for shard, *_ in bench.store.opened] == [0])
+        bench.cluster.apply(ClusterState(version=5))
+        assert not await bench.keeper.remove_dangling()
+        bench.cluster.announce(state_of(routing(0), routing(1), version=6))
+        bench.cluster.apply(state_of(routing(0), routing(1), version=6))
+        await trio.testing.wait_all_tasks_blocked()
+        assert [shard for shard, *_ in bench.store.opened] == [0]
+        bench.store.gate.set()
+        await wait_until(lambda: started(bench) == [0, 1])
+        assert (bench.store.removed, bench.store.closed) == ([], [])
+
+    run(test)
+
+
+def test_a_table_that_was_never_made_leaves_no_files() -> None:
+    async def test(bench: Bench) -> None:
+        bench.cluster.apply(ClusterState(version=4))
+        bench.cluster.announce(state_of(routing(0), version=5))
+        await wait_until(lambda: len(bench.store.opened) == 1)
+        bench.cluster.apply(ClusterState(version=5))
+        await wait_until(lambda: bench.store.removed == [TABLE_UUID])
+        bench.cluster.announce(state_of(routing(0), version=6))
+        bench.cluster.apply(state_of(routing(0), version=6))
+        await wait_until(lambda: started(bench) == [0])
+
+    run(test)
+
+
+def test_data_is_not_opened_before_the_state_that_says_so_is_committed() -> None:
+    async def test(bench: Bench) -> None:
+        bench.cluster.announce(state_of(routing(0, in_sync=True), version=5))
+        await trio.testing.wait_all_tasks_blocked()
+        assert not bench.store.opened
+
+    run(test)

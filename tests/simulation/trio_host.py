@@ -205,6 +205,7 @@ class TrioCluster:
             on_apply=lambda state: None,
             on_mode=lambda change: None,
             on_answer=lambda answer: self._on_answer(node_id, answer),
+            on_new_tables=lambda tables, version: None,
             learn=lambda node: None,
         )
         driver.observe = lambda effect: self._observe(node_id, core, effect)
