@@ -15,7 +15,7 @@ from cratepy.model.types import TEXT, DataType
 from cratepy.sql.analyze import changes, copies, ddl, exports, inserts, sessions, shows
 from cratepy.sql.analyze.catalog import CatalogView
 from cratepy.sql.analyze.context import Context, Fold
-from cratepy.sql.analyze.missing import missing_object
+from cratepy.sql.analyze.missing import missing_object, refused_privileges
 from cratepy.sql.analyze.queries import analyze_query
 from cratepy.sql.analyze.statements import (
     Analysis,
@@ -75,6 +75,8 @@ def _statement(context: Context, node: tree.Statement, parsed: ParsedStatement) 
             return copies.copy_from(context, node), "COPY"
         case tree.MissingObject():
             return missing_object(context, node)
+        case tree.PrivilegesNode():
+            raise refused_privileges(context, node)
         case tree.CopyToNode():
             return exports.copy_to(context, node), "COPY"
         case (

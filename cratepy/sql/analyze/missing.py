@@ -1,28 +1,36 @@
 """Objects of kinds that this server has none of: dropping or altering one says that it is not there.
 
-In: a MissingObject. Out: nothing to do, if it need not be there; else the error. Row counts of nothing to do are CrateDB's:
+In: a MissingObject, or the privileges that somebody is to have. Out: nothing to do, if it need not be there; else the error. Row counts of nothing to do are CrateDB's:
 those of users and blob tables count what was dropped.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from cratepy.errors import (
     CrateError,
+    OperationOnInaccessibleRelation,
     PublicationUnknown,
     RelationUnknown,
     RepositoryUnknown,
     ResourceUnknown,
     RoleUnknown,
+    SQLParseError,
     SubscriptionUnknown,
     UnsupportedFeature,
     UserFunctionUnknown,
 )
 from cratepy.model.names import SUPERUSER
 from cratepy.model.plan import NoOperationPlan
+from cratepy.model.schema import ViewDefinition
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.statements import AnalyzedDirect, AnalyzedStatement
 from cratepy.sql.analyze.typing import data_type
 from cratepy.sql.parse import tree
+
+#: Query, data manipulation, data definition, administration.
+_PRIVILEGES: Final = frozenset({"dql", "dml", "ddl", "al"})
 
 
 def missing_object(context: Context, node: tree.MissingObject) -> tuple[AnalyzedStatement, str]:
@@ -34,6 +42,43 @@ def missing_object(context: Context, node: tree.MissingObject) -> tuple[Analyzed
         raise _error(context, node)
     plan = NoOperationPlan(rowcount=0 if node.kind in ("role", "blob table") else 1)
     return AnalyzedDirect(plan=plan, columns=None, tag=node.tag), node.tag
+
+
+def refused_privileges(context: Context, node: tree.PrivilegesNode) -> CrateError:
+    """Why a GRANT, DENY or REVOKE cannot be: there is one user, and that has everything. Raises what is wrong before that."""
+    if node.verb != "revoke":
+        for name in node.objects:
+            _check_securable(context, node.kind, name)
+    if not node.kind and node.names and not _PRIVILEGES.issuperset(node.names):
+        for role in node.names:
+            check_role(role)
+        raise SQLParseError("Cannot GRANT a USER to a ROLE")
+    unknown = [name for name in node.names if name not in _PRIVILEGES]
+    if unknown:
+        raise SQLParseError(f"Unknown privilege type '{unknown[0]}'")
+    for role in node.roles:
+        check_role(role)
+    return UnsupportedFeature(f"Cannot alter privileges for superuser '{SUPERUSER}'")
+
+
+def check_role(name: str) -> None:
+    """Raises RoleUnknown unless it is the one role there is."""
+    if name != SUPERUSER:
+        raise RoleUnknown(f"Role '{name}' does not exist")
+
+
+def _check_securable(context: Context, kind: str, name: tuple[str, ...]) -> None:
+    if name[0] == "information_schema":
+        raise UnsupportedFeature("GRANT/DENY/REVOKE Privileges on information_schema is not supported")
+    if kind == "schema":
+        return
+    found = context.catalog.relation(name)
+    is_view = isinstance(found, ViewDefinition)
+    if is_view != (kind == "view"):
+        raise OperationOnInaccessibleRelation(
+            f"Expected {found.name} to be a {kind.upper()} securable but got a relation of type "
+            f"{'VIEW' if is_view else 'BASE_TABLE'}"
+        )
 
 
 def _error(context: Context, node: tree.MissingObject) -> CrateError:

@@ -28,6 +28,7 @@ from cratepy.model.schema import SettingValue
 from cratepy.model.types import TEXT
 from cratepy.sql.analyze.context import Context
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer
+from cratepy.sql.analyze.missing import check_role
 from cratepy.sql.analyze.scope import Scope
 from cratepy.sql.analyze.settings import check_cluster_setting, cluster_value, constant, settings_below
 from cratepy.sql.analyze.statements import AnalyzedDirect, AnalyzedStatement
@@ -100,7 +101,10 @@ def _set(context: Context, node: tree.SetStatement) -> tuple[AnalyzedStatement, 
         if nodes is None:
             values.append((name, None))
         elif len(nodes) == 1:
-            values.append((name, _session_value(context, nodes[0])))
+            value = _session_value(context, nodes[0])
+            if name == "session_authorization" and isinstance(value, Literal):
+                check_role(_text(value.value))
+            values.append((name, value))
         else:
             joined = ", ".join(_text(constant(context, item)) for item in nodes)
             values.append((name, Literal(joined, TEXT)))

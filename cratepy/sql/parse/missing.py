@@ -1,6 +1,6 @@
 """The grammar of statements on kinds of objects that this server has none of: users, functions, repositories, publications …
 
-In: a cursor at DROP or ALTER. Out: a MissingObject, or None: it is another statement. Its own room because all that can be
+In: a cursor at DROP or ALTER. Out: a MissingObject, or None: it is another statement. At GRANT, DENY and REVOKE: a PrivilegesNode. Its own room because all that can be
 said of such an object is that it is not there, which is what ``DROP … IF EXISTS`` of a client's script asks.
 """
 
@@ -46,6 +46,35 @@ def parse_missing(cursor: Cursor) -> Statement | None:
         return _dropped(cursor, kind, if_exists)
     cursor.rewind(start)
     return None
+
+
+def parse_privileges(cursor: Cursor) -> Statement:
+    """``GRANT names [ON kind objects] TO roles``, and DENY and REVOKE alike."""
+    verb = cursor.advance()
+    names: list[str] = []
+    if cursor.take("all"):
+        cursor.take("privileges")
+    else:
+        names = _names(cursor)
+    kind, objects = "", []
+    if cursor.take("on"):
+        if cursor.key not in ("schema", "table", "view"):
+            raise cursor.error("expecting {'SCHEMA', 'TABLE', 'VIEW'}")
+        kind = cursor.advance()
+        objects = [parse_qualified_name(cursor)]
+        while cursor.take(","):
+            objects.append(parse_qualified_name(cursor))
+    cursor.expect("from" if verb == "revoke" else "to")
+    return tree.PrivilegesNode(
+        verb=verb, names=tuple(names), kind=kind, objects=tuple(objects), roles=tuple(_names(cursor))
+    )
+
+
+def _names(cursor: Cursor) -> list[str]:
+    names = [cursor.name()]
+    while cursor.take(","):
+        names.append(cursor.name())
+    return names
 
 
 def _altered(cursor: Cursor, kind: str) -> tree.MissingObject:

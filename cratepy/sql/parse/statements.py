@@ -10,7 +10,7 @@ from cratepy.sql.parse.alter_tables import parse_alter_table
 from cratepy.sql.parse.analyzers import parse_create_analyzer, parse_drop_analyzer
 from cratepy.sql.parse.columns import parse_like, parse_settings, parse_table_elements
 from cratepy.sql.parse.expressions import parse_expression, parse_list, parse_value, starts_query
-from cratepy.sql.parse.missing import parse_missing
+from cratepy.sql.parse.missing import parse_missing, parse_privileges
 from cratepy.sql.parse.queries import parse_qualified_name, parse_query, parse_select_items
 from cratepy.sql.parse.session_statements import (
     parse_alter_cluster,
@@ -94,9 +94,6 @@ _UNSUPPORTED: Final = (
     ("drop", "user"),
     ("drop", "role"),
     ("restore", "snapshot"),
-    ("grant",),
-    ("deny",),
-    ("revoke",),
 )
 
 
@@ -420,6 +417,9 @@ _STATEMENTS: Final[dict[str, Callable[[Cursor], Statement]]] = {
     "unlisten": parse_notification,
     "notify": parse_notification,
     "kill": parse_kill,
+    "grant": parse_privileges,
+    "deny": parse_privileges,
+    "revoke": parse_privileges,
     **{
         words[0]: (lambda cursor: _refused(cursor, cursor.index))
         for words in _UNSUPPORTED

@@ -636,6 +636,18 @@ class MissingObject(msgspec.Struct, frozen=True, kw_only=True):
     if_exists: bool = False
 
 
+class PrivilegesNode(msgspec.Struct, frozen=True, kw_only=True):
+    """GRANT, DENY or REVOKE (``verb``) of privileges, or of roles, to ``roles``."""
+
+    verb: str
+    #: Privileges or roles as written; empty for ALL.
+    names: tuple[str, ...]
+    #: ``schema``, ``table`` or ``view``; empty for the whole cluster.
+    kind: str = ""
+    objects: tuple[tuple[str, ...], ...] = ()
+    roles: tuple[str, ...]
+
+
 class SwapTablesNode(msgspec.Struct, frozen=True, kw_only=True):
     source: tuple[str, ...]
     target: tuple[str, ...]
@@ -672,6 +684,7 @@ Statement = (
     | ExplainStatement
     | NoOperation
     | MissingObject
+    | PrivilegesNode
     | SwapTablesNode
 )
 

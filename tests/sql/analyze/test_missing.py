@@ -54,3 +54,32 @@ def test_it_need_not_be_there(text: str, rowcount: int) -> None:
     statement = analysis(text).statement
     assert isinstance(statement, AnalyzedDirect)
     assert (statement.plan, statement.tag) == (NoOperationPlan(rowcount=rowcount), "DROP")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("grant dql to eve", "RoleUnknownException[Role 'eve' does not exist]"),
+        ("deny dql, dml on schema doc to crate, eve", "RoleUnknownException[Role 'eve' does not exist]"),
+        ("revoke all privileges from eve", "RoleUnknownException[Role 'eve' does not exist]"),
+        ("grant writers to crate", "RoleUnknownException[Role 'writers' does not exist]"),
+        ("grant crate to crate", "SQLParseException[Cannot GRANT a USER to a ROLE]"),
+        ("grant all to crate", "UnsupportedFeatureException[Cannot alter privileges for superuser 'crate']"),
+        ("revoke dql on table gone from crate", "UnsupportedFeatureException[Cannot alter privileges for superuser 'crate']"),
+        ("grant dml on table t, gone to crate", "RelationUnknown[Relation 'gone' unknown]"),
+        ("grant dql on view t to crate", "OperationOnInaccessibleRelationException[Expected doc.t to be a VIEW securable but got a relation of type BASE_TABLE]"),
+        ("grant dql on schema information_schema to crate", "UnsupportedFeatureException[GRANT/DENY/REVOKE Privileges on information_schema is not supported]"),
+        ("grant reading on table t to crate", "SQLParseException[Unknown privilege type 'reading']"),
+        ("grant select on table t to crate", "ParsingException[line 1:7: mismatched input 'select' expecting an identifier]"),
+        ("grant dql from crate", "ParsingException[line 1:11: mismatched input 'from' expecting 'TO']"),
+        ("grant", "ParsingException[line 1:6: mismatched input '<EOF>' expecting an identifier]"),
+        ("set session authorization eve", "RoleUnknownException[Role 'eve' does not exist]"),
+    ],
+)  # fmt: skip
+def test_nobody_but_the_superuser_has_privileges(text: str, error: str) -> None:
+    assert error_of(text) == error
+
+
+def test_the_session_may_stay_who_it_is() -> None:
+    analysis("set session authorization crate")
+    analysis("set session authorization default")
