@@ -85,17 +85,20 @@ def _atan(value: Decimal) -> Decimal:
     return total * 2**halvings
 
 
-def _asin(value: Decimal) -> Decimal:
+def _refuse_beyond_one(value: Decimal) -> None:
     if abs(value) > 1:
-        raise SQLParseError(f"Illegal asin(x) for x {'>' if value > 0 else '<'} {1 if value > 0 else -1}: x = {value}")
+        raise SQLParseError(f"input value {value} is out of range. Values must be in range of [-1.0, 1.0]")
+
+
+def _asin(value: Decimal) -> Decimal:
+    _refuse_beyond_one(value)
     if abs(value) == 1:
         return pi() / 2 * int(value)
     return _atan(_WORK.divide(value, _WORK.sqrt(1 - _WORK.multiply(value, value))))
 
 
 def _acos(value: Decimal) -> Decimal:
-    if abs(value) > 1:
-        raise SQLParseError(f"Illegal acos(x) for x {'>' if value > 0 else '<'} {1 if value > 0 else -1}: x = {value}")
+    _refuse_beyond_one(value)
     return pi() / 2 - _asin(value)
 
 
@@ -109,15 +112,20 @@ def _atan2(y: Decimal, x: Decimal) -> Decimal:
     return pi() / 2 if y > 0 else -pi() / 2
 
 
+def _no_logarithm(call: str, value: Decimal) -> SQLParseError:
+    """The refusal names what the function of doubles would give."""
+    return SQLParseError(f"{call}: given arguments would result in: '{'NaN' if value < 0 else '-Infinity'}'")
+
+
 def _ln(value: Decimal) -> Decimal:
     if value <= 0:
-        raise SQLParseError(f"Illegal log(x) for x <= 0: x = {value}")
+        raise _no_logarithm("ln(x)", value)
     return _WORK.ln(value)
 
 
 def _log10(value: Decimal) -> Decimal:
     if value <= 0:
-        raise SQLParseError(f"Illegal log10(x) for x <= 0: x = {value}")
+        raise _no_logarithm("log(x)", value)
     return _WORK.log10(value)
 
 

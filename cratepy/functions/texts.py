@@ -29,6 +29,7 @@ _PAD_CHARS_MAX: Final = 50_000
 _RESULT_CHARS_MAX: Final = 64 * limits.MIB
 _WORD: Final = re.compile(r"[^\W_]+")
 _TRIMMED: Final = " "
+_BASE64: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 
 
 def substring(text: str, start: int, length: int | None = None) -> str:
@@ -175,11 +176,19 @@ def _decode(text: str, form: str) -> str:
             try:
                 return "\\x" + base64.b64decode(text + "=" * (-len(text) % 4), validate=True).hex()
             except (binascii.Error, ValueError) as error:
-                raise SQLParseError("Illegal base64 character") from error
+                raise SQLParseError(f"Illegal base64 character{_first_stranger(text)}") from error
         case "escape":
             data = re.sub(rb"\\([0-7]{3})|\\\\", _unescaped, text.encode("utf-8"))
             return "\\x" + data.hex()
     raise SQLParseError(f"Encoding format '{form}' is not supported")
+
+
+def _first_stranger(text: str) -> str:
+    """The first byte that is no digit of base64, as Java prints it: signed, in hexadecimal digits."""
+    for byte in text.encode():
+        if byte not in _BASE64:
+            return f" {byte if byte < 0x80 else byte - 0x100:x}"
+    return ""
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:

@@ -12,6 +12,13 @@ from cratepy.model.texts import interval_text
 from cratepy.model.types import DataType
 
 
+def type_text(data_type: DataType) -> str:
+    """The name of a type in messages: texts with a length are called ``text(n)`` there, as CrateDB does."""
+    if data_type.kind in ("text", "character") and data_type.length is not None:
+        return f"text({data_type.length})"
+    return data_type.name
+
+
 def literal_text(value: Any, data_type: DataType) -> str:
     """The literal as CrateDB would print it."""
     if value is None:

@@ -105,3 +105,26 @@ def test_a_function_tells_what_it_takes_and_gives(function: str, arguments: str,
 def test_what_is_no_function_tells_nothing() -> None:
     for name, answer in (("pg_get_function_result", None), ("pg_function_is_visible", False)):
         assert value_of(call_of(name, ["integer"], [3], "text"), NO_COLUMNS, CONTEXT) is answer
+
+
+@pytest.mark.parametrize(
+    ("name", "types", "arguments", "message"),
+    [
+        ("asin", ["numeric"], ["-1.5"], "input value -1.5 is out of range. Values must be in range of [-1.0, 1.0]"),
+        ("ln", ["numeric"], ["-0.25"], "ln(x): given arguments would result in: 'NaN'"),
+        ("log", ["numeric"], ["0"], "log(x): given arguments would result in: '-Infinity'"),
+        ("decode", ["text", "text"], ["ab#d", "base64"], "Illegal base64 character 23"),
+        ("decode", ["text", "text"], ["abc", "base64"], None),
+        ("decode", ["text", "text"], ["ß", "base64"], "Illegal base64 character -3d"),
+    ],
+)
+def test_arguments_outside_of_a_function_are_named(
+    name: str, types: list[str], arguments: list[Any], message: str | None
+) -> None:
+    call = call_of(name, types, arguments, types[0])
+    if message is None:
+        assert value_of(call, NO_COLUMNS, CONTEXT) == "\\x69b7"
+        return
+    with pytest.raises(errors.CrateError) as raised:
+        value_of(call, NO_COLUMNS, CONTEXT)
+    assert raised.value.message == message

@@ -22,10 +22,9 @@ from cratepy.errors import (
 from cratepy.execution.engine.substitution import mapped
 from cratepy.functions.casts import convert
 from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_foldable, value_of
-from cratepy.functions.texts_of_literals import literal_text
+from cratepy.functions.texts_of_literals import literal_text, type_text
 from cratepy.model.expressions import Call, Case, Cast, Expression, Literal, Parameter
 from cratepy.model.plan import StatementContext
-from cratepy.model.types import DataType
 
 #: Folding needs no statement: what depends on one is not folded.
 _NO_STATEMENT: Final = StatementContext(job_id="", handler_id="", user="", text="", now_ms=0)
@@ -88,15 +87,8 @@ def _cast_literal(expression: Cast, argument: Literal) -> Any:
         if not error.message.startswith("Cannot cast value") or expression.type.kind == "object":
             raise
         shown = literal_text(argument.value, argument.type)
-        source = _type_name(argument.type)
+        source = type_text(argument.type)
         raise ConversionError(f"Cannot cast `{shown}` of type `{source}` to type `{expression.type.name}`") from error
-
-
-def _type_name(data_type: DataType) -> str:
-    """Texts with a length are called ``text(n)`` here, as CrateDB does."""
-    if data_type.kind in ("text", "character") and data_type.length is not None:
-        return f"text({data_type.length})"
-    return data_type.name
 
 
 def constant_error(error: CrateError) -> CrateError:

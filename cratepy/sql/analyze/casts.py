@@ -10,6 +10,7 @@ from cratepy.errors import (
 )
 from cratepy.functions import registry
 from cratepy.functions.catalog import name_parts
+from cratepy.functions.texts_of_literals import type_text
 from cratepy.model.expressions import (
     Cast,
     Expression,
@@ -55,7 +56,8 @@ def cast_node(a: ExpressionAnalyzer, node: tree.CastNode) -> Expression:
     if not registry.can_cast(operand.type, target, explicit=True):
         if node.is_try:
             return Literal(None, target)
-        raise SQLParseError(f"Cannot cast expressions from type `{operand.type.name}` to type `{target.name}`")
+        source, wanted = type_text(operand.type), type_text(target)
+        raise SQLParseError(f"Cannot cast expressions from type `{source}` to type `{wanted}`")
     return Cast(operand, _merged_target(operand.type, target), is_try=node.is_try)
 
 

@@ -82,6 +82,8 @@ def balanced(function: str, operands: list[Expression]) -> Expression:
 def refuse_strangers(a: ExpressionAnalyzer, expressions: Sequence[Expression], node: tree.Node, *, valid: str) -> None:
     """Raises FunctionUnknown if there is no type that all of them can have. A string may become anything."""
     types = [expression.type for expression in expressions]
+    if all(kind is types[0] for kind in types):
+        return  # long lists of constants: nothing to look at
     target = common(types)
     for expression, kind in zip(expressions, types, strict=True):
         is_string = isinstance(expression, Literal) and kind.kind == "text"

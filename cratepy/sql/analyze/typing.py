@@ -13,7 +13,8 @@ import msgspec
 
 from cratepy.errors import ConversionError, CrateError, SQLParseError, UnsupportedFeature
 from cratepy.functions import registry
-from cratepy.functions.casts import convert, plain_text, text_of
+from cratepy.functions.casts import convert, plain_text
+from cratepy.functions.texts_of_literals import literal_text
 from cratepy.functions.values import INTEGER_RANGES
 from cratepy.model.expressions import Call, Cast, Column, Expression, Literal, Parameter
 from cratepy.model.types import (
@@ -201,6 +202,7 @@ def _fits(part: Any, source: DataType | None, target: DataType) -> bool:
 
 
 def _no_conversion(literal: Literal, target: DataType) -> ConversionError:
+    """The refusal of a constant, in CrateDB's words."""
     value = literal.value
     if isinstance(value, dict) and target.kind == "object":
         for name, part in value.items():
@@ -209,10 +211,14 @@ def _no_conversion(literal: Literal, target: DataType) -> ConversionError:
                 return ConversionError(
                     f"Cannot cast object element `{name}` with value `{plain_text(part)}` to type `{wanted.name}`"
                 )
-    if isinstance(value, str):
-        shown = f"'{value}'"
-    else:
-        shown = text_of(value, literal.type) if not isinstance(value, bool) else str(value).lower()
+    if isinstance(value, list) and literal.type.element is not None and target.element is not None:
+        # The element that does not fit says more than the whole array.
+        for item in value:
+            if item is not None and not _fits(item, literal.type.element, target.element):
+                return _no_conversion(Literal(item, literal.type.element), target.element)
+    if isinstance(value, str) and target.kind == "object" and literal.type.kind == "text":
+        return ConversionError(f"Cannot cast value `{value}` to type `object`")
+    shown = literal_text(value, literal.type)
     return ConversionError(f"Cannot cast `{shown}` of type `{literal.type.name}` to type `{target.name}`")
 
 

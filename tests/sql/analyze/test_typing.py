@@ -115,3 +115,18 @@ def test_an_undeclared_key_from_a_subquery_is_no_stranger_anywhere(expression: s
     loose = with_tables("create table loose (id int, o object(ignored))")
     statement = analysis(f"select {expression} from (select id, o['k'] as k from loose) s", loose).statement
     assert isinstance(statement, AnalyzedQuery)
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("[1] || ['2', 'b']", "Cannot cast `'b'` of type `text` to type `integer`"),
+        ("array_cat([[true]], [['maybe']])", "Cannot cast `'maybe'` of type `text` to type `boolean`"),
+        ("{a = 1} || 'z'", "Cannot cast value `z` to type `object`"),
+        ("latitude([1, 95])", "Cannot cast `[1, 95]` of type `integer_array` to type `geo_point`"),
+        ("chr(5000000000)", "Cannot cast `5000000000::bigint` of type `bigint` to type `integer`"),
+        ("cast(B'01' as varchar(9))", "Cannot cast expressions from type `bit(2)` to type `text(9)`"),
+    ],
+)
+def test_a_constant_that_does_not_fit_is_shown_as_it_is_written(expression: str, words: str) -> None:
+    assert error_of(f"select {expression}", STATE) == f"SQLParseException[{words}]"
