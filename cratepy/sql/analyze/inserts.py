@@ -211,6 +211,9 @@ def _value(
     try:
         return cast_to(context, expression, kind)
     except SQLParseError as error:
+        if kind.kind == "float_vector" and isinstance(expression, Literal) and isinstance(expression.value, list):
+            if kind.length is not None and len(expression.value) != kind.length:
+                raise SQLParseError("The number of vector dimensions does not match the field type") from error
         if (isinstance(expression, Literal) and expression.type.kind == "array") or "expressions" in error.message:
             raise SQLParseError(
                 f"Cannot convert VALUES element in row {number} of type `{expression.type.name}` to `{kind.name}` for "

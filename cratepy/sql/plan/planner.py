@@ -9,7 +9,7 @@ a query, an UPDATE and a DELETE it shows how their rows are found; of other stat
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -193,6 +193,8 @@ def _delete(statement: AnalyzedDelete, around: Surroundings) -> DeletePlan:
 
 
 def _explain(statement: AnalyzedExplain, around: Surroundings) -> Planned:
+    if isinstance(statement.statement, AnalyzedInsert) and statement.statement.query is None:
+        return _explained_values(statement, statement.statement.plan)
     head, query = _explained(statement.statement)
     if statement.is_analyze and head is not None:
         raise UnsupportedFeature(f"EXPLAIN ANALYZE is not supported for {head.split('[')[0].upper()}")
@@ -207,12 +209,26 @@ def _explain(statement: AnalyzedExplain, around: Surroundings) -> Planned:
     lines: tuple[tuple[str, ...], ...]
     if statement.is_verbose:
         lines = _verbose_lines(with_unique_columns(query.relation), planned.optimized.steps, text, phases, note)
-        columns = (OutputColumn(1, "STEP", TEXT), OutputColumn(2, "QUERY PLAN", TEXT))
+        columns = _VERBOSE_COLUMNS
     else:
         lines = (("\n".join(part for part in (text, phases) if part),),)
-        columns = (OutputColumn(1, "QUERY PLAN", TEXT),)
+        columns = _COLUMNS
     analyzed = planned.plan if statement.is_analyze else None
     return Planned(ExplainPlan(lines=lines, analyze=analyzed), columns)
+
+
+_COLUMNS: Final = (OutputColumn(1, "QUERY PLAN", TEXT),)
+_VERBOSE_COLUMNS: Final = (OutputColumn(1, "STEP", TEXT), OutputColumn(2, "QUERY PLAN", TEXT))
+
+
+def _explained_values(statement: AnalyzedExplain, plan: InsertPlan) -> Planned:
+    """INSERT … VALUES has one step: its rows go where their keys say."""
+    if statement.is_analyze:
+        raise UnsupportedFeature("EXPLAIN ANALYZE is not supported for INSERT")
+    text = f"InsertFromValues[{plan.table} | {', '.join(plan.targets)}]"
+    if statement.is_verbose:
+        return Planned(ExplainPlan(lines=(("Final logical plan", text),)), _VERBOSE_COLUMNS)
+    return Planned(ExplainPlan(lines=((text,),)), _COLUMNS)
 
 
 def _explained(statement: AnalyzedStatement) -> tuple[str | None, AnalyzedQuery]:
@@ -228,9 +244,7 @@ def _explained(statement: AnalyzedStatement) -> tuple[str | None, AnalyzedQuery]
         case AnalyzedDelete():
             return f"Delete[{statement.table}]", statement.find
         case _:
-            raise UnsupportedFeature(
-                "EXPLAIN is supported for queries, and for INSERT from a query, UPDATE and DELETE only"
-            )
+            raise UnsupportedFeature("EXPLAIN is supported for queries, INSERT, UPDATE and DELETE only")
 
 
 def _rows_note(estimates: Estimates) -> Note:

@@ -186,3 +186,12 @@ def test_copy_from_carries_options_and_targets() -> None:
     assert found.columns is not None
     assert [column.name for column in found.columns] == ["node", "uri", "success_count", "error_count", "errors"]
     assert all(isinstance(item, Item) for item in found.plan.insert.generated)
+
+
+@pytest.mark.parametrize("vector", ["[1.5]", "[1, 2, 3, 4]", "[]"])
+def test_a_vector_has_the_dimensions_of_its_column(vector: str) -> None:
+    vectors = with_tables("create table vectors (id int, place float_vector(3))")
+    analysis("insert into vectors (place) values ([1, 2.5, 3])", vectors)
+    assert error_of(f"insert into vectors (place) values ({vector})", vectors) == (
+        "SQLParseException[The number of vector dimensions does not match the field type]"
+    )

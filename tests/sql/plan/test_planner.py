@@ -172,6 +172,17 @@ def test_explain_of_writes_shows_how_rows_are_found() -> None:
     assert plan.lines == (("Delete[doc.ta]\n  └ Get[doc.ta | id, a | DocKeys{$1} | (id = $1)]",),)
 
 
+def test_explain_of_rows_as_they_are_written() -> None:
+    planned = _explained(_insert(None))
+    assert isinstance(planned.plan, ExplainPlan)
+    assert planned.plan.lines == (("InsertFromValues[doc.tc | id]",),)
+    verbose = _explained(_insert(None), is_verbose=True).plan
+    assert isinstance(verbose, ExplainPlan)
+    assert verbose.lines == (("Final logical plan", "InsertFromValues[doc.tc | id]"),)
+    with pytest.raises(UnsupportedFeature, match="EXPLAIN ANALYZE is not supported for INSERT"):
+        _explained(_insert(None), is_analyze=True)
+
+
 def test_explain_of_anything_else_is_refused() -> None:
     with pytest.raises(UnsupportedFeature):
         _explained(AnalyzedDirect(plan=NoOperationPlan(), columns=None, tag="SET"))
