@@ -103,8 +103,10 @@ def _prepared(plan: QueryPlan, node_id: str) -> _Search | None:
     ):
         return None
     reader = None
-    text = best.scan.matches[0].text
-    if isinstance(text, Literal) and type(text.value) is not str:
+    match = best.scan.matches[0]
+    if match.late_options or match.late_boosts:
+        return None
+    if isinstance(match.text, Literal) and type(match.text.value) is not str:
         return None
     if all(part is None or isinstance(part, Literal) for part in constants):
         reader = scan_reader(best.scan, _NO_STATEMENT)

@@ -19,13 +19,14 @@ import pyarrow as pa
 from cratepy import limits
 from cratepy.errors import BadRequest, CrateError
 from cratepy.execution.engine.constants import constant_values
+from cratepy.functions.analysis.match_options import match_options
 from cratepy.functions.evaluate import has_columns, subexpressions, value_of
 from cratepy.model import compute as pc
 from cratepy.model.arrow import arrow_type, from_arrow
 from cratepy.model.expressions import Call, Column, Expression, InList
 from cratepy.model.plan import StatementContext
-from cratepy.model.relations import MATCH_SOURCE_PREFIX, Scan
-from cratepy.model.search import MatchQuery, PrefixQuery, TermsQuery, TextQuery
+from cratepy.model.relations import MATCH_SOURCE_PREFIX, Scan, TextMatch
+from cratepy.model.search import IndexedSource, MatchQuery, PrefixQuery, TermsQuery, TextQuery
 from cratepy.records import dataclass
 from cratepy.storage.operations import ColumnRange, SearchRequest
 
@@ -88,10 +89,7 @@ def _matching(scan: Scan, context: StatementContext, ranges: tuple[ColumnRange, 
     texts = constant_values([match.text for match in scan.matches], context)
     if None in texts:
         raise BadRequest("cannot use NULL as query term in match predicate")
-    queries = {
-        match.source: MatchQuery(sources=match.columns, text=text, kind=match.kind, options=match.options)
-        for match, text in zip(scan.matches, texts, strict=True)
-    }
+    queries = {match.source: _query(match, text, context) for match, text in zip(scan.matches, texts, strict=True)}
     wanted = None
     if scan.best is not None:
         (wanted,) = constant_values([scan.best.count], context)
@@ -103,6 +101,29 @@ def _matching(scan: Scan, context: StatementContext, ranges: tuple[ColumnRange, 
         return ScanReader(_passing(scan, request, sources, wanted, context), sources)
     best = None if scan.best is None or scan.best.with_ties else _best_request(scan, request, wanted)
     return ScanReader(_search(scan, request, wanted), sources, best)
+
+
+def _query(match: TextMatch, text: str, context: StatementContext) -> MatchQuery:
+    """With the options and boosts that came as parameters. Raises BadRequest for those that cannot be."""
+    columns, options = match.columns, match.options
+    if match.late_options:
+        values = constant_values([value for _, value in match.late_options], context)
+        for (name, _), value in zip(match.late_options, values, strict=True):
+            if value is None:
+                raise BadRequest(f"invalid value for option '{name}': null")
+            options = (*options, (name, value))
+        match_options(match.kind, options)
+    if match.late_boosts:
+        factors = [
+            column.boost if boost is None else constant_values([boost], context)[0]
+            for column, boost in zip(columns, match.late_boosts, strict=True)
+        ]
+        # As without a boost.
+        columns = tuple(
+            IndexedSource(column.source, 1.0 if factor is None else factor)
+            for column, factor in zip(columns, factors, strict=True)
+        )
+    return MatchQuery(sources=columns, text=text, kind=match.kind, options=options)
 
 
 def _request(

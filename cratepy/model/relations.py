@@ -61,6 +61,10 @@ class TextMatch(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     options: tuple[tuple[str, str], ...] = ()
     is_required: bool = False
+    #: Options whose texts are known only when the statement runs (parameters).
+    late_options: tuple[tuple[str, Expression], ...] = ()
+    #: As many as columns if there are any: factors known only then, None for those that stand in ``columns``.
+    late_boosts: tuple[Expression | None, ...] = ()
 
 
 class BestRows(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,6 +94,10 @@ def _phrase(words: list[str], phrase: list[str]) -> bool:
     return any(words[i : i + len(phrase)] == phrase for i in range(len(words)))
 
 
+def _any_of_one(row: Text) -> bool:
+    return row.n < 5 and bool(set(TEXTS[1].tag.split()) & set(row.words("body")))
+
+
 A, B, C = WORDS[0], WORDS[4], WORDS[11]
 QUESTIONS: list[tuple[str, Callable[[Text], bool]]] = [
     (f"MATCH(body, '{A}')", _any("body", A)),
@@ -119,6 +123,12 @@ QUESTIONS: list[tuple[str, Callable[[Text], bool]]] = [
     (f"MATCH(exact, '{WORDS[1]} {WORDS[1]}')", lambda row: row.tag == f"{WORDS[1]} {WORDS[1]}"),
     (f"MATCH(exact, '{WORDS[1]}')", lambda row: False),
     (f"MATCH(body, '{B}') AND n < 5", lambda row: B in row.words("body") and row.n < 5),
+    (f"MATCH(body, (SELECT '{B}'))", _any("body", B)),
+    ("MATCH(body, (SELECT max(tag) FROM search_one WHERE id = 1)) AND n < 5", _any_of_one),
+    (
+        f"NOT MATCH(title, (SELECT '{A}')) AND MATCH((title, body), (SELECT '{C}'))",
+        lambda row: A not in row.words("title") and (C in row.words("title") or C in row.words("body")),
+    ),
     (
         f"MATCH(body, '{A}') AND MATCH(title, '{B}')",
         lambda row: A in row.words("body") and B in row.words("title"),
@@ -216,6 +226,21 @@ def test_parameters_over_postgres_are_those_over_http(searched: Cluster, table: 
             assert len(connection.execute(best, [B, 4], prepare=True).fetchall()) == 4
             with pytest.raises(psycopg.Error, match="cannot use NULL as query term"):
                 connection.execute(best, [None, 4], prepare=True)
+            late = (
+                f"SELECT id FROM {table} WHERE MATCH((title %s, body 2.0), %s) USING best_fields WITH (operator = %s)"
+                " ORDER BY _score DESC, id"
+            )
+            for boost in (1, 0.25):
+                for operator in ("and", "or"):
+                    known = node.sql(
+                        f"SELECT id FROM {table} WHERE MATCH((title {boost}, body 2.0), ?)"
+                        f" USING best_fields WITH (operator = '{operator}') ORDER BY _score DESC, id",
+                        [f"{A} {B}"],
+                    )["rows"]
+                    found = connection.execute(late, [boost, f"{A} {B}", operator], prepare=True).fetchall()
+                    assert [[number] for (number,) in found] == known
+            with pytest.raises(psycopg.Error, match="invalid value for option 'operator': nor"):
+                connection.execute(late, [1.0, A, "nor"], prepare=True)
 
 
 def test_joins_subqueries_views_and_with_search_their_tables(searched: Cluster) -> None:

@@ -78,19 +78,24 @@ def match_options(kind: str | None, options: Sequence[tuple[str, str]]) -> Match
     return _match_options(kind, tuple(options))
 
 
-@functools.lru_cache(maxsize=1_024)
-def _match_options(kind: str | None, options: tuple[tuple[str, str], ...]) -> MatchOptions:
+def check_option_names(kind: str | None, names: Sequence[str]) -> str:
+    """The kind in lower case. Raises BadRequest for a kind or an option that nobody knows, and for one that is not of the kind."""
     kind = "best_fields" if kind is None else kind.lower()
     if kind not in KINDS:
         raise BadRequest(f"invalid MATCH type '{kind}' for type 'text'")
-    given: dict[str, str] = {}
-    for name, value in options:
+    for name in names:
         if name.lower() not in _ALLOWED:
             raise BadRequest(f"unknown match option '{name}'")
-        given[name.lower()] = value
-    refused = [name for name in given if kind not in _ALLOWED[name]]
+    refused = [name for name in dict.fromkeys(map(str.lower, names)) if kind not in _ALLOWED[name]]
     if refused:
         raise BadRequest(f'match predicate option(s) "{", ".join(refused)}" cannot be used with matchType "{kind}"')
+    return kind
+
+
+@functools.lru_cache(maxsize=1_024)
+def _match_options(kind: str | None, options: tuple[tuple[str, str], ...]) -> MatchOptions:
+    kind = check_option_names(kind, [name for name, _ in options])
+    given = {name.lower(): value for name, value in options}
     for name in ("rewrite", "fuzzy_rewrite"):
         if name in given and not _REWRITE.fullmatch(given[name]):
             raise _invalid(name, given[name])

@@ -6,7 +6,7 @@ The optimizer turns the ones every row has to satisfy into queries of the text i
 
 A column without a full-text index is compared as it is, as CrateDB does (its plain index has one term per value).
 A MATCH on a shape is ``intersects``, ``within`` or its opposite, row by row: there is no index of shapes.
-Errors in CrateDB's words (``ExpressionAnalyzer``, ``MatchPredicate``, ``OptionParser``). Not yet: terms from subqueries.
+Errors in CrateDB's words (``ExpressionAnalyzer``, ``MatchPredicate``, ``OptionParser``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from cratepy.errors import BadRequest, ColumnUnknown, SQLParseError, UnsupportedFeature
 from cratepy.functions.analysis.catalog import find_analyzer
-from cratepy.functions.analysis.match_options import match_options
+from cratepy.functions.analysis.match_options import check_option_names, match_options
 from cratepy.model.expressions import Call, Column, Expression, Literal, OuterColumn
 from cratepy.model.relations import (
     Apply,
@@ -34,7 +34,7 @@ from cratepy.model.relations import (
 )
 from cratepy.model.schema import ColumnDefinition, TableDefinition
 from cratepy.model.search import IndexedSource, part_path
-from cratepy.model.types import BOOLEAN, GEO_SHAPE, TEXT, DataType
+from cratepy.model.types import BOOLEAN, DOUBLE, GEO_SHAPE, TEXT, DataType
 from cratepy.records import dataclass
 from cratepy.sql.analyze.expressions import ExpressionAnalyzer, compare, negated
 from cratepy.sql.analyze.indexes import innermost
@@ -44,6 +44,7 @@ from cratepy.sql.analyze.settings import constant
 from cratepy.sql.analyze.typing import cast_to
 from cratepy.sql.analyze.walk import nodes
 from cratepy.sql.parse import tree
+from cratepy.sql.plan.subqueries import is_self_contained
 from cratepy.sql.plan.text import expression_text
 from cratepy.sql.plan.walk import with_children
 
@@ -69,7 +70,8 @@ class _Target:
     type: DataType
     #: The index source; None if the column has no full-text index.
     index: str | None
-    boost: float | None
+    #: An expression if it is known only when the statement runs.
+    boost: float | Expression | None
     node: tree.Node
     #: The column's id if the source is a subquery.
     column_id: int
@@ -85,15 +87,15 @@ def match_node(a: ExpressionAnalyzer, node: tree.MatchNode) -> Expression:
         raise SQLParseError("Must not use columns from more than 1 relation inside the MATCH predicate")
     if targets[0].type == GEO_SHAPE:
         return _shape_match(a, node, targets)
-    kind, options = _options(a, node, targets[0].definition)
+    kind, options, late = _options(a, node, targets[0].definition)
     term = _term(a, node)
     predicates = [compare(a, "=", a.analyze(t.node), term, node) for t in targets if t.index is None]
-    if predicates and (kind == "phrase_prefix" or any(name == "fuzziness" for name, _ in options)):
+    if predicates and (kind == "phrase_prefix" or any(name == "fuzziness" for name, _ in (*options, *late))):
         bare = next(target.name for target in targets if target.index is None)
         raise UnsupportedFeature(f"Column {bare} has no fulltext index, so MATCH can only compare it")
     indexed = [target for target in targets if target.index is not None]
     if indexed:
-        predicates.append(_indexed(a, indexed, term, kind, options))
+        predicates.append(_indexed(a, indexed, term, kind, options, late))
     result = predicates[0]
     for predicate in predicates[1:]:
         result = Call("op_or", (result, predicate), BOOLEAN)
@@ -116,26 +118,38 @@ def _shape_match(a: ExpressionAnalyzer, node: tree.MatchNode, targets: list[_Tar
 
 
 def _indexed(
-    a: ExpressionAnalyzer, targets: list[_Target], term: Expression, kind: str, options: tuple[tuple[str, str], ...]
+    a: ExpressionAnalyzer,
+    targets: list[_Target],
+    term: Expression,
+    kind: str,
+    options: tuple[tuple[str, str], ...],
+    late: tuple[tuple[str, Expression], ...],
 ) -> Expression:
     """The virtual column of a MATCH over indexes of one table."""
-    shown = ", ".join(f"{t.name} {'NULL' if t.boost is None else t.boost}" for t in targets)
-    settings = ", ".join(f"{name}={value}" for name, value in options)
+    shown = ", ".join(f"{t.name} {_boost_text(t.boost)}" for t in targets)
+    settings = ", ".join(f"{name}={v if isinstance(v, str) else expression_text(v)}" for name, v in (*options, *late))
+    is_late = any(isinstance(t.boost, Expression) for t in targets)
     wanted = TextMatch(
         source="",
         name=f"MATCH(({shown}), {expression_text(term)}) USING {kind} WITH ({{{settings}}})",
         columns=tuple(
-            IndexedSource(t.index, 1.0 if t.boost is None else t.boost) for t in targets if t.index is not None
+            IndexedSource(t.index, t.boost if isinstance(t.boost, float) else 1.0)
+            for t in targets
+            if t.index is not None
         ),
         text=term,
         kind=kind,
         options=options,
+        late_options=late,
+        late_boosts=tuple(t.boost if isinstance(t.boost, Expression) else None for t in targets) if is_late else (),
     )
     target = targets[0]
     if isinstance(target.source, TableSource):
         column: Expression = target.source.add_match(wanted)
     else:
         column = _exposed(target, wanted, a.context.next_id())
+    if target.depth and any(isinstance(part, Column) for part in nodes(term)):
+        raise UnsupportedFeature("A subquery as the query term of MATCH must be where its table is")
     for _ in range(target.depth):
         column = as_outer(column)
     return column
@@ -146,7 +160,8 @@ def _indexed(
 
 def _target(a: ExpressionAnalyzer, node: tree.Node, boost: tree.Node | None) -> _Target:
     """The column or named index that is meant. Raises ColumnUnknown, SQLParseError."""
-    factor = None if boost is None else constant(a.context, boost)
+    late = cast_to(a.context, a.analyze(boost), DOUBLE) if isinstance(boost, tree.ParameterWord) else None
+    factor = None if boost is None or late is not None else constant(a.context, boost)
     if factor is not None and (isinstance(factor, bool) or not isinstance(factor, int | float)):
         raise SQLParseError(f"The boost of {printed(node)} must be a number, not '{factor}'")
     parts, path = _written_path(node)
@@ -159,8 +174,8 @@ def _target(a: ExpressionAnalyzer, node: tree.Node, boost: tree.Node | None) -> 
             if found is not None:
                 definition, kind, index, place = found
                 name = part_path(parts[-1], *path)
-                factor = None if factor is None else float(factor)
-                return _Target(source, definition, depth, name, kind, index, factor, node, place)
+                weight = late if factor is None else float(factor)
+                return _Target(source, definition, depth, name, kind, index, weight, node, place)
         scope = scope.parent
         depth += 1
     # Nothing has an index of that name: the error is the one of any other column.
@@ -297,11 +312,14 @@ def _check_types(targets: list[_Target]) -> None:
 
 
 def _term(a: ExpressionAnalyzer, node: tree.MatchNode, kind: DataType = TEXT) -> Expression:
+    """One value for the statement. One of a subquery is the column of its Apply, which becomes a value before anything moves."""
     waiting = len(a.applies)
     term = cast_to(a.context, a.analyze(node.term), kind)
-    if len(a.applies) > waiting:
-        raise UnsupportedFeature("A subquery as the query term of MATCH is not supported")
-    if any(isinstance(part, Column | OuterColumn) for part in nodes(term)):
+    values = a.applies[waiting:]
+    if values and (a.place != "WHERE" or not all(is_self_contained(value.right) for value in values)):
+        raise UnsupportedFeature("A subquery as the query term of MATCH must not depend on rows")
+    known = {value.id for value in values}
+    if any(isinstance(part, Column | OuterColumn) and part.id not in known for part in nodes(term)):
         raise UnsupportedFeature(f"The query term of MATCH must not depend on columns: {printed(node.term)}")
     if isinstance(term, Literal) and term.value is None:
         raise SQLParseError("cannot use NULL as query term in match predicate")
@@ -310,17 +328,31 @@ def _term(a: ExpressionAnalyzer, node: tree.MatchNode, kind: DataType = TEXT) ->
 
 def _options(
     a: ExpressionAnalyzer, node: tree.MatchNode, definition: TableDefinition
-) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The kind and the options, checked."""
-    found = {name.lower(): _option_text(constant(a.context, value)) for name, value in node.options}
+) -> tuple[str, tuple[tuple[str, str], ...], tuple[tuple[str, Expression], ...]]:
+    """The kind and the options, checked; apart from them those that are parameters, whose values are checked when they come."""
+    late = tuple(
+        (name.lower(), cast_to(a.context, a.analyze(value), TEXT))
+        for name, value in node.options
+        if isinstance(value, tree.ParameterWord)
+    )
+    found = {
+        name.lower(): _option_text(constant(a.context, value))
+        for name, value in node.options
+        if not isinstance(value, tree.ParameterWord)
+    }
     try:
+        check_option_names(node.method, [name for name, _ in late])
         checked = match_options(node.method, tuple(found.items()))
     except BadRequest as error:
         raise SQLParseError(error.message) from error
     if checked.analyzer is not None and find_analyzer(checked.analyzer, definition.analyzers) is None:
         raise SQLParseError(f"[match] analyzer [{checked.analyzer}] not found")
-    return checked.kind, tuple(found.items())
+    return checked.kind, tuple(found.items()), late
 
 
 def _option_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _boost_text(boost: float | Expression | None) -> str:
+    return expression_text(boost) if isinstance(boost, Expression) else "NULL" if boost is None else str(boost)

@@ -43,6 +43,7 @@ from cratepy.model.relations import (
     RecursiveQuery,
     RecursiveReference,
     Relation,
+    Scan,
     children,
     output_columns,
 )
@@ -54,6 +55,7 @@ from cratepy.sql.plan.walk import (
     columns_of,
     conjunction,
     conjuncts,
+    map_relations,
     operators,
     outer_references,
     output_ids,
@@ -223,10 +225,22 @@ def _rewrite_value(apply: Relation, subqueries: Subqueries) -> Relation:
     if is_self_contained(apply.right):
         value = _value_first(apply, subqueries)
         if value is not None:
-            return _with_value(apply, apply.left, value)
+            return _with_value(apply, _with_term(apply.left, apply.id, value), value)
     elif apply.kind == "scalar":
         return _aggregate_join(apply, subqueries.new_id) or apply
     return apply
+
+
+def _with_term(left: Relation, apply_id: int, value: Expression) -> Relation:
+    """A MATCH whose term is the subquery has it where the value will be known: in its scan, below the Apply."""
+
+    def change(operator: Relation) -> Relation:
+        if not isinstance(operator, Scan) or not any(apply_id in columns_of(match.text) for match in operator.matches):
+            return operator
+        matches = [msgspec.structs.replace(m, text=substitute(m.text, {apply_id: value})) for m in operator.matches]
+        return msgspec.structs.replace(operator, matches=tuple(matches))
+
+    return map_relations(left, change)
 
 
 def _with_value(apply: Apply, left: Relation, value: Expression) -> Relation:

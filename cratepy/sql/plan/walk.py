@@ -322,11 +322,17 @@ def map_expressions(relation: Relation, change: ExpressionMap) -> Relation:
             assert_never(relation)
 
 
+def _map_match(match: TextMatch, change: ExpressionMap) -> TextMatch:
+    text = change(match.text)
+    if match.late_options or match.late_boosts:
+        options = tuple((name, change(value)) for name, value in match.late_options)
+        boosts = tuple(None if boost is None else change(boost) for boost in match.late_boosts)
+        return msgspec.structs.replace(match, text=text, late_options=options, late_boosts=boosts)
+    return match if text is match.text else msgspec.structs.replace(match, text=text)
+
+
 def _map_scan(scan: Scan, change: ExpressionMap) -> Relation:
-    matches: list[TextMatch] = []
-    for match in scan.matches:
-        text = change(match.text)
-        matches.append(match if text is match.text else msgspec.structs.replace(match, text=text))
+    matches: list[TextMatch] = [_map_match(match, change) for match in scan.matches]
     same = all(a is b for a, b in zip(matches, scan.matches, strict=True))
     best = scan.best
     if best is not None:

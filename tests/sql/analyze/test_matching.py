@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cratepy.model.expressions import Literal, Parameter
+from cratepy.execution.engine.constants import fold
+from cratepy.model.expressions import Call, Literal, Parameter, SubqueryValue
 from cratepy.model.relations import Filter, Relation, Scan, TextMatch
 from cratepy.model.search import IndexedSource
-from cratepy.model.types import TEXT
+from cratepy.model.types import DOUBLE, TEXT
 from cratepy.sql.analyze.statements import AnalyzedDelete, AnalyzedQuery, AnalyzedUpdate
+from cratepy.sql.plan.optimizer import optimize
 from cratepy.sql.plan.text import expression_text
 from cratepy.sql.plan.walk import operators
 from tests.sql.analyze.helpers import analysis, error_of, with_tables
@@ -73,6 +75,26 @@ def test_a_parameter_as_the_term_is_a_text() -> None:
     assert found.parameter_types == (TEXT,)
     (match,) = matches("select id from d where match(title, $1)")
     assert match.text == Parameter(0, TEXT)
+
+
+def test_options_and_boosts_may_be_parameters() -> None:
+    text = "select id from d where match((title $2, body 3), $1) using best_fields with (operator = $3, boost = 2)"
+    assert analysis(text, STATE).parameter_types == (TEXT, DOUBLE, TEXT)
+    (match,) = matches(text)
+    assert match.columns == (IndexedSource(TITLE, 1.0), IndexedSource(BODY, 3.0))
+    assert match.late_boosts == (Parameter(1, DOUBLE), None)
+    assert match.options == (("boost", "2"),)
+    assert match.late_options == (("operator", Parameter(2, TEXT)),)
+
+
+def test_a_subquery_as_the_term_has_its_value_in_the_scan() -> None:
+    statement = analysis("select id from d where match(title, upper((select max(title) from e)))", STATE).statement
+    assert isinstance(statement, AnalyzedQuery)
+    found = optimize(statement.relation, fold)
+    (match,) = [match for scan in scans(found.relation) for match in scan.matches]
+    assert match.text == Call("upper", (SubqueryValue(0, TEXT),), TEXT)
+    assert match.is_required
+    assert [subquery.kind for subquery in found.subqueries] == ["scalar"]
 
 
 def test_a_column_without_a_fulltext_index_is_compared() -> None:
@@ -170,8 +192,20 @@ def test_an_update_does_not_read_the_columns_it_searches() -> None:
             "UnsupportedFeatureException[The query term of MATCH must not depend on columns: tag]",
         ),
         (
-            "select 1 from d where match(title, (select 'x'))",
-            "UnsupportedFeatureException[A subquery as the query term of MATCH is not supported]",
+            "select 1 from d where match(title, (select e.title from e where e.id = d.id))",
+            "UnsupportedFeatureException[A subquery as the query term of MATCH must not depend on rows]",
+        ),
+        (
+            "select 1 from d where exists (select 1 from e where match(d.title, (select 'x')))",
+            "UnsupportedFeatureException[A subquery as the query term of MATCH must be where its table is]",
+        ),
+        (
+            "select 1 from d where match(title, 'x') using best_fields with (nosuch = $1)",
+            "SQLParseException[unknown match option 'nosuch']",
+        ),
+        (
+            "select 1 from d where match(title, 'x') using phrase with (operator = $1)",
+            'SQLParseException[match predicate option(s) "operator" cannot be used with matchType "phrase"]',
         ),
         (
             "select 1 from d, e where match((d.title, e.title), 'x')",
