@@ -136,6 +136,10 @@ JOBS_MAX: Final = 4_096
 EXCHANGE_MEMORY_BYTES_MAX: Final = 64 * MIB
 #: Memory pool of the local operators of a node, in bytes, if the machine's memory is not known.
 ENGINE_MEMORY_BYTES: Final = 1_024 * MIB
+#: A text made by repeat, replace or regexp_replace may not grow beyond this (CrateDB dies of OutOfMemoryError instead).
+TEXT_RESULT_CHARS_MAX: Final = 64 * MIB
+#: Bytes of the texts and lists that a function may make of one batch of rows; of more, rows are taken in smaller batches.
+KERNEL_BATCH_BYTES_MAX: Final = 256 * MIB
 #: A join side estimated below this many rows is broadcast instead of partitioned.
 BROADCAST_ROWS_MAX: Final = 50_000
 #: Groups of an input of so many rows are merged on the handler; those of a larger one may be many, and every node merges some.
@@ -393,6 +397,9 @@ STATE_LOG_RETRY_S: Final = 0.5
 #: How long a client's DDL waits for the commit.
 DDL_TIMEOUT_S: Final = 30.0
 
+#: Longer patterns are refused: to compile one takes a microsecond or more a character, and nobody can stop it.
+REGEX_PATTERN_CHARS_MAX: Final = 32_768
+LIKE_PATTERN_CHARS_MAX: Final = MIB
 #: Time one match of a regular expression may take: a quarter of a second and a microsecond per character of the text.
 REGEX_S: Final = 0.25
 REGEX_CHARACTER_S: Final = 0.000_001

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from cratepy import limits
 from cratepy.errors import RowOverflow
 from cratepy.functions.values import DAY_MS, INTEGER_RANGES, overflow_word
 from cratepy.model import compute as pc
@@ -139,6 +140,23 @@ _NOT_RE2: Final = re.compile(r"\(\?[=!<>]|\\[1-9kKpPbBwWsSdDQEZGhHvVRX]|[*+?}]\+
 _JAVA_GROUP: Final = re.compile(r"\$(\d)(?!\d)")
 
 
+def replaced_parts(texts: Any, olds: Any, news: Any) -> Any | None:
+    """replace() of an array, if what is replaced by what is the same for all rows and the result surely is not too large."""
+    old, new = _only_value(olds), _only_value(news)
+    if not old or new is None:
+        return None
+    given = texts.cast(pa.string())
+    if not _stays_small(given, len(old.encode()), new):
+        return None
+    return pc.replace_substring(given, old, new).cast(pa.string_view())
+
+
+def _stays_small(texts: Any, shortest: int, new: str, groups: int = 0) -> bool:
+    """Whether a batch fits its limit if all of it is matches of the shortest length; each group may hold its match."""
+    matches = texts.nbytes // shortest + len(texts)
+    return bool(matches * len(new.encode()) + texts.nbytes * (1 + groups) <= limits.KERNEL_BATCH_BYTES_MAX)
+
+
 def replaced_text(texts: Any, patterns: Any, replacements: Any, flags: Any = None) -> Any | None:
     """regexp_replace of an array by RE2, if pattern, replacement and flags are the same for all rows and mean the same."""
     pattern, replacement = _only_value(patterns), _only_value(replacements)
@@ -146,12 +164,11 @@ def replaced_text(texts: Any, patterns: Any, replacements: Any, flags: Any = Non
     if pattern is None or replacement is None or letters not in ("", "g") or not _is_plain_pattern(pattern, texts):
         return None
     rewritten = _JAVA_GROUP.sub(lambda match: f"\\{match[1]}", replacement.replace("\\", "\\\\"))
-    if "$" in rewritten or "\\" in replacement:
+    given = texts.cast(pa.string())
+    if "$" in rewritten or "\\" in replacement or not _stays_small(given, 1, replacement, replacement.count("$")):
         return None
     try:
-        found = pc.replace_substring_regex(
-            texts.cast(pa.string()), pattern, rewritten, max_replacements=None if letters == "g" else 1
-        )
+        found = pc.replace_substring_regex(given, pattern, rewritten, max_replacements=None if letters == "g" else 1)
     except pa.ArrowInvalid:
         return None
     return found.cast(pa.string_view())

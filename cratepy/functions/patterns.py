@@ -30,6 +30,7 @@ from cratepy.functions.timed_matches import match_within
 from cratepy.model.types import DataType
 
 _PATTERNS_CACHED: Final = 512
+_REPLACEMENT_CACHED_CHARS: Final = 1_024
 
 
 @functools.lru_cache(maxsize=_PATTERNS_CACHED)
@@ -37,6 +38,7 @@ def like_pattern(pattern: str, escape: str, *, ignores_case: bool) -> re.Pattern
     """LIKE as a compiled expression. Raises SQLParseError for a pattern that ends in its escape character."""
     if len(escape) > 1:
         raise SQLParseError("ESCAPE must be a single character")
+    _check_length("Pattern", pattern, limits.LIKE_PATTERN_CHARS_MAX)
     runs = [""]  # of what stands between two %
     position = 0
     while position < len(pattern):
@@ -79,6 +81,7 @@ _JAVA_FLAGS: Final = {
 @functools.lru_cache(maxsize=_PATTERNS_CACHED)
 def compiled(pattern: str, flags: str = "") -> regex.Pattern[str]:
     """A regular expression with flags as letters; ``g`` means all matches and is read elsewhere."""
+    _check_length("Regular expression", pattern, limits.REGEX_PATTERN_CHARS_MAX)
     options = 0
     for letter in flags:
         if letter == "g":
@@ -90,6 +93,11 @@ def compiled(pattern: str, flags: str = "") -> regex.Pattern[str]:
         return regex.compile(pattern, options, cache_pattern=False)
     except (regex.error, RecursionError) as error:
         raise SQLParseError(f"Invalid regular expression '{pattern}': {error}") from error
+
+
+def _check_length(what: str, pattern: str, limit: int) -> None:
+    if len(pattern) > limit:
+        raise SQLParseError(f"{what} of {len(pattern)} characters exceeds the limit of {limit}")
 
 
 _T = TypeVar("_T")
@@ -145,8 +153,14 @@ def _matches_ignoring_case(text: str, pattern: str) -> bool:
 _REFERENCE: Final = re.compile(r"\\(.)|\$(\d+)|\$\{([A-Za-z][A-Za-z0-9]*)\}|[\\$]", re.DOTALL)
 
 
-@functools.lru_cache(maxsize=_PATTERNS_CACHED)
 def _replacement(expression: regex.Pattern[str], written: str) -> tuple[str | tuple[int | str], ...]:
+    """Texts, and groups as tuples of one; short ones are remembered. Raises SQLParseError."""
+    return (_short_replacement if len(written) <= _REPLACEMENT_CACHED_CHARS else _parsed_replacement)(
+        expression, written
+    )
+
+
+def _parsed_replacement(expression: regex.Pattern[str], written: str) -> tuple[str | tuple[int | str], ...]:
     """Texts, and groups as tuples of one. Raises SQLParseError, with Java's words for what is no reference."""
     parts: list[str | tuple[int | str]] = []
     end = 0
@@ -173,12 +187,25 @@ def _replacement(expression: regex.Pattern[str], written: str) -> tuple[str | tu
     return (*parts, written[end:])
 
 
+_short_replacement = functools.lru_cache(maxsize=_PATTERNS_CACHED)(_parsed_replacement)
+
+
 def _regexp_replace(text: str, pattern: str, written: str, flags: str = "") -> str:
     expression = compiled(pattern, flags)
+    parts: tuple[str | tuple[int | str], ...] | None = None
+    taken = 0
 
     def expanded(match: regex.Match[str]) -> str:
-        parts = _replacement(expression, written)
-        return "".join(part if isinstance(part, str) else match.group(part[0]) or "" for part in parts)
+        nonlocal parts, taken
+        if parts is None:  # a wrong one is an error only if something is replaced
+            parts = _replacement(expression, written)
+        made = "".join(part if isinstance(part, str) else match.group(part[0]) or "" for part in parts)
+        taken += len(made)
+        if taken > limits.TEXT_RESULT_CHARS_MAX:
+            raise SQLParseError(
+                f"result of regexp_replace exceeds the limit of {limits.TEXT_RESULT_CHARS_MAX} characters"
+            )
+        return made
 
     count = 0 if "g" in flags else 1
     return _limited(lambda s, c: expression.sub(expanded, text, count, timeout=s, concurrent=c), pattern, text)

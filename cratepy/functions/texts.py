@@ -16,6 +16,7 @@ from typing import Any, Final
 from cratepy import limits
 from cratepy.errors import SQLParseError
 from cratepy.functions import blake3
+from cratepy.functions.arrow_kernels import replaced_parts
 from cratepy.functions.casts import text_of
 from cratepy.functions.java_format import java_format
 from cratepy.functions.patterns import regexp_matches
@@ -25,8 +26,6 @@ from cratepy.model.types import DataType
 
 #: CrateDB's limit for the length of lpad and rpad.
 _PAD_CHARS_MAX: Final = 50_000
-#: A text built by repeat or replace may not grow beyond this (CrateDB dies of OutOfMemoryError instead).
-_RESULT_CHARS_MAX: Final = 64 * limits.MIB
 _WORD: Final = re.compile(r"[^\W_]+")
 _TRIMMED: Final = " "
 _BASE64: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
@@ -73,16 +72,16 @@ def _pad(text: str, length: int, fill: str, *, left: bool) -> str:
 
 
 def _repeat(text: str, count: int) -> str:
-    if len(text) * count > _RESULT_CHARS_MAX:
-        raise SQLParseError(f"result of repeat exceeds the limit of {_RESULT_CHARS_MAX} characters")
+    if len(text) * count > limits.TEXT_RESULT_CHARS_MAX:
+        raise SQLParseError(f"result of repeat exceeds the limit of {limits.TEXT_RESULT_CHARS_MAX} characters")
     return text * count
 
 
 def _replace(text: str, old: str, new: str) -> str:
     if not old:
         return text
-    if len(new) > len(old) and text.count(old) * len(new) > _RESULT_CHARS_MAX:
-        raise SQLParseError(f"result of replace exceeds the limit of {_RESULT_CHARS_MAX} characters")
+    if len(new) > len(old) and text.count(old) * len(new) > limits.TEXT_RESULT_CHARS_MAX:
+        raise SQLParseError(f"result of replace exceeds the limit of {limits.TEXT_RESULT_CHARS_MAX} characters")
     return text.replace(old, new)
 
 
@@ -304,11 +303,12 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         lambda t, n, fill=" ": _pad(t, n, fill, left=False),
     ),
     _text("repeat", "text,integer -> text", _repeat),
-    _text(
-        "replace",
-        "text,text,text -> text",
-        _replace,
-        sql=_as_view("CASE WHEN {1} = '' AND {2} IS NOT NULL THEN {0} ELSE replace({0}, {1}, {2}) END"),
+    Declaration(
+        name="replace",
+        signatures=signatures("text,text,text -> text"),
+        row=_replace,
+        # The engine's own knows no bound of what it makes.
+        arrow=lambda _arguments, _result: replaced_parts,
     ),
     _text("translate", "text,text,text -> text", _translate, sql=_as_view("translate({0}, {1}, {2})")),
     _text("trim", ("text -> text", "text,text -> text", "text,text,text -> text"), _trim),

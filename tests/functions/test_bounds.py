@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 
-from cratepy.errors import CrateError
+from cratepy import limits
+from cratepy.errors import CrateError, SQLParseError
+from cratepy.functions.arrow_kernels import replaced_parts
 from cratepy.functions.casts import convert
+from cratepy.functions.evaluate import row_function
 from cratepy.functions.patterns import _matches, _matches_ignoring_case
 from cratepy.model.types import GEO_POINT, OBJECT, TEXT
 
@@ -24,3 +28,30 @@ def test_a_pattern_of_repeated_repetitions_takes_linear_time(matches: Callable[[
 def test_json_nested_without_end_is_a_value_that_cannot_be_cast(text: str, target: object) -> None:
     with pytest.raises(CrateError, match="Cannot cast"):
         convert(text, TEXT, target)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "words"),
+    [
+        ("regexp_replace", ("a" * 10_000, "a", "b" * 10_000, "g"), "result of regexp_replace exceeds the limit of"),
+        ("replace", ("a" * 10_000, "a", "b" * 10_000), "result of replace exceeds the limit of"),
+        ("op_~", ("a", "(a|b)" * 10_000), "Regular expression of 50000 characters exceeds the limit of 32768"),
+        ("op_like", ("a", "a%" * 1_000_000), "Pattern of 2000000 characters exceeds the limit of 1048576"),
+    ],
+)
+def test_texts_that_grow_and_patterns_have_a_bound(function: str, arguments: tuple[str, ...], words: str) -> None:
+    with pytest.raises(SQLParseError, match=words):
+        row_function(function, tuple(TEXT for _ in arguments), TEXT)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("a", "bb"), ("aa", ""), ("", "x"), ("ä", "aeae"), ("x", "y" * 300), ("ab", "ba")]
+)
+def test_replace_of_many_rows_is_replace_of_each(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
+    monkeypatch.setattr(limits, "KERNEL_BATCH_BYTES_MAX", 10_000)
+    texts = ["aab", "", "äaä", "xx", None, "abab" * 50]
+    arrays = [pa.array(values, pa.string_view()) for values in (texts, [old] * 6, [new] * 6)]
+    found = replaced_parts(*arrays)
+    wanted = [None if text is None else text.replace(old, new) for text in texts]
+    assert (found is None) == (old == "" or len(new) == 300)
+    assert found is None or (found.type == pa.string_view() and found.to_pylist() == wanted)

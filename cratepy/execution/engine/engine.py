@@ -23,7 +23,7 @@ from cratepy.execution.engine import failures
 from cratepy.execution.engine.decorrelate import without_subqueries
 from cratepy.execution.engine.expressions import Text
 from cratepy.execution.engine.inputs import ROW_MARKER, FragmentInput, Series, bind
-from cratepy.execution.engine.kernels import Notes, encoded
+from cratepy.execution.engine.kernels import BatchTooLarge, Notes, encoded, weighed
 from cratepy.execution.engine.render import Renderer
 from cratepy.execution.engine.stopping import JoinGuard
 from cratepy.execution.engine.stream import FragmentStream
@@ -75,6 +75,22 @@ class _Way(enum.Enum):
     SPILLING = enum.auto()
     #: Hash joins cannot spill, sort-merge joins can.
     MERGING = enum.auto()
+    #: What a function makes of the usual number of rows is too much: fewer rows at once.
+    NARROW = enum.auto()
+    NARROWEST = enum.auto()
+
+
+_BATCH_ROWS_OF: Final = {_Way.NARROW: 128, _Way.NARROWEST: 4}
+
+
+def _next_way(ways: list[_Way], error: BaseException) -> bool:
+    """Whether there is another way after the first of these has failed; then it is the first."""
+    tried = ways.pop(0)
+    if failures.is_batch_too_large(error):
+        ways[:] = [way for way in _BATCH_ROWS_OF if tried not in _BATCH_ROWS_OF or way.value > tried.value]
+    elif not failures.is_exhausted(error):
+        return False
+    return bool(ways)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +179,7 @@ class Engine:
             return _typed_stream(fragment)
 
         def restart(error: BaseException) -> Callable[[], Any] | None:
-            if notes.error is not None or not failures.is_exhausted(error) or len(ways) == 1:
-                return None
-            del ways[0]
-            return start
+            return start if notes.error is None and _next_way(ways, error) else None
 
         ids = [column.id for column in output_columns(relation)]
         return FragmentStream(
@@ -198,14 +211,14 @@ class Engine:
         ways = self._ways(relation, inputs)
         while True:
             try:
-                fragment = self._prepared(relation, inputs, context, notes, ways.pop(0))
+                fragment = self._prepared(relation, inputs, context, notes, ways[0])
                 return [_typed(batch, fragment.schema) for batch in fragment.frame().collect() if batch.num_rows]
             except CrateError:
                 raise
             except BaseException as error:
-                if notes.error is None and failures.is_exhausted(error) and ways:
+                if notes.error is None and _next_way(ways, error):
                     continue
-                raise self._translated(error, notes, context) from error
+                raise self._translated(error, notes, context) from error.with_traceback(None)
 
     def explain(self, relation: Relation, inputs: Sequence[FragmentInput], context: StatementContext) -> str:
         """The SQL text of a fragment, for EXPLAIN VERBOSE and for people."""
@@ -217,7 +230,10 @@ class Engine:
         if all(array is not None for array in simple):
             arrays = simple
         elif batch.num_rows <= _PYTHON_ROWS_MAX:
-            arrays = _computed(items, batch, context)
+            try:
+                arrays = _computed(items, batch, context)
+            except BatchTooLarge as error:
+                raise self._translated(error, Notes(), context) from error
         else:
             return self._evaluated(items, batch, context)
         fields = [pa.field(f"c{item.id}", arrow_type(item.expression.type)) for item in items]
@@ -257,7 +273,8 @@ class Engine:
         sql = Renderer(text, guard).sql(flat)
         series_check = guard.number_check() if any(isinstance(one, Series) for one in inputs) else ""
         partitions = self._partitions if way is _Way.PARALLEL else 1
-        kind = _SessionKind(partitions, guard.batch_rows, way, _has_union(flat))
+        batch_rows = min(guard.batch_rows, _BATCH_ROWS_OF.get(way, _BATCH_ROWS))
+        kind = _SessionKind(partitions, batch_rows, way, _has_union(flat))
         session = self._session(kind)
         for kernel in text.kernels:
             session.register_udf(kernel)
@@ -265,7 +282,7 @@ class Engine:
             if isinstance(one, Series):
                 session.sql(f"CREATE VIEW i{number} AS {_series_sql(one, series_check)}")
             else:
-                session.register_record_batches(f"i{number}", self._spread(one))
+                session.register_record_batches(f"i{number}", self._spread(one, _BATCH_ROWS_OF.get(way)))
 
         def release() -> None:
             if not series_check:
@@ -317,9 +334,11 @@ class Engine:
             if len(idle) < _IDLE_SESSIONS_MAX:
                 idle.append(session)
 
-    def _spread(self, given: FragmentInput) -> list[list[pa.RecordBatch]]:
+    def _spread(self, given: FragmentInput, batch_rows: int | None) -> list[list[pa.RecordBatch]]:
         """The batches as they are if they come in enough partitions, else dealt out; never an empty list."""
         batches = [batch for partition in given.partitions for batch in partition if batch.num_rows]
+        if batch_rows is not None:
+            batches = [piece for batch in batches for piece in _slices(batch, batch_rows)]
         schema = arrow_schema(given.columns)
         if not given.columns:
             batches = [pa.record_batch({ROW_MARKER: pa.nulls(b.num_rows, pa.int8())}) for b in batches]
@@ -351,7 +370,10 @@ def _series_sql(series: Series, check: str) -> str:
 
 
 def _pieces(batch: pa.RecordBatch, count: int) -> list[pa.RecordBatch]:
-    size = max(_BATCH_ROWS, -(-batch.num_rows // count))
+    return _slices(batch, max(_BATCH_ROWS, -(-batch.num_rows // count)))
+
+
+def _slices(batch: pa.RecordBatch, size: int) -> list[pa.RecordBatch]:
     return [batch.slice(start, size) for start in range(0, batch.num_rows, size)]
 
 
@@ -409,7 +431,11 @@ def _computed(items: tuple[Item, ...], batch: pa.RecordBatch, context: Statement
     columns = _referenced(items)
     values = {i: from_arrow(batch.column(f"c{i}"), column.type) for i, column in columns.items()}
     rows = [{i: column[number] for i, column in values.items()} for number in range(batch.num_rows)]
-    return [encoded([value_of(item.expression, row, context) for row in rows], item.expression.type) for item in items]
+    kinds = [item.expression.type for item in items]
+    found = (
+        weighed((value_of(i.expression, row, context) for row in rows), k) for i, k in zip(items, kinds, strict=True)
+    )
+    return [encoded(values, kind) for values, kind in zip(found, kinds, strict=True)]
 
 
 def _referenced(items: Sequence[Item]) -> dict[int, OutputColumn]:

@@ -11,6 +11,7 @@ import logging
 import re
 from typing import Final
 
+from cratepy import limits
 from cratepy.errors import (
     CardinalityViolation,
     CircuitBreaking,
@@ -22,6 +23,7 @@ from cratepy.errors import (
     SQLParseError,
     UnsupportedFeature,
 )
+from cratepy.execution.engine.kernels import BatchTooLarge
 
 _log = logging.getLogger(__name__)
 
@@ -47,12 +49,21 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], type[CrateError], str], ...]] = (
     ),
     (re.compile("more than one row"), CardinalityViolation, "Subquery returned more than 1 row when it shouldn't."),
 )
-_EXHAUSTED: Final = re.compile("Resources exhausted|Failed to allocate|Memory Exhausted", re.I)
+_EXHAUSTED: Final = re.compile(
+    "Resources exhausted|Failed to allocate|Memory Exhausted|MemoryError|malloc of size", re.I
+)
+#: Texts of one batch of the engine are less than 2 GB.
+_BATCH_TOO_LARGE: Final = re.compile(f"{BatchTooLarge.__name__}|[oO]ffset ?[oO]verflow")
 
 
 def is_exhausted(error: BaseException) -> bool:
     """Whether the engine ran out of the memory it may use."""
-    return _EXHAUSTED.search(str(error)) is not None
+    return isinstance(error, MemoryError) or _EXHAUSTED.search(str(error)) is not None
+
+
+def is_batch_too_large(error: BaseException) -> bool:
+    """Whether a function made too much of one batch of rows."""
+    return isinstance(error, BatchTooLarge) or _BATCH_TOO_LARGE.search(str(error)) is not None
 
 
 def translated(error: BaseException, *, noted: CrateError | None, job_id: str, memory_bytes: int) -> CrateError:
@@ -62,6 +73,11 @@ def translated(error: BaseException, *, noted: CrateError | None, job_id: str, m
     if isinstance(error, CrateError):
         return error
     text = str(error)
+    if is_batch_too_large(error):
+        return CircuitBreaking(
+            f"Allocating memory for job {job_id} failed: a function makes more than the limit of "
+            f"{limits.KERNEL_BATCH_BYTES_MAX} bytes of a few rows"
+        )
     if is_exhausted(error):
         return CircuitBreaking(
             f"Allocating memory for job {job_id} failed: the statement needs more than the limit of {memory_bytes} bytes "

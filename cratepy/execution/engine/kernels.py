@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from cratepy import limits
 from cratepy.errors import CrateError, RowOverflow
-from cratepy.model.arrow import UNCONSTRAINED_SCALE, arrow_type, from_arrow, to_arrow
+from cratepy.model.arrow import TEXT_KINDS, UNCONSTRAINED_SCALE, arrow_type, from_arrow, to_arrow
 from cratepy.model.types import DataType
 
 if TYPE_CHECKING:
@@ -50,6 +51,35 @@ class Stopped(Exception):
     """Raised inside the engine to end a fragment nobody wants any more."""
 
 
+class BatchTooLarge(Exception):
+    """What a function made of one batch of rows is more than the memory should hold at once."""
+
+
+def weighed(values: Iterable[Any], data_type: DataType) -> list[Any]:
+    """The values of a batch, as long as they take less than their limit. Raises BatchTooLarge."""
+    if data_type.kind != "array" and data_type.kind not in TEXT_KINDS:
+        return list(values)
+    found: list[Any] = []
+    taken = 0
+    for value in values:
+        found.append(value)
+        taken += _weight(value)
+        if taken > limits.KERNEL_BATCH_BYTES_MAX:
+            raise BatchTooLarge(f"{taken} bytes in {len(found)} rows")
+    return found
+
+
+def _weight(value: Any) -> int:
+    """About the bytes a value takes."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, list):
+        return 16 * len(value) + sum(map(_weight, value))
+    if isinstance(value, dict):
+        return 16 * len(value) + sum(map(_weight, value.values()))
+    return 0
+
+
 def encoded(values: list[Any], data_type: DataType) -> Any:
     """SQL values as an Arrow array of the type in flight; numerics are rounded to the digits it holds."""
     try:
@@ -81,7 +111,9 @@ def _held(value: Any, data_type: DataType) -> Any:
 def row_kernel(
     compute: Callable[..., Any], arguments: Sequence[DataType], result: DataType, notes: Notes, *, takes_null: bool
 ) -> Callable[..., Any]:
-    """A row function as a function over arrays. It looks before each row whether the fragment is still wanted."""
+    """A row function as a function over arrays. It looks before each row whether the fragment is still wanted, and after
+    it whether the results are still few enough for the memory.
+    """
 
     def wanted(rows: Iterable[Any]) -> Iterator[Any]:
         for row in rows:
@@ -92,12 +124,12 @@ def row_kernel(
     def kernel(*arrays: Any) -> Any:
         columns = [from_arrow(array, kind) for array, kind in zip(arrays, arguments, strict=True)]
         if takes_null:
-            values = [compute(*row) for row in wanted(zip(*columns, strict=True))]
+            values = (compute(*row) for row in wanted(zip(*columns, strict=True)))
         elif len(columns) == 1:
-            values = [None if value is None else compute(value) for value in wanted(columns[0])]
+            values = (None if value is None else compute(value) for value in wanted(columns[0]))
         else:
-            values = [None if None in row else compute(*row) for row in wanted(zip(*columns, strict=True))]
-        return encoded(values, result)
+            values = (None if None in row else compute(*row) for row in wanted(zip(*columns, strict=True)))
+        return encoded(weighed(values, result), result)
 
     return kernel
 

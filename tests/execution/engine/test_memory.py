@@ -1,0 +1,100 @@
+"""What functions make of a batch of rows has a bound: smaller batches below it, an error above it, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import trio
+
+from cratepy import limits
+from cratepy.errors import CircuitBreaking
+from cratepy.execution.engine.engine import Engine
+from cratepy.execution.engine.inputs import FragmentInput, rows_input
+from cratepy.model.expressions import Column, Expression, SortKey
+from cratepy.model.relations import Aggregation, ExchangeInput, OutputColumn, Project, Relation, Sort
+from cratepy.model.types import BIGINT, INTEGER, TEXT
+from tests.execution.engine.tables import CONTEXT, aggregate, call, item, lit
+
+COLUMNS = (OutputColumn(1, "n", INTEGER),)
+N = Column(1, "n", INTEGER)
+
+
+def given(counts: list[int]) -> FragmentInput:
+    return rows_input(COLUMNS, [(count,) for count in counts])
+
+
+def repeated(text: str = "x") -> Expression:
+    return call("repeat", lit(text, TEXT), N, result=TEXT)
+
+
+def longest() -> Relation:
+    length = call("length", repeated(), result=INTEGER)
+    items = (item(3, aggregate("max", length, result=INTEGER)), item(4, aggregate("count")))
+    return Aggregation(ExchangeInput(0, COLUMNS), (), items)
+
+
+@pytest.fixture(autouse=True)
+def _small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "KERNEL_BATCH_BYTES_MAX", 1024 * 1024)
+
+
+def streamed(engine: Engine, relation: Relation, counts: list[int]) -> list[Any]:
+    async def main() -> list[Any]:
+        found: list[Any] = []
+        async with engine.open(relation, [given(counts)], CONTEXT) as stream:
+            while (received := await stream.receive()) is not None:
+                found.extend(tuple(row.values()) for row in received[1].to_pylist())
+        return found
+
+    return trio.run(main)
+
+
+def at_once(engine: Engine, relation: Relation, counts: list[int]) -> list[Any]:
+    batches = trio.run(engine.run_small, relation, [given(counts)], CONTEXT)
+    return [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+
+
+@pytest.mark.parametrize("length", [1_000, 100_000])
+def test_rows_of_long_texts_are_taken_in_smaller_batches(engine: Engine, length: int) -> None:
+    """8,192 rows of 1 kB are too much at once, 128 are not; of 100 kB there may be four."""
+    counts = [length - number % 7 for number in range(2_000 if length == 1_000 else 150)]
+    for run in (streamed, at_once):
+        assert run(engine, longest(), counts) == [(length, len(counts))]
+
+
+def test_one_text_above_the_bound_is_an_error_that_names_it(engine: Engine) -> None:
+    for run in (streamed, at_once):
+        with pytest.raises(CircuitBreaking, match=r"^Allocating memory for job job failed: .* limit of 1048576 bytes"):
+            run(engine, longest(), [5, 2_000_000, 5])
+
+
+def test_a_few_rows_computed_without_the_engine_have_the_same_bound(engine: Engine) -> None:
+    (batch,) = given([600_000, 600_000]).partitions[0]
+    with pytest.raises(CircuitBreaking, match="limit of 1048576 bytes"):
+        engine.evaluate((item(2, repeated()),), batch, CONTEXT)
+    (batch,) = given([500_000, 500_000]).partitions[0]
+    assert engine.evaluate((item(2, repeated()),), batch, CONTEXT).num_rows == 2
+
+
+def test_a_failed_fragment_leaves_no_memory_behind(engine: Engine) -> None:
+    """Not even until garbage is collected: what a sort holds can be gigabytes."""
+    project = Project(ExchangeInput(0, COLUMNS), (item(2, repeated()), item(3, N)))
+    relation = Sort(project, (SortKey(Column(3, "x3", BIGINT), False, False),))
+    engine.prepare()
+    gc.collect()
+    gc.disable()
+    try:
+        before = pa.total_allocated_bytes()
+        with pytest.raises(CircuitBreaking):
+            streamed(engine, relation, [900] * 20_000 + [2_000_000])
+        for _ in range(100):  # the engine's threads let go a moment later
+            if pa.total_allocated_bytes() - before < 1_000_000:
+                break
+            time.sleep(0.05)
+        assert pa.total_allocated_bytes() - before < 1_000_000
+    finally:
+        gc.enable()
