@@ -162,8 +162,8 @@ OPERATIONS_LOG_MAX: Final = 10_000
 JOBS_LOG_CHARS_MAX: Final = 32 * MIB
 #: Threads of a node for files: opening, refreshing and flushing shards, spilling.
 FILE_THREADS_MAX: Final = 4
-#: Of them, how many may open shards at the same time.
-SHARD_OPENERS_MAX: Final = FILE_THREADS_MAX - 1
+#: Threads that open shards: they wait for syncs of the disk most of the time.
+SHARD_OPENERS_MAX: Final = 8
 #: Batches that a query makes ahead of a client that reads slowly.
 RESULT_BATCHES_AHEAD: Final = 2
 #: Bytes of a batch on a data stream, above which it is cut further (far below TRANSPORT_FRAME_BYTES_MAX).
@@ -282,8 +282,10 @@ WRITE_BUFFER_BYTES_MAX: Final = 512 * MIB
 #: Setting ``translog.flush_threshold_size``; CrateDB's default.
 TRANSLOG_FLUSH_BYTES: Final = 512 * MIB
 TRANSLOG_RECORD_BYTES_MAX: Final = 256 * MIB
-#: So long after there is a table first, what only data needs is loaded (``docs/architecture``, the start).
-LOAD_AFTER_TABLE_S: Final = 1.0
+#: When nothing has happened for so long after there is a table first, what only data needs is loaded (``docs/architecture``, the
+#: start), and after the second time in any case: to load it holds up everything else for a tenth of a second.
+LOAD_AFTER_QUIET_S: Final = 1.0
+LOAD_AFTER_TABLE_MAX_S: Final = 15.0
 #: Clients whose bytes came that are served before the event loop looks at anything else.
 CLIENT_EVENTS_PER_TURN: Final = 16
 #: How long a thread of Python may compute on when another wants to: the event loop waits this long for a refresh or a big

@@ -28,6 +28,7 @@ class Workers:
         self.compute_threads = compute_threads or os.cpu_count() or 1
         self._compute = trio.CapacityLimiter(self.compute_threads)
         self._files = trio.CapacityLimiter(file_threads)
+        self._openers = trio.CapacityLimiter(limits.SHARD_OPENERS_MAX)
 
     async def compute(self, function: Callable[[*_Args], _R], *args: *_Args) -> _R:
         """Run it on a computing thread; a cancelled caller goes on at once and the result is dropped."""
@@ -36,3 +37,7 @@ class Workers:
     async def files(self, function: Callable[[*_Args], _R], *args: *_Args) -> _R:
         """Run it on a file thread; a cancelled caller waits until it is done."""
         return await trio.to_thread.run_sync(function, *args, limiter=self._files)
+
+    async def open(self, function: Callable[[*_Args], _R], *args: *_Args) -> _R:
+        """Run what opens shards: it mostly waits for the disk, and other work on files must not wait for it."""
+        return await trio.to_thread.run_sync(function, *args, limiter=self._openers)

@@ -188,6 +188,8 @@ class JobRegistry:
         self._clock = clock
         self._jobs_max = jobs_max
         self._jobs: dict[str, Job] = {}
+        #: Grows with every statement that this node begins or notes.
+        self.begun = 0
         self._operations: dict[str, Operation] = {}
         self._operation_numbers = itertools.count()
         self._jobs_log = _JobsLog()
@@ -212,6 +214,7 @@ class JobRegistry:
             started_ms=clock.wall_ms(),
         )
         self._jobs[context.job_id] = job
+        self.begun += 1
         return job
 
     def finish(self, job: Job, *, error: str | None, rowcount: int) -> None:
@@ -226,6 +229,7 @@ class JobRegistry:
         self, context: StatementContext, *, classification: str, started: float, error: str | None, rowcount: int
     ) -> None:
         """Into the log only: also for a statement that ran without being registered, because it never waited."""
+        self.begun += 1
         clock, text = self._clock, context.text
         took_s, ended_ms = clock.monotonic() - started, clock.wall_ms()
         self._jobs_log.add(

@@ -1,9 +1,10 @@
 """Copies that wait to be opened, opened by a few threads.
 
-In: what is to be opened, on the event loop; a function that opens one, called on file threads. Out: the outcomes, in the
+In: what is to be opened, on the event loop; a function that opens one, called on threads. Out: the outcomes, in the
 order in which they come. Its own room because a thousand copies are not a thousand jobs for a thread: each would cost the
 event loop two hand-overs, while a thread that takes the next copy by itself costs it one wake-up for many. A copy that takes long
-holds up nothing but its thread, and one file thread is always left for other work.
+holds up nothing but its thread. The threads are more than processors, because opening a copy is mostly waiting for the disk's
+syncs, and disks do several at once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ R = TypeVar("R")
 
 
 class Openings(Generic[T, R]):
-    """``open_one`` is called on file threads and does not raise; ``on_outcome`` on the event loop, when there are outcomes."""
+    """``open_one`` is called on threads of their own and does not raise; ``on_outcome`` on the event loop, when there are outcomes."""
 
     def __init__(self, *, workers: Workers, open_one: Callable[[T], R], on_outcome: Callable[[], None]) -> None:
         self._workers = workers
@@ -55,7 +56,7 @@ class Openings(Generic[T, R]):
         try:
             # What was added after the thread had seen the end of the queue is for the next round.
             while self._waiting:
-                await self._workers.files(self._open_waiting, trio.lowlevel.current_trio_token())
+                await self._workers.open(self._open_waiting, trio.lowlevel.current_trio_token())
         finally:
             self._threads -= 1
 

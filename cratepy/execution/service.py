@@ -133,6 +133,11 @@ class ExecutionService:
         )
         self._exporter = Exporter(cluster=cluster, run_query=self.run_query)
 
+    @property
+    def statements_begun(self) -> int:
+        """Grows with every statement of this node's clients."""
+        return self._jobs.begun
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer other nodes, open and refresh shards, run queries; until cancelled."""
         async with trio.open_nursery() as nursery:

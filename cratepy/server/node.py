@@ -276,12 +276,18 @@ class _Node:
         self._log_ready()
 
     async def _load_what_data_needs(self) -> None:
-        """Once the cluster has a table, and not by the first query; but not in the way of the statement that makes it.
+        """Once the cluster has a table, and not by the first query; but not in the way of the statements that make and fill it.
 
         A statement that is faster loads it itself, on a worker thread, as one that needs the engine without any table does.
         """
         await self._cluster.wait_for(lambda state: bool(state.tables), timeout_s=float("inf"))
-        await trio.sleep(limits.LOAD_AFTER_TABLE_S)
+        latest = trio.current_time() + limits.LOAD_AFTER_TABLE_MAX_S
+        before = None
+        while (seen := (self._cluster.state.version, self._execution.statements_begun)) != before:
+            if trio.current_time() >= latest:
+                break
+            before = seen
+            await trio.sleep(limits.LOAD_AFTER_QUIET_S)
         await trio.to_thread.run_sync(compute.load)
         await trio.to_thread.run_sync(self._engine.prepare)
 

@@ -42,7 +42,7 @@ class ShardStore:
         self._buffer_share = 0
         #: Tables of which all names above their copies' directories are known to be durable, but those made since.
         self._named: set[str] = set()
-        #: Whether the name of the directory of all tables is known to be durable.
+        #: Whether the name of the directory of all tables is known to be durable, and those in it that were there at the start.
         self._is_named = False
         self._lock = threading.Lock()
 
@@ -82,6 +82,7 @@ class ShardStore:
         except BaseException:
             # What half an attempt has left is not new to the next one.
             self._named.discard(definition.uuid)
+            self._is_named = False
             raise
         with self._lock:
             self._shards[definition.uuid, shard] = opened
@@ -102,7 +103,8 @@ class ShardStore:
         if is_new or is_first:
             self._files.sync_directory(of_table)
         if is_first:
-            self._files.sync_directory(self._path)
+            if is_new or not self._is_named:
+                self._files.sync_directory(self._path)
             if not self._is_named:
                 self._files.sync_directory(self.path)
                 self._is_named = True

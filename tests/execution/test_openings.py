@@ -48,7 +48,7 @@ def test_every_copy_is_opened_once_however_they_come() -> None:
     run(test)
 
 
-def test_a_slow_copy_holds_up_nothing_but_its_thread_and_a_file_thread_is_left() -> None:
+def test_a_slow_copy_holds_up_nothing_but_its_thread() -> None:
     gate, running, most = threading.Event(), [0], [0]
     lock = threading.Lock()
 
@@ -70,6 +70,25 @@ def test_a_slow_copy_holds_up_nothing_but_its_thread_and_a_file_thread_is_left()
         assert len(taken) == 50 - (limits.SHARD_OPENERS_MAX - 1)
         gate.set()
         await wait_done(openings)
-        assert most[0] == limits.SHARD_OPENERS_MAX < limits.FILE_THREADS_MAX
+        assert most[0] == limits.SHARD_OPENERS_MAX
+
+    run(test)
+
+
+def test_openings_leave_all_file_threads_to_others() -> None:
+    gate = threading.Event()
+
+    def open_one(number: int) -> str:
+        assert gate.wait(20)
+        return "opened"
+
+    async def test(nursery: trio.Nursery) -> None:
+        workers, taken = Workers(file_threads=1), list[tuple[int, str]]()
+        openings = Openings(workers=workers, open_one=open_one, on_outcome=lambda: taken.extend(openings.take()))
+        openings.add(range(50), nursery)
+        assert await workers.files(str, 1) == "1"
+        assert not taken
+        gate.set()
+        await wait_done(openings)
 
     run(test)
