@@ -81,7 +81,7 @@ class FragmentStream:
             self._stop()
             raise
         except BaseException as error:
-            self._error, self._is_done = _bare(error), True
+            self._error, self._is_done = error, True
             return
         self._is_done = False
         self._loop = loop
@@ -119,11 +119,10 @@ class FragmentStream:
 
     async def _fail(self, error: BaseException) -> None:
         """Run the fragment another way if there is one and nothing was given yet; else raise."""
-        self._error = None
         again = None if self._has_given else self._restart(error)
         if again is None:
             raise self._translate(error) from error
-        self._is_done = False
+        self._error, self._is_done = None, False
         await self._begin(again)
 
     # --- in the loop's thread ---
@@ -149,7 +148,7 @@ class FragmentStream:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self._error = _bare(error)
+            self._error = error
         finally:
             self._is_done = True
             self._notify()
@@ -160,8 +159,3 @@ class FragmentStream:
 
     def _wake(self) -> None:
         self._wakeup.set()
-
-
-def _bare(error: BaseException) -> BaseException:
-    """The error without its frames, which hold the stream, and that all its memory: gigabytes until somebody collects them."""
-    return error.with_traceback(None)

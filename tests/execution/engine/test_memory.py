@@ -81,7 +81,7 @@ def test_a_few_rows_computed_without_the_engine_have_the_same_bound(engine: Engi
 
 
 def test_a_failed_fragment_leaves_no_memory_behind(engine: Engine) -> None:
-    """Not even until garbage is collected: what a sort holds can be gigabytes."""
+    """Not only when garbage is collected: what a sort holds can be gigabytes."""
     project = Project(ExchangeInput(0, COLUMNS), (item(2, repeated()), item(3, N)))
     relation = Sort(project, (SortKey(Column(3, "x3", BIGINT), False, False),))
     engine.prepare()
