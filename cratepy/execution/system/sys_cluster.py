@@ -40,9 +40,7 @@ def _shown_settings(state: ClusterState) -> dict[str, Any]:
     loggers = {name: level for name, level in given.items() if name.partition(".")[0] == "logger"}
     plain = {**_DEFAULTS, **{name: value for name, value in given.items() if name not in loggers}}
     shown = nested_settings({name: _shown(name, value) for name, value in plain.items()})
-    shown["logger"] = [
-        {"name": name.removeprefix("logger."), "level": str(level).upper()} for name, level in sorted(loggers.items())
-    ]
+    shown["logger"] = [{"name": name, "level": str(level).upper()} for name, level in sorted(loggers.items())]
     return shown
 
 

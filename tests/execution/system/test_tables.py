@@ -215,5 +215,5 @@ def test_settings_of_the_cluster_have_the_types_that_their_columns_say(given: di
             seen += 1
     assert seen > 60
     if given:
-        assert row["settings"]["logger"] == [{"name": "io.crate", "level": "DEBUG"}]
+        assert row["settings"]["logger"] == [{"name": "logger.io.crate", "level": "DEBUG"}]
         assert row["settings"]["stats"]["service"]["interval"] == "300000ms"
