@@ -153,10 +153,14 @@ def from_arrow(array: pa.Array | pa.ChunkedArray, data_type: DataType) -> list[A
         assert data_type.element is not None
         if isinstance(array, pa.NullArray):
             return [None] * len(array)
-        elements = from_arrow(array.values, data_type.element)
+        if not len(array):
+            return []
         offsets = array.offsets.to_pylist()
+        # Of a cell of a block, or a slice: only what is in it.
+        first = offsets[0]
+        elements = from_arrow(array.values.slice(first, offsets[-1] - first), data_type.element)
         valid = array.is_valid().to_pylist()
-        return [elements[offsets[i] : offsets[i + 1]] if valid[i] else None for i in range(len(array))]
+        return [elements[offsets[i] - first : offsets[i + 1] - first] if valid[i] else None for i in range(len(array))]
     return _decoded(array.to_pylist(), data_type)
 
 

@@ -48,7 +48,9 @@ ROUND_TRIPS: list[tuple[DataType, list[Any]]] = [
 def test_values_come_back_as_they_went(data_type: DataType, values: list[Any], at_rest: bool) -> None:
     array = to_arrow(values, data_type, at_rest=at_rest)
     assert from_arrow(array, data_type) == values
-    assert from_arrow(array.slice(1), data_type) == values[1:]
+    for start in range(len(values) + 1):
+        for count in range(len(values) - start + 1):
+            assert from_arrow(array.slice(start, count), data_type) == values[start : start + count]
 
 
 def test_decimals_are_rounded_half_up_to_their_scale() -> None:

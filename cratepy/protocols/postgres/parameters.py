@@ -17,7 +17,6 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-import numpy as np
 
 from cratepy.errors import ConversionError, CrateError, ProtocolViolation, UnsupportedFeature
 from cratepy.model.parameter_columns import ParameterColumn
@@ -85,7 +84,7 @@ def column_decoder(data_type: DataType, declared_oid: int, *, is_binary: bool) -
         if kind == "boolean":
             numbers = numbers != 0
         elif data_type.is_timestamp:
-            if bool(np.isin(numbers, _INFINITIES).any()):
+            if len(numbers) and (int(numbers.min()) in _INFINITIES or int(numbers.max()) in _INFINITIES):
                 return decode(column.items())
             numbers = numbers // 1_000 + POSTGRES_EPOCH_MS
         # A real is the double that is as long as it, which only Python's conversion tells.

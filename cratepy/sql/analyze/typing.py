@@ -239,8 +239,12 @@ def merged(left: DataType, right: DataType) -> DataType:
 def common(types: Sequence[DataType]) -> DataType:
     """The type that all of them are cast to."""
     result = UNDEFINED
+    #: What changes nothing any more: lists of thousands of literals have one type or two.
+    settling: DataType | None = None
     for one in types:
-        result = merged(result, one)
+        if one is not settling:
+            before, result = result, merged(result, one)
+            settling = one if result == before else None
     return result
 
 

@@ -561,6 +561,31 @@ def test_items_of_a_big_bulk_fail_alone_on_all_shards(tmp_path: Path, key: tuple
     trio.run(main)
 
 
+def test_arrays_and_objects_of_a_big_bulk_are_read_from_buffer_and_segment(tmp_path: Path) -> None:
+    columns = (ID, column(2, "o", DYNAMIC), column(3, "l", array_of(BIGINT)), column(4, "d", DOUBLE))
+    count = 900
+
+    async def main() -> None:
+        async with open_cluster(tmp_path, table(columns, shards=3)) as cluster:
+            plan = parameters_plan(cluster.definition, ["id", "o", "l", "d"])
+            rows: list[list[Any]] = [
+                [i, None if i % 7 == 0 else {"x": i}, None if i % 5 == 0 else [i, None] * (i % 3), i / 2]
+                for i in range(count)
+            ]
+            assert {item.rowcount for item in await cluster.first.writes.bulk(plan, context(), rows)} == {1}
+            found = []
+            for shard in cluster.first.store.shards():
+                mine = [i for i in range(count) if shard_of(str(i), cluster.definition) == shard.shard]
+                written = [tuple(rows[i]) for i in mine]
+                assert shard.get(list(map(str, mine)), ["c1", "c2", "c3", "c4"]) == written
+                shard.refresh()
+                assert shard.get(list(map(str, mine)), ["c1", "c2", "c3", "c4"]) == written
+                found += mine
+            assert sorted(found) == list(range(count))
+
+    trio.run(main)
+
+
 @pytest.mark.parametrize("count", [200, 2_100])
 def test_rows_of_a_big_bulk_are_where_their_ids_say(tmp_path: Path, count: int) -> None:
     async def main() -> None:
