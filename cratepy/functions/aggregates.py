@@ -1,8 +1,8 @@
 """Aggregate functions: typing, and how the engine computes each.
 
 ``sql`` is a template over the rendered arguments; ``{args}`` are all of them and may be followed by the engine's
-``ORDER BY`` and ``FILTER`` where ``{order}`` and ``{filter}`` stand. Aggregates without a template are computed by a
-Python accumulator (``execution.engine.accumulators``) over the values of a group.
+``ORDER BY`` and ``FILTER`` where ``{order}`` and ``{filter}`` stand. Aggregates without a template are computed over the
+values of a group (``execution.engine.aggregation``, :mod:`cratepy.functions.array_collectors`).
 
 Source: CrateDB's aggregations. ``stddev`` is the sample's; sums of integers are exact and overflow as bigint;
 ``count(DISTINCT …)`` and all others take DISTINCT. Beyond CrateDB: bool_and, bool_or, every, corr, covar, bit_and, bit_or, median.
@@ -22,7 +22,7 @@ _PRIMITIVES: Final = (
 )  # fmt: skip
 _MEASURED: Final = ("double", "real", "byte", "smallint", "integer", "bigint", "timestamptz")
 #: What the engine's own min and max order as SQL does.
-_NATIVE_EXTREME: Final = frozenset(
+NATIVE_ORDER: Final = frozenset(
     {"byte", "smallint", "integer", "bigint", "text", "ip", "uuid", "numeric", "date", "boolean"}
     | {"timestamp with time zone", "timestamp without time zone", "double precision", "real"}
 )
@@ -77,7 +77,7 @@ def _average_sql(arguments: tuple[DataType, ...], _result: DataType) -> str | No
 
 def _extreme_sql(name: str) -> TemplateChooser:
     def choose(arguments: tuple[DataType, ...], _result: DataType) -> str | None:
-        return f"{name}({{0}}{{order}}){{filter}}" if arguments[0].kind in _NATIVE_EXTREME else None
+        return f"{name}({{0}}{{order}}){{filter}}" if arguments[0].kind in NATIVE_ORDER else None
 
     return choose
 
@@ -98,11 +98,27 @@ def _aggregate(
     return Declaration(name=name, aliases=aliases, signatures=signatures(*texts), sql=sql, takes_null=True)
 
 
+def _geometric_sql(arguments: tuple[DataType, ...], _result: DataType) -> str:
+    return f"exp(avg({{distinct}}{_logarithm(arguments[0])}){{filter}})"
+
+
+def _logarithms_sql(arguments: tuple[DataType, ...], _result: DataType) -> str:
+    return f"sum({_logarithm(arguments[0])}){{filter}}"
+
+
+def _logarithm(argument: DataType) -> str:
+    """Of 0 it is minus infinity, of less NaN; adding 0 makes 0 of -0."""
+    number = "CAST({0} AS BIGINT)" if argument.is_timestamp else "{0}"
+    return f"ln(CAST({number} AS DOUBLE) + 0.0)"
+
+
+def _any_value_sql(arguments: tuple[DataType, ...], _result: DataType) -> str | None:
+    return "min({0}){filter}" if arguments[0].kind in NATIVE_ORDER else None
+
+
 def _count_sql(arguments: tuple[DataType, ...], _result: DataType) -> str | None:
     if not arguments:
         return "count(*){filter}"
-    if arguments[0].kind in ("object", "array", "interval", "geo_point", "float_vector", "real", "double precision"):
-        return None if arguments[0].kind != "object" else "count({distinct}{0}){filter}"
     return "count({distinct}{0}){filter}"
 
 
@@ -139,7 +155,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     ),
     _aggregate("min", *(f"{n} -> {n}" for n in _PRIMITIVES), sql=_extreme_sql("min")),
     _aggregate("max", *(f"{n} -> {n}" for n in _PRIMITIVES), sql=_extreme_sql("max")),
-    _aggregate("any_value", "T -> T", aliases=("arbitrary",)),
+    _aggregate("any_value", "T -> T", sql=_any_value_sql, aliases=("arbitrary",)),
     _aggregate("array_agg", "E -> E[]"),
     _aggregate("collect_set", *(f"{n} -> {n}[]" for n in _PRIMITIVES)),
     _aggregate("string_agg", "text,text -> text"),
@@ -147,7 +163,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _aggregate("stddev_pop", *_SPREAD, sql=_spread_sql("stddev_pop")),
     _aggregate("variance", *(f"{n} -> double" for n in _MEASURED), sql=_spread_sql("var_pop"), aliases=("var_pop",)),
     _aggregate("var_samp", *(f"{n} -> double" for n in _MEASURED), sql=_spread_sql("var_samp")),
-    _aggregate("geometric_mean", *(f"{n} -> double" for n in _MEASURED)),
+    _aggregate("geometric_mean", *(f"{n} -> double" for n in _MEASURED), sql=_geometric_sql),
     _aggregate("min_by", *(f"A,{n} -> A" for n in _PRIMITIVES)),
     _aggregate("max_by", *(f"A,{n} -> A" for n in _PRIMITIVES)),
     _aggregate("percentile", *_PERCENTILE),
@@ -163,6 +179,8 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _aggregate("covar_pop", "double,double -> double", sql="covar_pop({0}, {1}){filter}"),
     _aggregate("covar_samp", "double,double -> double", sql="covar_samp({0}, {1}){filter}"),
     _aggregate("_only", "T -> T"),
+    _aggregate("_sum_of_logarithms", *(f"{n} -> double" for n in _MEASURED), sql=_logarithms_sql),
+    _aggregate("_merge_sets", "E[] -> E[]"),
     *(
         _aggregate(f"_merge_{name}", "bigint,double,double -> double")
         for name in ("variance", "var_samp", "stddev_pop", "stddev_samp")

@@ -50,6 +50,7 @@ _MINUS: Final = (
     "date,interval -> timestamp",
     "interval,interval -> interval",
 )
+_QUOTIENT: Final = decimal.Context(prec=38, rounding=decimal.ROUND_HALF_UP)
 _FLOATS: Final = frozenset({"real", "double precision"})
 
 
@@ -82,7 +83,7 @@ def _float_remainder(left: float, right: float) -> float:
 def decimal_quotient(left: decimal.Decimal, right: decimal.Decimal) -> decimal.Decimal:
     if right == 0:
         raise RowDivisionByZero("/ by zero")
-    return decimal.Context(prec=38, rounding=decimal.ROUND_HALF_UP).divide(left, right)
+    return _QUOTIENT.divide(left, right)
 
 
 def _decimal_remainder(left: decimal.Decimal, right: decimal.Decimal) -> decimal.Decimal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import decimal
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Final
@@ -24,7 +25,8 @@ Collector = Callable[..., Any]
 Types = tuple[DataType, ...]
 _TOPK_DEFAULT: Final = 8
 _TOPK_LIMIT_MAX: Final = 5_000
-_PRECISIONS: Final = (4, 18)
+#: Of hyperloglog_distinct: the least and the largest.
+PRECISIONS: Final = (4, 18)
 
 
 def _present(values: list[Any]) -> list[Any]:
@@ -64,6 +66,14 @@ def _array_agg(_types: Types, _result: DataType) -> Collector:
 
 def _collect_set(types: Types, _result: DataType) -> Collector:
     return lambda values: [group[0] for group in _keyed(_present(values), types[0]).values()]
+
+
+def _merge_sets(types: Types, result: DataType) -> Collector:
+    """Sets of parts: what collect_set makes of all their values."""
+    element = result.element
+    assert element is not None
+    collect = _collect_set((element,), result)
+    return lambda sets: collect([value for one in sets for value in one or []])
 
 
 def _string_agg(_types: Types, _result: DataType) -> Collector:
@@ -121,9 +131,8 @@ def _average(types: Types, result: DataType) -> Collector:
         if not present:
             return None
         if result.kind == "numeric":
-            return numeric_text(
-                decimal_quotient(sum(map(decimal_of, present), decimal_of(0)), decimal_of(len(present)))
-            )
+            total = functools.reduce(DECIMAL_CONTEXT.add, map(decimal_of, present))
+            return numeric_text(decimal_quotient(total, decimal_of(len(present))))
         assert result.kind == "interval"
         return intervals.normalized(0, 0, int(sum(map(_interval_ms, present)) / len(present)))
 
@@ -184,18 +193,36 @@ def _geometric_mean(_types: Types, _result: DataType) -> Collector:
         present = [float(value) for value in _present(values)]
         if not present:
             return None
-        if any(value < 0 for value in present):
+        try:
+            return math.exp(math.fsum(map(_logarithm, present)) / len(present))
+        except ValueError:  # infinity and its negative
             return math.nan
-        if any(value == 0 for value in present):
-            return 0.0
-        return math.exp(math.fsum(math.log(value) for value in present) / len(present))
 
     return geometric_mean
 
 
-def _quantile(ordered: list[Any], fraction: float) -> Any:
+def _logarithm(value: float) -> float:
+    """IEEE 754's: of 0 it is minus infinity, of less NaN."""
+    if value == 0:
+        return -math.inf
+    return math.log(value) if value > 0 else math.nan
+
+
+def check_fraction(fraction: float) -> None:
     if not 0 <= fraction <= 1:
         raise SQLParseError(f"q should be in [0,1], got {fraction}")
+
+
+def wanted_fractions(wanted: Any) -> list[float]:
+    """The fractions of percentile: its second argument or what is in it. Raises SQLParseError."""
+    fractions = wanted if isinstance(wanted, list) else [wanted]
+    if not fractions or any(fraction is None for fraction in fractions):
+        raise SQLParseError("no fraction value specified")
+    return fractions
+
+
+def _quantile(ordered: list[Any], fraction: float) -> Any:
+    check_fraction(fraction)
     found = ordered[min(int(fraction * len(ordered)), len(ordered) - 1)]
     return found if isinstance(found, list) else float(found)
 
@@ -208,13 +235,8 @@ def _percentile(types: Types, _result: DataType) -> Collector:
         wanted = _first_constant(fractions)
         if not ordered:
             return None
-        if isinstance(wanted, list):
-            if not wanted or any(fraction is None for fraction in wanted):
-                raise SQLParseError("no fraction value specified")
-            return [_quantile(ordered, fraction) for fraction in wanted]
-        if wanted is None:
-            raise SQLParseError("no fraction value specified")
-        return _quantile(ordered, wanted)
+        found = [_quantile(ordered, fraction) for fraction in wanted_fractions(wanted)]
+        return found if isinstance(wanted, list) else found[0]
 
     return percentile
 
@@ -233,27 +255,36 @@ def _median(_types: Types, _result: DataType) -> Collector:
 def _distinct_count(types: Types, _result: DataType) -> Collector:
     def distinct_count(values: list[Any], precisions: list[Any] | None = None) -> int:
         precision = _first_constant(precisions or [])
-        if precision is not None and not _PRECISIONS[0] <= precision <= _PRECISIONS[1]:
-            raise SQLParseError(f"precision must be >= {_PRECISIONS[0]} and <= {_PRECISIONS[1]}")
+        if precision is not None and not PRECISIONS[0] <= precision <= PRECISIONS[1]:
+            raise SQLParseError(f"precision must be >= {PRECISIONS[0]} and <= {PRECISIONS[1]}")
         return len(_keyed(_present(values), types[0]))
 
     return distinct_count
 
 
+def topk_limit(limit: int | None = _TOPK_DEFAULT, capacity: int | None = None) -> int:
+    """How many of the most frequent values to tell. Raises SQLParseError."""
+    if limit is None or not 0 < limit <= _TOPK_LIMIT_MAX:
+        raise SQLParseError(f"Limit parameter for topk must be between 0 and 10_000. Got: {limit}")
+    if capacity is not None and (capacity < 1 or capacity & (capacity - 1)):
+        raise SQLParseError(f"Capacity parameter must be a positive integer-power of 2. Got: {capacity}")
+    return limit
+
+
 def _topk(types: Types, _result: DataType) -> Collector:
     def topk(values: list[Any], limits: list[Any] | None = None, capacities: list[Any] | None = None) -> Any:
-        limit = _TOPK_DEFAULT if limits is None else _first_constant(limits)
-        if limit is None or not 0 < limit <= _TOPK_LIMIT_MAX:
-            raise SQLParseError(f"Limit parameter for topk must be between 0 and 10_000. Got: {limit}")
-        capacity = None if capacities is None else _first_constant(capacities)
-        if capacity is not None and (capacity < 1 or capacity & (capacity - 1)):
-            raise SQLParseError(f"Capacity parameter must be a positive integer-power of 2. Got: {capacity}")
+        limit = topk_limit(*(_first_constant(given) for given in (limits, capacities) if given is not None))
         groups = _keyed(_present(values), types[0])
         if not groups:
             return {}
         counts = collections.Counter({key: len(group) for key, group in groups.items()})
         frequencies = [
-            {"item": _item(groups[key][0], types[0]), "estimate": count, "lower_bound": count, "upper_bound": count}
+            {
+                "item": shown_item(groups[key][0], types[0]),
+                "estimate": count,
+                "lower_bound": count,
+                "upper_bound": count,
+            }
             for key, count in counts.most_common(limit)
         ]
         return {"maximum_error": 0, "frequencies": frequencies}
@@ -261,7 +292,7 @@ def _topk(types: Types, _result: DataType) -> Collector:
     return topk
 
 
-def _item(value: Any, data_type: DataType) -> Any:
+def shown_item(value: Any, data_type: DataType) -> Any:
     if data_type.kind == "numeric":
         return float(value)
     return text_of(value, data_type) if data_type.kind == "interval" else value
@@ -309,6 +340,7 @@ _MAKERS: Final[dict[str, Callable[[Types, DataType], Collector]]] = {
     "_only": _only,
     "array_agg": _array_agg,
     "collect_set": _collect_set,
+    "_merge_sets": _merge_sets,
     "string_agg": _string_agg,
     "count": _count,
     "min": _extreme(min),

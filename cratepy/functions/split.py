@@ -1,7 +1,7 @@
 """Aggregates in two steps: part of the work where the rows are, the rest where the parts meet.
 
 In: an aggregate. Out: a :class:`Split`: aggregates over the rows, aggregates over their columns, and an expression that
-makes the result; or None for one that cannot be split (DISTINCT, array_agg, percentile …): then the rows of a group must
+makes the result; or None for one that cannot be split (DISTINCT, array_agg, percentile, topk …): then the rows of a group must
 meet. ::
 
     avg(x)        partial  sum(x::double) → #7, count(x) → #8
@@ -52,6 +52,12 @@ def split_aggregate(aggregate: Aggregate, new_id: Callable[[], int]) -> Split | 
             return _average(aggregate, new_id)
         case "_sum_exact":
             return _same(aggregate, function, aggregate.type, new_id)
+        case "geometric_mean":
+            return _geometric_mean(aggregate, new_id)
+        case "min_by" | "max_by":
+            return _extreme_by(aggregate, new_id)
+        case "collect_set":
+            return _same(aggregate, "_merge_sets", aggregate.type, new_id)
     return _spread(aggregate, new_id) if function in _MEASURES else None
 
 
@@ -118,6 +124,28 @@ def _average(aggregate: Aggregate, new_id: Callable[[], int]) -> Split | None:
     divisor = Call("nullif", (_column(merged_count), Literal(0, BIGINT)), BIGINT)
     final = Call("op_/", (_column(merged_total), Cast(divisor, unit, is_implicit=True)), unit)
     return Split((total, count), (merged_total, merged_count), final)
+
+
+def _geometric_mean(aggregate: Aggregate, new_id: Callable[[], int]) -> Split:
+    total = _item(new_id, "sum", _partial(aggregate, "_sum_of_logarithms", aggregate.arguments, DOUBLE))
+    count = _item(new_id, "count", _partial(aggregate, "count", aggregate.arguments, BIGINT))
+    merged_total = _item(new_id, "sum", Aggregate("sum", (_column(total),), DOUBLE))
+    merged_count = _item(new_id, "count", Aggregate("sum", (_column(count),), BIGINT))
+    # A sum of no logarithms is NULL, and so is what is made of it.
+    mean = Call("op_/", (_column(merged_total), Cast(_column(merged_count), DOUBLE, is_implicit=True)), DOUBLE)
+    return Split((total, count), (merged_total, merged_count), Call("exp", (mean,), DOUBLE))
+
+
+def _extreme_by(aggregate: Aggregate, new_id: Callable[[], int]) -> Split:
+    """Each part's value goes with what it was chosen by, which is chosen by itself: both are of one order."""
+    key = aggregate.arguments[1]
+    value = _item(
+        new_id, aggregate.function, _partial(aggregate, aggregate.function, aggregate.arguments, aggregate.type)
+    )
+    best = _item(new_id, "key", _partial(aggregate, aggregate.function, (key, key), key.type))
+    merged = Aggregate(aggregate.function, (_column(value), _column(best)), aggregate.type)
+    item = _item(new_id, aggregate.function, merged)
+    return Split((value, best), (item,), _column(item))
 
 
 def _spread(aggregate: Aggregate, new_id: Callable[[], int]) -> Split | None:

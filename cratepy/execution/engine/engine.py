@@ -268,7 +268,7 @@ class Engine:
     ) -> _Fragment:
         bound, inputs = bind(relation, given, context)
         flat = without_subqueries(bound)
-        text = Text(context, notes)
+        text = Text(context, notes, self._memory_bytes)
         guard = JoinGuard(flat, [one.row_count for one in inputs], text)
         sql = Renderer(text, guard).sql(flat)
         series_check = guard.number_check() if any(isinstance(one, Series) for one in inputs) else ""

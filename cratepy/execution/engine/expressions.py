@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import pyarrow as pa
 
-from cratepy.errors import CircuitBreaking, CrateError, SQLParseError
+from cratepy import limits
+from cratepy.errors import CircuitBreaking, CrateError
 from cratepy.execution.engine.casting import arrow_cast, arrow_name, native_cast
 from cratepy.execution.engine.kernels import Notes, arrow_types, as_udf, encoded, fallback_kernel, row_kernel
 from cratepy.execution.engine.quantified import (
@@ -28,12 +29,10 @@ from cratepy.execution.engine.quantified import (
     membership,
     repeated,
 )
-from cratepy.functions.aggregates import SUM_OF_DISTINCT, SUM_OF_HALVES
 from cratepy.functions.casts import convert, tried
-from cratepy.functions.collectors import collector
 from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_volatile, row_function, value_of
 from cratepy.functions.patterns import like_pattern
-from cratepy.functions.registry import aggregate_of, declaration_of, table_function_of, window_of
+from cratepy.functions.registry import declaration_of, table_function_of
 from cratepy.model.arrow import arrow_type
 from cratepy.model.expressions import (
     Aggregate,
@@ -42,8 +41,6 @@ from cratepy.model.expressions import (
     Cast,
     Column,
     Expression,
-    Frame,
-    FrameBound,
     InList,
     Literal,
     OuterColumn,
@@ -71,6 +68,8 @@ class Text:
 
     context: StatementContext
     notes: Notes
+    #: What kernels over whole groups may take at once.
+    memory_bytes: int = limits.ENGINE_MEMORY_BYTES
     parameters: dict[str, Any] = field(default_factory=dict)
     kernels: list[ScalarUDF] = field(default_factory=list)
     #: Values whose identity names a kernel.
@@ -129,10 +128,8 @@ def render(expression: Expression, text: Text) -> str:
             return f"CASE {branches} ELSE {render(expression.default, text)} END"
         case InList():
             return _in_list(expression, text)
-        case Aggregate():
-            return aggregate(expression, text)
-        case Window():
-            return window(expression, text)
+        case Aggregate() | Window():
+            raise AssertionError(f"{expression.function} stands inside of an expression")
         case _:
             assert_never(expression)
 
@@ -362,142 +359,7 @@ def _in_list(expression: InList, text: Text) -> str:
     return f"({render(operand, text)} IN ({items}))"
 
 
-# --- aggregates, windows, order --------------------------------------------------------------------------------------
-
-
-def aggregate(expression: Aggregate, text: Text, over: str = "") -> str:
-    """An aggregate; ``over`` is the text of its OVER, if it is used as a window function."""
-    types = tuple(argument.type for argument in expression.arguments)
-    declaration = aggregate_of(expression.function)
-    template = declaration.sql if isinstance(declaration.sql, str | None) else declaration.sql(types, expression.type)
-    arguments = [render(argument, text) for argument in expression.arguments]
-    condition = f" FILTER (WHERE {render(expression.filter, text)})" if expression.filter is not None else ""
-    order = " ORDER BY " + sort_keys(expression.order_by, text) if expression.order_by else ""
-    if template is None:
-        return _collected(expression, types, arguments, condition, order, over, text)
-    if expression.is_distinct and template == SUM_OF_HALVES:
-        template = SUM_OF_DISTINCT
-    filled = template.format(
-        *arguments,
-        args=", ".join(arguments),
-        distinct="DISTINCT " if expression.is_distinct else "",
-        order=order,
-        filter=f"{condition}{over}",
-    )
-    return filled if _has_wanted_type(expression) else f"arrow_cast({filled}, '{arrow_name(expression.type)}')"
-
-
-def _has_wanted_type(expression: Aggregate) -> bool:
-    """Whether the engine's result surely is of the type already; every cast costs the planning of a fragment 0.1 ms."""
-    match expression.function:
-        case "count":
-            return True
-        case "avg":
-            return expression.type.kind == "double precision"
-        case "sum":
-            return expression.arguments[0].type.kind in ("byte", "smallint", "integer", "double precision")
-    return False
-
-
-def _collected(
-    expression: Aggregate,
-    types: tuple[DataType, ...],
-    arguments: list[str],
-    condition: str,
-    order: str,
-    over: str,
-    text: Text,
-) -> str:
-    """The values of the group as arrays, given to a Python function."""
-    compute = collector(expression.function, types, expression.type)
-    distinct = "DISTINCT " if expression.is_distinct and len(arguments) == 1 else ""
-    arrays = [f"array_agg({distinct}{argument}{order}){condition}{over}" for argument in arguments]
-    lists = [DataType("array", element=data_type) for data_type in types]
-
-    def make() -> Callable[..., Any]:
-        return row_kernel(
-            lambda *groups: compute(*(group or [] for group in groups)),
-            lists,
-            expression.type,
-            text.notes,
-            takes_null=True,
-        )
-
-    key = ("aggregate", expression.function, types, expression.type)
-    name = text.kernel(key, make, arrow_types(lists), arrow_type(expression.type))
-    return f"{name}({', '.join(arrays)})"
-
-
-def window(expression: Window, text: Text) -> str:
-    """A window function or an aggregate with OVER."""
-    parts: list[str] = []
-    if expression.partition_by:
-        parts.append("PARTITION BY " + ", ".join(render(part, text) for part in expression.partition_by))
-    if expression.order_by:
-        parts.append("ORDER BY " + sort_keys(expression.order_by, text))
-    if expression.frame is not None:
-        _refuse_unequal_offsets(expression.frame, expression.order_by)
-        parts.append(_frame(expression.frame, text))
-    over = f" OVER ({' '.join(parts)})"
-    declaration = window_of(expression.function)
-    if declaration is None:
-        plain = Aggregate(expression.function, expression.arguments, expression.type, filter=expression.filter)
-        return aggregate(plain, text, over)
-    template = declaration.sql
-    assert isinstance(template, str)
-    if expression.function == "nth_value" and not _is_positive(expression.arguments[1], text):
-        return arrow_cast("NULL", expression.type)
-    arguments = [_offset(a, text) if i == 1 else render(a, text) for i, a in enumerate(expression.arguments)]
-    filled = template.format(*arguments, args=", ".join(arguments))
-    nulls = " IGNORE NULLS" if expression.ignores_nulls else ""
-    return f"arrow_cast({filled}{nulls}{over}, '{arrow_name(expression.type)}')"
-
-
-def _is_positive(expression: Expression, text: Text) -> bool:
-    """Whether a constant row number names a row; the engine counts negative ones from the end."""
-    value = None if has_columns(expression) else value_of(expression, NO_COLUMNS, text.context)
-    return isinstance(value, int) and value > 0
-
-
-def _offset(expression: Expression, text: Text) -> str:
-    """The offset of lag, lead and nth_value: the engine wants a plain number."""
-    if has_columns(expression):
-        return render(expression, text)
-    value = value_of(expression, NO_COLUMNS, text.context)
-    return "NULL" if value is None else str(int(value))
-
-
-_TIMES: Final = frozenset({"timestamp with time zone", "timestamp without time zone", "date", "interval"})
-
-
-def _refuse_unequal_offsets(frame: Frame, keys: Sequence[SortKey]) -> None:
-    """RANGE adds its offset to the order key: an interval to times, a number to numbers."""
-    if frame.unit.lower() != "range":
-        return
-    for bound in (frame.start, frame.end):
-        if bound.offset is None or not keys:
-            continue
-        key = keys[0].expression.type
-        if (bound.offset.type.kind == "interval") != (key.kind in _TIMES):
-            offset = bound.offset.type.name
-            raise SQLParseError(f"RANGE with an offset of type `{offset}` is not possible for an order by `{key.name}`")
-
-
-def _frame(frame: Frame, text: Text) -> str:
-    return f"{frame.unit.upper()} BETWEEN {_bound(frame.start, text)} AND {_bound(frame.end, text)}"
-
-
-def _bound(bound: FrameBound, text: Text) -> str:
-    kind = bound.kind.replace("_", " ").upper()
-    if bound.offset is None:
-        return kind
-    value = value_of(bound.offset, NO_COLUMNS, text.context)
-    if isinstance(value, list):
-        months, days, milliseconds = value
-        shown = f"INTERVAL '{months} months {days} days {milliseconds / 1000:.3f} seconds'"
-    else:
-        shown = str(int(value))
-    return f"{shown} {kind}"
+# --- order --------------------------------------------------------------------------------------
 
 
 def sort_keys(keys: Sequence[SortKey], text: Text) -> str:

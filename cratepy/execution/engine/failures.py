@@ -79,10 +79,7 @@ def translated(error: BaseException, *, noted: CrateError | None, job_id: str, m
             f"{limits.KERNEL_BATCH_BYTES_MAX} bytes of a few rows"
         )
     if is_exhausted(error):
-        return CircuitBreaking(
-            f"Allocating memory for job {job_id} failed: the statement needs more than the limit of {memory_bytes} bytes "
-            "(engine memory)"
-        )
+        return exhausted(job_id, memory_bytes)
     for pattern, kind, message in _PATTERNS:
         if pattern.search(text):
             return kind(message)
@@ -92,3 +89,10 @@ def translated(error: BaseException, *, noted: CrateError | None, job_id: str, m
 
 def killed(job_id: str) -> JobKilled:
     return JobKilled(f"Job killed. statement of job {job_id} was stopped")
+
+
+def exhausted(job_id: str, memory_bytes: int) -> CircuitBreaking:
+    return CircuitBreaking(
+        f"Allocating memory for job {job_id} failed: the statement needs more than the limit of {memory_bytes} bytes "
+        "(engine memory)"
+    )

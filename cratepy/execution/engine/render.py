@@ -19,8 +19,9 @@ from dataclasses import field, replace
 from typing import assert_never
 
 from cratepy.errors import BadRequest
+from cratepy.execution.engine.aggregation import aggregate, window
 from cratepy.execution.engine.casting import arrow_cast
-from cratepy.execution.engine.expressions import Text, aggregate, render, set_call, sort_keys, window
+from cratepy.execution.engine.expressions import Text, render, set_call, sort_keys
 from cratepy.execution.engine.stopping import JoinGuard
 from cratepy.execution.engine.substitution import substituted
 from cratepy.functions.evaluate import NO_COLUMNS, is_volatile, value_of
@@ -224,7 +225,7 @@ class Renderer:
         shown = [f"{sql} AS c{key.id}" for sql, key in zip(keys, relation.keys, strict=True)]
         for item in relation.aggregates:
             assert isinstance(item.expression, Aggregate)
-            shown.append(f"{aggregate(item.expression, self._text)} AS c{item.id}")
+            shown.append(f"{aggregate(item.expression, self._text, is_grouped=bool(keys))} AS c{item.id}")
         where = f" WHERE {' AND '.join(child.where)}" if child.where else ""
         grouping = f" GROUP BY {', '.join(keys)}" if keys else ""
         sql = f"SELECT {', '.join(shown) or '1 AS none'} FROM {child.source}{where}{grouping}"

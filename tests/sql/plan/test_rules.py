@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cratepy.model.expressions import Branch, Case, Column, Literal, SortKey, Window
+from cratepy.model.expressions import Aggregate, Branch, Case, Column, Literal, SortKey, Window
 from cratepy.model.relations import (
     Aggregation,
     Apply,
@@ -230,6 +230,12 @@ def _distinct(b: Builder) -> Relation:
     return b.group(scan, [b["ta.g"]], distinct, b.item(aggregate("max", b["ta.b"], TEXT), "top"))
 
 
+def _estimated_distinct(b: Builder) -> Relation:
+    scan = b.scan("ta")
+    estimate = Aggregate("hyperloglog_distinct", (b["ta.b"], lit(14)), BIGINT)
+    return b.group(scan, [b["ta.g"]], b.item(estimate, "n"))
+
+
 def _mixed_distinct(b: Builder) -> Relation:
     scan = b.scan("ta")
     distinct = b.item(aggregate("count", b["ta.b"], BIGINT, distinct=True), "n")
@@ -284,6 +290,7 @@ CASES: dict[str, Case_] = {
     "sort_into_union": (push_sorts_down, _top_n_union),
     "upper_sort_wins": (push_sorts_down, _double_sort),
     "distinct_aggregates_of_one_argument": (split_distinct_aggregates, _distinct),
+    "estimated_distinct_counts_are_exact_ones": (split_distinct_aggregates, _estimated_distinct),
     "distinct_aggregates_of_several_stay": (split_distinct_aggregates, _mixed_distinct),
     "union_as_groups": (group_distinct_unions, _union),
     "count_of_a_constant": (count_rows, _count_one),

@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from cratepy.functions.distinct import exact_count
 from cratepy.model.expressions import Aggregate, Column, Expression
 from cratepy.model.relations import Aggregation, Item, Relation, SetOperation
 from cratepy.sql.plan.walk import all_ids, map_relations, passed_on
@@ -33,6 +34,7 @@ def split_distinct_aggregates(relation: Relation) -> Relation:
     def change(operator: Relation) -> Relation:
         if not isinstance(operator, Aggregation):
             return operator
+        operator = _with_exact_counts(operator)
         argument = _common_argument(operator)
         return operator if argument is None else _split(operator, argument, lambda: next(ids))
 
@@ -49,6 +51,14 @@ def group_distinct_unions(relation: Relation) -> Relation:
         return Aggregation(rows, tuple(passed_on(column) for column in operator.columns), ())
 
     return map_relations(relation, change)
+
+
+def _with_exact_counts(aggregation: Aggregation) -> Aggregation:
+    items = []
+    for item in aggregation.aggregates:
+        assert isinstance(item.expression, Aggregate)
+        items.append(Item(item.id, item.name, exact_count(item.expression)))
+    return Aggregation(aggregation.child, aggregation.keys, tuple(items))
 
 
 def _common_argument(aggregation: Aggregation) -> Expression | None:
