@@ -182,23 +182,25 @@ class ExecutionService:
         return result
 
     def write_nowait(self, compiled: CompiledStatement, context: StatementContext, tell: Tell) -> bool:
-        """Insert one row on this node and call ``tell``, on the event loop, when it is durable or failed; a job until then.
+        """Insert, change or delete one row on this node and call ``tell``, on the event loop, when it is durable or failed; a job until then.
 
         False: nothing was done and nothing will be told, :meth:`execute` it. Raises CrateError; then nothing is told.
         """
         plan = compiled.plan
-        if type(plan) is not InsertPlan or not self._cluster.has_master or not self._jobs.has_room:
+        if not isinstance(plan, InsertPlan | UpdatePlan | DeletePlan):
+            return False
+        if not self._cluster.has_master or not self._jobs.has_room:
             return False
         started = self._clock.monotonic()
         try:
-            begun = self._writes.insert_nowait(plan, context)
+            begun = self._writes.begin(plan, context)
         except StaleRouting:
             return False
         except Exception as raised:
-            raise self._noted(raised, context, "INSERT", started) from raised
+            raise self._noted(raised, context, classification(plan), started) from raised
         if begun is None:
             return False
-        job = self._jobs.start(context, classification="INSERT", timeout_s=None)
+        job = self._jobs.start(context, classification=classification(plan), timeout_s=None)
         waiting = PendingWrite(job, self._jobs, begun.outcome, tell=tell, explain=self._explained)
         try:
             self._writes.when_durable(begun.copy, begun.position, waiting)

@@ -1,4 +1,4 @@
-"""What a PostgreSQL connection answers without its task: reads by key, and single inserts, whose reply comes with the disk's.
+"""What a PostgreSQL connection answers without its task: reads by key, and changes of single rows, whose reply comes with the disk's.
 
 In: bytes that came while the connection's task waits for some (:meth:`AtOnce.take`), and Binds that the task handles. Out: replies; what
 cannot be answered so is left for the task, in its order. Its own room because waking a task for every small statement, and again
@@ -16,8 +16,8 @@ from cratepy.protocols.postgres.decoder import FrontendDecoder
 from cratepy.protocols.postgres.messages import Bind, FrontendMessage
 from cratepy.server.portals import Portal, PreparedStatement
 from cratepy.server.postgres_reads import answer_key_read
-from cratepy.server.postgres_writes import begin_insert
-from cratepy.server.session import Session
+from cratepy.server.postgres_writes import begin_write
+from cratepy.server.session import BULK_PLANS, Session
 from cratepy.server.sockets import ClientGone, ClientSocket
 
 
@@ -34,7 +34,7 @@ class AtOnce:
         portals: Mapping[str, Portal],
         is_free: Callable[[], bool],
     ) -> None:
-        #: The reply to an insert is due when the disk has its row; until then no other message may be handled.
+        #: The reply to a change is due when the disk has its row; until then no other message may be handled.
         self.awaits_disk = False
         self._client = client
         self._decoder = decoder
@@ -99,12 +99,15 @@ class AtOnce:
         statement = self._statements.get(bind.statement)
         if statement is None or bind.portal or self._portals:
             return False
-        if answer_key_read(bind, statement, self._session, self._decoder, self._client):
-            return True
+        compiled = statement.current(self._session)
+        if compiled is None:
+            return False
+        if type(compiled.plan) not in BULK_PLANS:
+            return answer_key_read(bind, statement, compiled, self._session, self._decoder, self._client)
         self.awaits_disk = True
         is_begun = False
         try:
-            is_begun = begin_insert(bind, statement, self._session, self._decoder, self._client, self._tell)
+            is_begun = begin_write(bind, statement, compiled, self._session, self._decoder, self._client, self._tell)
         finally:
             if not is_begun:
                 self.awaits_disk = False

@@ -64,17 +64,19 @@ class KeyReads:
 
 
 def answer_key_read(
-    bind: Bind, statement: PreparedStatement, session: Session, decoder: FrontendDecoder, client: ClientSocket
+    bind: Bind,
+    statement: PreparedStatement,
+    compiled: CompiledStatement,
+    session: Session,
+    decoder: FrontendDecoder,
+    client: ClientSocket,
 ) -> bool:
-    """Write the reply to Bind, Describe, Execute and Sync; False if this is not such a read, and then nothing was done.
+    """Write the reply to Bind, Describe, Execute and Sync of the statement, which is ``compiled`` now; False if this is not such a read, and then nothing was done.
 
     The caller has made sure that no portal is open. Raises the CrateError of the execution, what comes before it being
     written; the frames behind the Bind are then left for the decoder.
     """
-    compiled = statement.current(session)
-    if compiled is None or not (
-        type(compiled.plan) is GetPlan or session.services.execution.may_answer_at_once(compiled.plan)
-    ):
+    if not (type(compiled.plan) is GetPlan or session.services.execution.may_answer_at_once(compiled.plan)):
         return False
     frames = next_execution(decoder)
     if frames is None:

@@ -30,6 +30,7 @@ from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.recheck import recheck_of
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import RowWrites, WriteRouter
+from cratepy.execution.writes.single import BegunWrite
 from cratepy.execution.writes.single_changes import SingleChanges, is_by_one_key
 from cratepy.execution.writes.updater import Candidates, ReadRows, UpdateOutcome, Updater
 from cratepy.execution.writes.values import at_rest, column_of_raw_values, column_of_values, values_of
@@ -93,6 +94,14 @@ class Changer:
             layout = self._layout(plan)
             return returning_result(plan.returning, pieces, layout, self._engine, context)
         return Result(rowcount=changed)
+
+    def update_nowait(self, plan: UpdatePlan, context: StatementContext) -> BegunWrite | None:
+        """A row that a key names, without waiting for anything; None: nothing was done, see :meth:`update`."""
+        return self._singles.begin_update(plan, self._layout(plan), context)
+
+    def delete_nowait(self, plan: DeletePlan, context: StatementContext) -> BegunWrite | None:
+        """As :meth:`update_nowait`."""
+        return self._singles.begin_delete(plan, self._layout(plan), context)
 
     async def delete(self, plan: DeletePlan, context: StatementContext) -> Result:
         """Execute the plan; RETURNING gives the rows as they were."""

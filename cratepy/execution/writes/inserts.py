@@ -38,7 +38,7 @@ from cratepy.execution.writes.layout import Layouts, TableLayout
 from cratepy.execution.writes.objects import holds_objects
 from cratepy.execution.writes.returning import WrittenRows, returning_result
 from cratepy.execution.writes.router import WriteRouter
-from cratepy.execution.writes.single import PreparedPlans, SingleInsert, prepare_insert
+from cratepy.execution.writes.single import BegunWrite, PreparedPlans, SingleInsert, prepare_insert
 from cratepy.execution.writes.single_changes import SingleChanges
 from cratepy.execution.writes.values import (
     all_exact,
@@ -53,21 +53,9 @@ from cratepy.model.parameter_columns import ParameterColumn, columns_of_rows, va
 from cratepy.model.plan import InsertPlan, QueryPlan, StatementContext
 from cratepy.model.relations import Item
 from cratepy.model.types import UNDEFINED, DataType
-from cratepy.records import dataclass
-from cratepy.storage.shard import Shard
 
 #: Runs a QueryPlan as part of a statement: a Result, whose batches are received.
 RunQuery = Callable[[QueryPlan, StatementContext], Awaitable[Result]]
-
-
-@dataclass(frozen=True, slots=True)
-class BegunInsert:
-    """A row that is in its log, or was refused. The outcome, a row count or an error, is true once the position is durable:
-    a refusal rests on a row that must not be lost after it was told."""
-
-    copy: Shard
-    position: int
-    outcome: int | CrateError
 
 
 class Inserter:
@@ -126,21 +114,25 @@ class Inserter:
             raise outcome
         return Result(rowcount=outcome)
 
-    def insert_nowait(self, plan: InsertPlan, context: StatementContext) -> BegunInsert | None:
+    def insert_nowait(self, plan: InsertPlan, context: StatementContext) -> BegunWrite | None:
         """One row into its log on this node without waiting for anything; None: nothing was done, see :meth:`insert`.
 
         Raises StaleRouting, then nothing was done, and CrateError.
         """
         single = self._single(plan)
-        if single is None or single[1].sets:
+        if single is None:
             return None
         layout, prepared = single
         row = prepared.row(context, self._blocks.ids.take)
-        begun = None if row is None else self._router.begin_insert(layout, row[0], row[1])
+        if row is None:
+            return None
+        if prepared.sets:
+            return self._changes.begin_upsert(prepared, row[0], row[1], context)
+        begun = self._router.begin_insert(layout, row[0], row[1])
         if begun is None:
             return None
         copy, position, is_refused = begun
-        return BegunInsert(copy, position, _outcome(prepared, is_refused=is_refused) if is_refused else 1)
+        return BegunWrite(copy, position, _outcome(prepared, is_refused=is_refused) if is_refused else 1)
 
     async def _insert_values(self, plan: InsertPlan, context: StatementContext) -> Result:
         columns, count = _values(plan, context)

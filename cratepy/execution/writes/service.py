@@ -15,7 +15,7 @@ Does not do yet: replicas; COPY FROM on other nodes than the handler; new top-le
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import trio
 
@@ -30,7 +30,7 @@ from cratepy.execution.results import BulkItem, Result
 from cratepy.execution.writes.blocks import BlockWriter
 from cratepy.execution.writes.changes import Changer
 from cratepy.execution.writes.copy_progress import CopyProgress
-from cratepy.execution.writes.inserts import BegunInsert, Inserter, RunQuery
+from cratepy.execution.writes.inserts import Inserter, RunQuery
 from cratepy.execution.writes.layout import Layouts
 from cratepy.execution.writes.primary import PrimaryWriter, Waiter
 from cratepy.execution.writes.requests import (
@@ -44,6 +44,7 @@ from cratepy.execution.writes.requests import (
     ShardWritten,
 )
 from cratepy.execution.writes.router import WriteRouter
+from cratepy.execution.writes.single import BegunWrite
 from cratepy.execution.writes.single_changes import SingleChanges
 from cratepy.execution.writes.updater import Updater
 from cratepy.model.plan import (
@@ -131,9 +132,20 @@ class WriteService:
         """See :mod:`cratepy.execution.writes.inserts`."""
         return await self._inserter.insert(plan, context)
 
-    def insert_nowait(self, plan: InsertPlan, context: StatementContext) -> BegunInsert | None:
-        """See :meth:`Inserter.insert_nowait`."""
-        return self._inserter.insert_nowait(plan, context)
+    def begin(self, plan: InsertPlan | UpdatePlan | DeletePlan, context: StatementContext) -> BegunWrite | None:
+        """One row into its log on this node, without waiting for anything; None: nothing was done.
+
+        Raises StaleRouting, then nothing was done, and CrateError.
+        """
+        match plan:
+            case InsertPlan():
+                return self._inserter.insert_nowait(plan, context)
+            case UpdatePlan():
+                return self._changer.update_nowait(plan, context)
+            case DeletePlan():
+                return self._changer.delete_nowait(plan, context)
+            case _:
+                assert_never(plan)
 
     def when_durable(self, copy: Shard, position: int, waiter: Waiter) -> None:
         """See :meth:`PrimaryWriter.when_durable`."""

@@ -20,7 +20,7 @@ from typing import Any, Final, Generic, TypeVar
 import pyarrow as pa
 
 from cratepy import limits
-from cratepy.errors import NotNullViolation, SQLParseError
+from cratepy.errors import CrateError, NotNullViolation, SQLParseError
 from cratepy.execution.engine.constants import constant_values
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.values import exact_types, is_exact
@@ -33,6 +33,7 @@ from cratepy.model.schema import ColumnDefinition
 from cratepy.model.types import DataType
 from cratepy.records import dataclass
 from cratepy.storage.plain_rows import PlainRow
+from cratepy.storage.shard import Shard
 
 #: A value as the column has it; raises one of ``UNFIT``.
 Fit = Callable[[Any], Any]
@@ -55,6 +56,16 @@ _PLAIN: Final = frozenset(
 )  # fmt: skip
 #: A character has at most four bytes.
 _SAFE_CHARACTERS: Final = limits.TEXT_BYTES_MAX // 4
+
+
+@dataclass(frozen=True, slots=True)
+class BegunWrite:
+    """A change of a row that is in its log, or was refused. The outcome, a row count or an error, is true once the position is
+    durable: a refusal, or that there is no such row, rests on what must not be lost after it was told."""
+
+    copy: Shard
+    position: int
+    outcome: int | CrateError
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ such columns: the row goes back as it was read, with the new values. Somebody wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cratepy.cluster.service import ClusterService
@@ -18,7 +19,7 @@ from cratepy.execution.lookups import LookupService
 from cratepy.execution.writes.layout import TableLayout
 from cratepy.execution.writes.primary import PrimaryWriter
 from cratepy.execution.writes.router import WriteRouter
-from cratepy.execution.writes.single import UNFIT, Fit, PreparedPlans, SingleInsert, fit_of
+from cratepy.execution.writes.single import UNFIT, BegunWrite, Fit, PreparedPlans, SingleInsert, fit_of
 from cratepy.execution.writes.values import is_exact, values_of
 from cratepy.model.expressions import Expression, Literal, Parameter
 from cratepy.model.plan import DeletePlan, GetPlan, StatementContext, UpdatePlan
@@ -71,66 +72,67 @@ class SingleChanges:
         self._updates = PreparedPlans(_prepare)
 
     async def update(self, plan: UpdatePlan, layout: TableLayout, context: StatementContext) -> int | None:
-        """The rows changed, 0 or 1; None: nothing was done, go the general way."""
-        prepared = self._updates.of(plan, layout)
-        if prepared is None:
-            return None
-        assigned = prepared.assigned(context)
-        row_id = None if assigned is None else self._id(plan, context)
-        if assigned is None or row_id is None:
-            return None
-
-        copy, term = self._local_copy(layout, row_id)
-        if copy is None:
-            return None
-        try:
-            (row,) = copy.get((row_id,), prepared.sources)
-            if row is None:
-                return 0
-            seq_no, seen_term, *values = row
-            for place, value in assigned:
-                values[place] = value
-            batch = WriteBatch(
-                kind="index",
-                ids=(row_id,),
-                rows=PlainRow(layout.schema, values),
-                primary_term=term,
-                expected=((seq_no, seen_term),),
-            )
-            result = await self._primary.write_one(copy, batch)
-        except StaleRouting:
-            return None
-        if result.failures:
-            return None
-        await self._primary.wait_durable(((copy, result.position),))
-        return 1
+        """The rows changed, 0 or 1, which is durable; None: nothing was done, go the general way."""
+        return await self._durable(lambda: self.begin_update(plan, layout, context))
 
     async def upsert(self, single: SingleInsert, row_id: str, proposed: PlainRow, context: StatementContext) -> bool:
         """Insert the row, or change the one that exists; False: nothing was done, go the general way."""
-        copy, term = self._local_copy(single.layout, row_id)
-        if copy is None:
-            return False
-        try:
-            (row,) = copy.get((row_id,), _sources(single.layout))
-            if row is None:
-                batch = WriteBatch(kind="insert", ids=(row_id,), rows=proposed, primary_term=term)
-            else:
-                changed = single.changed(context, row[2:], proposed.values)
-                if changed is None:
-                    return False
-                batch = WriteBatch(
-                    kind="index", ids=(row_id,), rows=changed, primary_term=term, expected=((row[0], row[1]),)
-                )
-            result = await self._primary.write_one(copy, batch)
-        except StaleRouting:
-            return False
-        if result.failures:
-            return False
-        await self._primary.wait_durable(((copy, result.position),))
-        return True
+        return await self._durable(lambda: self.begin_upsert(single, row_id, proposed, context)) is not None
 
     async def delete(self, plan: DeletePlan, layout: TableLayout, context: StatementContext) -> int | None:
         """As :meth:`update`."""
+        return await self._durable(lambda: self.begin_delete(plan, layout, context))
+
+    async def _durable(self, begin: Callable[[], BegunWrite | None]) -> int | None:
+        try:
+            begun = begin()
+        except StaleRouting:
+            return None
+        if begun is None:
+            return None
+        await self._primary.wait_durable(((begun.copy, begun.position),))
+        assert isinstance(begun.outcome, int), "what cannot be done is left to the general way"
+        return begun.outcome
+
+    def begin_update(self, plan: UpdatePlan, layout: TableLayout, context: StatementContext) -> BegunWrite | None:
+        """The change into the log of its shard, without waiting for anything; None: nothing was done.
+
+        Raises StaleRouting, then nothing was done, and CrateError.
+        """
+        prepared = self._updates.of(plan, layout)
+        assigned = None if prepared is None else prepared.assigned(context)
+        row_id = None if assigned is None else self._id(plan, context)
+        if prepared is None or assigned is None or row_id is None:
+            return None
+        copy, term = self._local_copy(layout, row_id)
+        if copy is None:
+            return None
+        (row,) = copy.get((row_id,), prepared.sources)
+        if row is None:
+            return BegunWrite(copy, copy.position, 0)
+        seq_no, seen_term, *values = row
+        for place, value in assigned:
+            values[place] = value
+        changed = PlainRow(layout.schema, values)
+        return self._begin(copy, _replacement(row_id, changed, term, expected=(seq_no, seen_term)))
+
+    def begin_upsert(
+        self, single: SingleInsert, row_id: str, proposed: PlainRow, context: StatementContext
+    ) -> BegunWrite | None:
+        """As :meth:`begin_update`."""
+        copy, term = self._local_copy(single.layout, row_id)
+        if copy is None:
+            return None
+        (row,) = copy.get((row_id,), _sources(single.layout))
+        if row is None:
+            return self._begin(copy, WriteBatch(kind="insert", ids=(row_id,), rows=proposed, primary_term=term))
+        changed = single.changed(context, row[2:], proposed.values)
+        if changed is None:
+            return None
+        return self._begin(copy, _replacement(row_id, changed, term, expected=(row[0], row[1])))
+
+    def begin_delete(self, plan: DeletePlan, layout: TableLayout, context: StatementContext) -> BegunWrite | None:
+        """As :meth:`begin_update`."""
         if not is_by_one_key(plan) or layout.routing is not None:
             return None
         row_id = self._id(plan, context)
@@ -139,14 +141,17 @@ class SingleChanges:
         copy, term = self._local_copy(layout, row_id)
         if copy is None:
             return None
-        try:
-            batch = WriteBatch(kind="delete", ids=(row_id,), rows=None, primary_term=term)
-            result = await self._primary.write_one(copy, batch)
-        except StaleRouting:
-            return None
-        # That there is no such row may rest on a deletion that must not be lost after it was told.
-        await self._primary.wait_durable(((copy, result.position),))
-        return 0 if result.failures else 1
+        batch = WriteBatch(kind="delete", ids=(row_id,), rows=None, primary_term=term)
+        return self._begin(copy, batch, missing=0)
+
+    def _begin(self, copy: Shard, batch: WriteBatch, *, missing: int | None = None) -> BegunWrite | None:
+        """``missing``: the outcome if the row is refused; None: then the general way finds out."""
+        result = self._primary.write_one_nowait(copy, batch)
+        if result is None:
+            return None  # the general way waits for room
+        if result.failures:
+            return None if missing is None else BegunWrite(copy, result.position, missing)
+        return BegunWrite(copy, result.position, 1)
 
     def _local_copy(self, layout: TableLayout, row_id: str) -> tuple[Shard | None, int]:
         return self._router.local_copy(self._cluster.state, layout.definition, layout.shard_of(row_id))
@@ -154,6 +159,10 @@ class SingleChanges:
     def _id(self, plan: UpdatePlan | DeletePlan, context: StatementContext) -> str | None:
         assert isinstance(plan.find, GetPlan)
         return self._lookups.one_id(plan.find, context)
+
+
+def _replacement(row_id: str, row: PlainRow, primary_term: int, *, expected: tuple[int, int]) -> WriteBatch:
+    return WriteBatch(kind="index", ids=(row_id,), rows=row, primary_term=primary_term, expected=(expected,))
 
 
 def is_by_one_key(plan: UpdatePlan | DeletePlan) -> bool:

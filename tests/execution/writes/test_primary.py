@@ -141,7 +141,7 @@ def test_a_row_begun_without_waiting_is_told_when_the_disk_has_it_and_so_is_its_
             service, definition = cluster.first.writes, cluster.definition
             disk.may_sync.clear()
             told = Told(2)
-            begun = [service.insert_nowait(values_plan([(1, text, 1)], definition), context()) for text in "ab"]
+            begun = [service.begin(values_plan([(1, text, 1)], definition), context()) for text in "ab"]
             assert begun[0] is not None
             assert begun[1] is not None
             assert begun[0].outcome == 1
@@ -165,10 +165,10 @@ def test_a_row_that_has_to_wait_for_room_is_not_begun(tmp_path: Path) -> None:
         async with open_cluster(tmp_path, table(shards=1)) as cluster:
             service, definition = cluster.first.writes, cluster.definition
             (shard,) = cluster.first.store.shards()
-            assert service.insert_nowait(values_plan([(1, "a", 1)], definition), context()) is not None
+            assert service.begin(values_plan([(1, "a", 1)], definition), context()) is not None
             shard.buffer_bytes_max = shard.buffered_bytes - 1
             before = shard.position
-            assert service.insert_nowait(values_plan([(2, "b", 1)], definition), context()) is None
+            assert service.begin(values_plan([(2, "b", 1)], definition), context()) is None
             assert shard.position == before
 
     trio.run(main)
@@ -178,9 +178,9 @@ def test_what_the_short_way_does_not_know_is_not_begun(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_cluster(tmp_path, table(shards=1)) as cluster:
             service, definition = cluster.first.writes, cluster.definition
-            assert service.insert_nowait(values_plan([(1, "a", 1), (2, "b", 2)], definition), context()) is None
+            assert service.begin(values_plan([(1, "a", 1), (2, "b", 2)], definition), context()) is None
             with pytest.raises(SQLParseError, match="primary key value must not be NULL"):
-                service.insert_nowait(values_plan([(None, "a", 1)], definition), context())
+                service.begin(values_plan([(None, "a", 1)], definition), context())
             assert cluster.rows() == []
 
     trio.run(main)

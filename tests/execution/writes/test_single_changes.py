@@ -40,6 +40,7 @@ from tests.execution.writes.fakes import (
     values_plan,
 )
 from tests.execution.writes.test_changes import by_key, delete, fill, update
+from tests.execution.writes.test_primary import Told
 
 SHORT_TEXT = DataType("text", length=5)
 TYPES: dict[str, DataType] = {
@@ -110,6 +111,33 @@ def test_a_value_has_the_same_outcome_both_ways(tmp_path: Path, ways: Ways, name
                 assert repr(first[1:]) == repr(second[1:]), value
             # Parameters for reals and arrays are looked at closely by the general way.
             assert ways.taken or (is_parameter and name in ("r", "a"))
+
+    trio.run(main)
+
+
+def test_a_change_begun_without_waiting_is_in_the_log_and_says_how_many_rows(tmp_path: Path) -> None:
+    definition = table((ID, column(2, "t", TEXT)))
+
+    async def main() -> None:
+        async with open_cluster(tmp_path, definition) as cluster:
+            writes = cluster.first.writes
+            await writes.insert(values_plan([(1, "a"), (2, "b")], definition), context())
+            assignment = ("t", Parameter(0, TEXT))
+            begun = [
+                writes.begin(update(by_key(1), assignment), context("new")),
+                writes.begin(update(by_key(3), assignment), context("new")),
+                writes.begin(delete(by_key(2)), context()),
+                writes.begin(delete(by_key(3)), context()),
+            ]
+            assert [one.outcome for one in begun if one is not None] == [1, 0, 1, 0]
+            told = Told(len(begun))
+            for one in begun:
+                assert one is not None
+                writes.when_durable(one.copy, one.position, told)
+            with trio.fail_after(10):
+                await told.are_all.wait()
+            assert told.failures == [None] * len(begun)
+            assert await trio.to_thread.run_sync(cluster.rows, ("c1", "c2")) == [(1, "new")]
 
     trio.run(main)
 
