@@ -98,7 +98,7 @@ _MONTHS: Final = {"month": 1, "quarter": 3, "year": 12}
 
 def truncated_timestamps(units: Any, timestamps: Any) -> Any | None:
     """date_trunc of an array, if the unit is one for all rows; None if it is not or is unknown."""
-    unit = _only_value(units)
+    unit = only_value(units)
     if unit is None or (unit.lower() not in _FIXED_UNITS and unit.lower() not in _MONTHS):
         return None
     unit = unit.lower()
@@ -126,7 +126,7 @@ def _starts_of_days(days: Any, step: int) -> Any:
     return (months - months % step).astype("datetime64[M]").astype("datetime64[ms]").astype(np.int64)
 
 
-def _only_value(array: Any) -> str | None:
+def only_value(array: Any) -> str | None:
     """The value all rows have; None if there is none."""
     if len(array) == 0 or array.null_count:
         return None
@@ -159,8 +159,8 @@ def _stays_small(texts: Any, shortest: int, new: str, groups: int = 0) -> bool:
 
 def replaced_text(texts: Any, patterns: Any, replacements: Any, flags: Any = None) -> Any | None:
     """regexp_replace of an array by RE2, if pattern, replacement and flags are the same for all rows and mean the same."""
-    pattern, replacement = _only_value(patterns), _only_value(replacements)
-    letters = "" if flags is None else _only_value(flags)
+    pattern, replacement = only_value(patterns), only_value(replacements)
+    letters = "" if flags is None else only_value(flags)
     if pattern is None or replacement is None or letters not in ("", "g") or not _is_plain_pattern(pattern, texts):
         return None
     rewritten = _JAVA_GROUP.sub(lambda match: f"\\{match[1]}", replacement.replace("\\", "\\\\"))
@@ -176,7 +176,7 @@ def replaced_text(texts: Any, patterns: Any, replacements: Any, flags: Any = Non
 
 def matched_text(texts: Any, patterns: Any) -> Any | None:
     """``~`` of an array by RE2 (the whole text must match), if the pattern is the same for all rows and means the same."""
-    pattern = _only_value(patterns)
+    pattern = only_value(patterns)
     if pattern is None or not _is_plain_pattern(pattern, texts):
         return None
     try:

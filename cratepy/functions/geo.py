@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from cratepy.errors import SQLParseError
 from cratepy.functions import shape_relations
+from cratepy.functions.shape_kernels import points_within
 from cratepy.functions.signatures import Declaration, signatures
 from cratepy.functions.values import float32
 from cratepy.model.types import DataType
@@ -65,6 +66,10 @@ def _prepared() -> Callable[[Any], shape_relations.Planar]:
     return prepare
 
 
+def _within_arrow(arguments: tuple[DataType, ...], _result: DataType) -> Callable[..., Any] | None:
+    return points_within if arguments[0].kind == "geo_point" else None
+
+
 def _within_row(_arguments: tuple[DataType, ...], _result: DataType) -> Callable[..., Any]:
     inner_of, outer_of = _prepared(), _prepared()
     return lambda inner, outer: shape_relations.covers(outer_of(outer), inner_of(inner))
@@ -100,6 +105,7 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
         name="within",
         signatures=signatures("geo_shape,geo_shape -> boolean", "geo_point,geo_shape -> boolean"),
         row_of=_within_row,
+        arrow=_within_arrow,
         is_costly=True,
         doc="whether the second shape covers the first",
     ),

@@ -34,6 +34,12 @@ _GRID_BITS: Final = 60
 _DEGREES_PER_RADIAN: Final = 180 / math.pi
 #: Boxes that are compared by the array in the time of one check of an edge.
 _BOXES_PER_CHECK: Final = 512
+#: As many edges are looked at one by one faster than by arrays.
+_FEW_EDGES: Final = 16
+#: Points times edges that are compared at once: some 8 MiB for each of a few arrays.
+_CELLS_MAX: Final = 1_000_000
+#: Twice the rounding of a turn that is computed in doubles, and of the grid.
+_ROUNDING: Final = 2.0**-49
 _OUTSIDE, _BORDER, _INSIDE = -1, 0, 1
 
 
@@ -54,12 +60,20 @@ class Edges:
 
     def __init__(self, paths: Iterable[Sequence[Point]]) -> None:
         self.pairs: list[tuple[Point, Point]] = [pair for path in paths for pair in itertools.pairwise(path)]
-        ends = numpy.array([[*a, *b] for a, b in self.pairs], dtype=numpy.float64).reshape(-1, 4)
+        if len(self.pairs) <= _FEW_EDGES:
+            return
+        ends = self.ends()
         self._west, self._east = numpy.minimum(ends[:, 0], ends[:, 2]), numpy.maximum(ends[:, 0], ends[:, 2])
         self._south, self._north = numpy.minimum(ends[:, 1], ends[:, 3]), numpy.maximum(ends[:, 1], ends[:, 3])
 
+    def ends(self) -> Any:
+        """The edges as rows of x, y, x, y on the grid."""
+        return numpy.array([[*a, *b] for a, b in self.pairs], dtype=numpy.float64).reshape(-1, 4)
+
     def near(self, a: Point, b: Point, budget: Budget) -> list[tuple[Point, Point]]:
         """Those whose box shares a point with the box of the edge a–b, and perhaps a few more: never fewer."""
+        if len(self.pairs) <= _FEW_EDGES:
+            return self._all(budget)
         west, east = sorted((float(a[0]), float(b[0])))
         south, north = sorted((float(a[1]), float(b[1])))
         is_near = (self._west <= east) & (self._east >= west) & (self._south <= north) & (self._north >= south)
@@ -67,8 +81,14 @@ class Edges:
 
     def beside(self, place: Place, budget: Budget) -> list[tuple[Point, Point]]:
         """Those that a horizontal line through the place meets."""
+        if len(self.pairs) <= _FEW_EDGES:
+            return self._all(budget)
         y = place[1] / place[2]
         return self._chosen((self._south <= y) & (self._north >= y), budget)
+
+    def _all(self, budget: Budget) -> list[tuple[Point, Point]]:
+        budget.spend(1 + len(self.pairs))
+        return self.pairs
 
     def _chosen(self, mask: Any, budget: Budget) -> list[tuple[Point, Point]]:
         found = [self.pairs[index] for index in numpy.flatnonzero(mask)]
@@ -154,6 +174,40 @@ def covers(outer: Planar, inner: Planar) -> bool:
         if not all(_covers(outer, place, budget) for place in _pieces(edge, [outer.edges], budget)):
             return False
     return all(_covers_inside(outer, polygon, budget) for polygon in inner.polygons)
+
+
+def covered_points(outer: Planar, xs: Any, ys: Any) -> Any:
+    """Which of many points (arrays of degrees) polygons cover: in doubles, and exactly where doubles cannot tell."""
+    assert outer.polygons
+    assert not outer.lines
+    assert not outer.points
+    xs, ys = (numpy.rint(numpy.ldexp(axis, _GRID_BITS)) for axis in (xs, ys))
+    found: Any = numpy.zeros(len(xs), dtype=bool)
+    for polygon in outer.polygons:
+        ends = polygon.edges.ends()
+        (west, south), (east, north) = (extreme(ends.reshape(-1, 2), axis=0) for extreme in (numpy.min, numpy.max))
+        near = numpy.flatnonzero((xs >= west) & (xs <= east) & (ys >= south) & (ys <= north) & ~found)
+        step = max(_CELLS_MAX // len(ends), 1)
+        for start in range(0, len(near), step):
+            rows = near[start : start + step]
+            found[rows] = _covered(polygon, ends, xs[rows], ys[rows])
+    return found
+
+
+def _covered(polygon: Polygon, ends: Any, xs: Any, ys: Any) -> Any:
+    """As :func:`_locate`, for rows of points at once."""
+    ax, ay, bx, by = ends.T
+    dx, dy = bx - ax, by - ay
+    x, y = xs[:, None], ys[:, None]
+    along, across = dx * (y - ay), dy * (x - ax)
+    turn = along - across
+    is_met = (numpy.minimum(ay, by) <= y) & (y <= numpy.maximum(ay, by))
+    is_passed = (ay > y) != (by > y)
+    is_inside = (is_passed & ((turn > 0) == (by > ay))).sum(axis=1) % 2 == 1
+    doubtful = is_met & (numpy.abs(turn) <= _ROUNDING * (numpy.abs(along) + numpy.abs(across)))
+    for row in numpy.flatnonzero(doubtful.any(axis=1)):
+        is_inside[row] = _locate(polygon, (int(xs[row]), int(ys[row]), 1), Budget()) != _OUTSIDE
+    return is_inside
 
 
 def _samples(shape: Planar) -> Iterator[Point]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from typing import Any
 
+import numpy
+import pyarrow as pa
 import pytest
 
 from cratepy import limits
 from cratepy.errors import SQLParseError
-from cratepy.functions.shape_relations import Budget, area, covers, intersects, planar
+from cratepy.functions.shape_kernels import points_within
+from cratepy.functions.shape_relations import Budget, area, covered_points, covers, intersects, planar
 from cratepy.functions.shapes import parse_wkt
 
 SQUARE = "POLYGON ((0 0, 4 0, 4 4, 0 4, 0 0))"
@@ -147,3 +151,31 @@ def test_a_point_on_a_slanted_edge_is_on_it_and_one_a_little_beside_is_not() -> 
         assert intersects(line, planar({"type": "MultiPoint", "coordinates": [[x, y], [99.0, 0.0]]}))
         beside = [x, y + 2.0**-40] if a[0] != b[0] else [x + 2.0**-40, y]
         assert not intersects(line, planar({"type": "Point", "coordinates": beside}))
+
+
+def test_many_points_at_once_are_covered_as_one_by_one() -> None:
+    """Corners, points on edges and beside them, tiny coordinates: in doubles and exactly it is the same."""
+    chance = random.Random(3)
+    for _ in range(60):
+        corners = [[float(chance.randint(-5, 5)), float(chance.randint(-5, 5))] for _ in range(chance.randint(3, 25))]
+        ring = [*corners, corners[0]]
+        outer = planar({"type": "Polygon", "coordinates": [ring]})
+        points = [
+            [a + (c - a) * part, b + (d - b) * part]
+            for (a, b), (c, d) in itertools.pairwise(ring)
+            for part in (0, 0.25, 0.5)
+        ]
+        points += [[chance.uniform(-6, 6), chance.uniform(-6, 6)] for _ in range(50)]
+        points += [[x + shift, y] for x, y in points[:20] for shift in (1e-16, -1e-16, 1e-300)]
+        xs, ys = (numpy.array([point[axis] for point in points]) for axis in (0, 1))
+        at_once = covered_points(outer, xs, ys)
+        assert at_once.tolist() == [covers(outer, planar({"type": "Point", "coordinates": p})) for p in points]
+
+
+def test_the_kernel_leaves_what_it_cannot_do_to_the_rows() -> None:
+    points = pa.array([[1.0, 1.0], None, [9.0, 9.0]], pa.list_(pa.float64()))
+    square = '{"coordinates":[[[0.0,0.0],[4.0,0.0],[4.0,4.0],[0.0,4.0],[0.0,0.0]]],"type":"Polygon"}'
+    assert points_within(points, pa.array([square] * 3)).to_pylist() == [True, None, False]
+    assert points_within(points, pa.array([square, square, square.replace("4.0", "3.0")])) is None
+    assert points_within(points, pa.array(['{"coordinates":[1.0,1.0],"type":"Point"}'] * 3)) is None
+    assert points_within(pa.array([], pa.list_(pa.float64())), pa.array([], pa.string())) is None
