@@ -142,7 +142,7 @@ _JAVA_GROUP: Final = re.compile(r"\$(\d)(?!\d)")
 
 def replaced_parts(texts: Any, olds: Any, news: Any) -> Any | None:
     """replace() of an array, if what is replaced by what is the same for all rows and the result surely is not too large."""
-    old, new = _only_value(olds), _only_value(news)
+    old, new = only_value(olds), only_value(news)
     if not old or new is None:
         return None
     given = texts.cast(pa.string())
