@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import analytics, bulk_insert, copy_csv, idle, point_read, single_insert
+from benchmarks import aggregates, analytics, bulk_insert, copy_csv, idle, point_read, single_insert
 from benchmarks.common import Claim, print_claims
 
 BENCHMARKS = {
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "bulk_insert": bulk_insert.run,
     "copy_csv": copy_csv.run,
     "analytics": analytics.run,
+    "aggregates": aggregates.run,
     "idle": idle.run,
 }
 
