@@ -20,7 +20,14 @@ from cratepy.model.types import DataType, type_oid
 from cratepy.protocols.postgres.encoder import column_formats
 from cratepy.protocols.postgres.messages import Bind
 from cratepy.protocols.postgres.oids import UNSPECIFIED_OIDS, parameter_type
-from cratepy.protocols.postgres.parameters import ColumnDecoder, Decoder, column_decoder, parameter_decoder
+from cratepy.protocols.postgres.parameters import (
+    ColumnDecoder,
+    Decoder,
+    column_decoder,
+    is_read_at_once,
+    parameter_decoder,
+)
+from cratepy.protocols.postgres.repeats import RepeatedColumn
 from cratepy.protocols.postgres.rows import RowEncoder
 from cratepy.server.session import Session
 
@@ -118,6 +125,16 @@ class PreparedStatement:
             column_decoder(data_type, self._declared_oid(i), is_binary=bool(code))
             for i, (data_type, code) in enumerate(zip(types, column_formats(formats, len(types)), strict=True))
         ]
+
+    def are_read_at_once(self, formats: tuple[int, ...], columns: Sequence[RepeatedColumn]) -> bool:
+        """Whether these values of many Binds are decoded column by column, quickly."""
+        types = self._wire_types()
+        return all(
+            is_read_at_once(data_type, self._declared_oid(i), column, is_binary=bool(code))
+            for i, (data_type, code, column) in enumerate(
+                zip(types, column_formats(formats, len(types)), columns, strict=True)
+            )
+        )
 
     def _wire_types(self) -> tuple[DataType, ...]:
         """How the client writes the parameters: as it declared them, else as it was told."""

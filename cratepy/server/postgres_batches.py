@@ -101,9 +101,7 @@ class ExecuteBatch:
         if taken is not None:
             self._parts.append(taken)
             self.count += taken.count
-            if taken.count * len(self.bind.parameters) <= limits.PG_EAGER_VALUES:
-                # The client is busy with the next ones.
-                self._read_parts()
+            self._read_while_more_come(taken)
         self._bytes += before - decoder.buffered_bytes
 
     def close_item(self) -> Bind | None:
@@ -166,8 +164,17 @@ class ExecuteBatch:
         pieces = [piece for piece in pieces if piece]
         return ParameterColumns([joined_columns(parts) for parts in zip(*pieces, strict=True)], self.count)
 
-    def _read_parts(self) -> None:
-        """Decode what is there; errors are found again, and told, when the batch is run."""
+    def _read_while_more_come(self, taken: Repeats) -> None:
+        """Decode what is there, the client being busy with the next items, if that is quick; else a worker does it all later.
+
+        Errors are found again, and told, when the batch is run.
+        """
+        count = taken.count * len(self.bind.parameters)
+        if count > limits.BULK_INLINE_VALUES and (
+            count > limits.PG_EAGER_VALUES
+            or not self.statement.are_read_at_once(self.bind.parameter_formats, taken.columns)
+        ):
+            self._is_readable = False
         if self._is_readable:
             try:
                 self._pieces += self._columns_of(self._parts[len(self._pieces) :])

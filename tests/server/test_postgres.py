@@ -368,6 +368,29 @@ def test_a_value_that_does_not_decode_far_into_a_batch_stops_it_there(bad_at: in
     assert [row[0] for row in fakes.bulks[0]] == list(range(1_400))
 
 
+def test_values_that_are_read_one_by_one_are_left_to_a_worker_and_are_the_same() -> None:
+    """NULL among numbers, and numbers written as text."""
+    fakes = Fakes()
+    count = 1_500
+
+    def client(port: int) -> None:
+        wire = Wire(port)
+        pairs = [
+            bind([None if number % 3 else number.to_bytes(4, "big"), b"x" * 60]) + EXECUTE for number in range(count)
+        ]
+        wire.send(parse("insert into t values ($1, $2)"), *pairs, SYNC)
+        assert wire.kinds() == "1 " + "2 C(INSERT 0 1) " * count + "ZI"
+        pairs = [bind([b"%d" % number, None], code=0) + EXECUTE for number in range(count)]
+        wire.send(*pairs, SYNC)
+        assert wire.kinds() == "2 C(INSERT 0 1) " * count + "ZI"
+
+    talk(client, fakes)
+    assert fakes.bulks == [
+        [(None if number % 3 else number, "x" * 60) for number in range(count)],
+        [(number, None) for number in range(count)],
+    ]
+
+
 def test_malformed_frames_end_their_connection_and_no_other() -> None:
     def client(port: int) -> None:
         other = Wire(port)

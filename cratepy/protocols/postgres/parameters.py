@@ -93,6 +93,13 @@ def column_decoder(data_type: DataType, declared_oid: int, *, is_binary: bool) -
     return decode_column
 
 
+def is_read_at_once(data_type: DataType, declared_oid: int, column: RepeatedColumn, *, is_binary: bool) -> bool:
+    """Whether :func:`column_decoder` takes all values together, at some ns each, and not one by one, at up to some µs."""
+    if data_type.kind == "text":
+        return declared_oid not in (BYTEA_OID, JSONB_OID)
+    return is_binary and data_type.kind in _COLUMN_DTYPES and not column.has_null
+
+
 def _items_decoder(
     data_type: DataType, declared_oid: int, *, is_binary: bool
 ) -> Callable[[Sequence[bytes | None]], list[Any]]:

@@ -30,6 +30,10 @@ class RepeatedColumn:
     #: Bytes of each value; -1 is NULL.
     sizes: np.ndarray
 
+    @property
+    def has_null(self) -> bool:
+        return bool((self.sizes < 0).any())
+
     def items(self) -> list[bytes | None]:
         buffer = self.buffer
         places = zip(self.starts.tolist(), self.sizes.tolist(), strict=True)

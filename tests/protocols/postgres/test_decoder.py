@@ -33,8 +33,8 @@ def frame(kind: bytes, payload: bytes = b"") -> bytes:
     return kind + struct.pack(">i", len(payload) + 4) + payload
 
 
-def bind(values: list[bytes | None], *, portal: bytes = b"", statement: bytes = b"s") -> bytes:
-    body = portal + b"\0" + statement + b"\0" + struct.pack(">HhH", 1, 1, len(values))
+def bind(values: list[bytes | None], *, portal: bytes = b"", statement: bytes = b"s", code: int = 1) -> bytes:
+    body = portal + b"\0" + statement + b"\0" + struct.pack(">HhH", 1, code, len(values))
     for value in values:
         body += struct.pack(">i", -1) if value is None else struct.pack(">i", len(value)) + value
     return frame(b"B", body + struct.pack(">Hh", 1, 1))
