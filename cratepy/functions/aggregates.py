@@ -133,6 +133,8 @@ _PERCENTILE: Final = tuple(
         f"{kind},double[],double -> {result}[]",
     )
 )
+#: A character is ordered as text is, and so is NULL, whose order is never asked for.
+_BY_ORDER: Final = tuple(f"A,{kind} -> A" for kind in _PRIMITIVES if kind != "char")
 _SUMS: Final = (
     "interval -> interval",
     "real -> real",
@@ -164,8 +166,8 @@ DECLARATIONS: Final[tuple[Declaration, ...]] = (
     _aggregate("variance", *(f"{n} -> double" for n in _MEASURED), sql=_spread_sql("var_pop"), aliases=("var_pop",)),
     _aggregate("var_samp", *(f"{n} -> double" for n in _MEASURED), sql=_spread_sql("var_samp")),
     _aggregate("geometric_mean", *(f"{n} -> double" for n in _MEASURED), sql=_geometric_sql),
-    _aggregate("min_by", *(f"A,{n} -> A" for n in _PRIMITIVES)),
-    _aggregate("max_by", *(f"A,{n} -> A" for n in _PRIMITIVES)),
+    _aggregate("min_by", *_BY_ORDER),
+    _aggregate("max_by", *_BY_ORDER),
     _aggregate("percentile", *_PERCENTILE),
     _aggregate("median", *(f"{n} -> double" for n in ("double", "real", *_INTEGERS))),
     _aggregate("hyperloglog_distinct", "V -> bigint", "V,integer -> bigint"),

@@ -8,6 +8,7 @@ import pytest
 
 from cratepy.errors import FunctionUnknown
 from cratepy.functions import registry
+from cratepy.functions.aggregates import NATIVE_ORDER
 from cratepy.functions.registry import (
     resolve,
     resolve_aggregate,
@@ -165,3 +166,9 @@ def test_values_without_an_order_have_no_extreme(kind: str) -> None:
     for name in ("min_by", "max_by"):
         with pytest.raises(FunctionUnknown):
             resolve_aggregate(name, [TEXT, type_of(kind)])
+
+
+@pytest.mark.parametrize("kind", ["undefined", "character", "varchar(3)"])
+def test_an_extreme_by_text_or_by_null_is_ordered_by_the_engine(kind: str) -> None:
+    for name in ("min_by", "max_by"):
+        assert resolve_aggregate(name, [type_of("integer"), type_of(kind)]).argument_types[1].kind in NATIVE_ORDER
