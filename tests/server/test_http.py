@@ -167,7 +167,7 @@ def test_values_print_as_the_real_server_prints_them() -> None:
 def test_a_big_bulk_is_read_beside_the_event_loop_and_as_a_small_one() -> None:
     fakes = Fakes()
     rows = [[number, f"text {number}"] for number in range(5_000)]
-    rows[17] = [None, None]  # type: ignore[list-item]
+    rows[17] = [None, None]
 
     def client(port: int) -> None:
         body = json.dumps({"stmt": "insert into t values ($1, $2)", "bulk_args": rows})
