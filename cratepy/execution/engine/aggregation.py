@@ -28,7 +28,7 @@ from cratepy.execution.engine.failures import exhausted
 from cratepy.execution.engine.kernels import Stopped, arrow_types, encoded
 from cratepy.functions.aggregates import NATIVE_ORDER, SUM_OF_DISTINCT, SUM_OF_HALVES
 from cratepy.functions.arithmetic import decimal_quotient
-from cratepy.functions.array_collectors import array_collector
+from cratepy.functions.array_collectors import ArrayCollector, array_collector
 from cratepy.functions.collectors import Collector, collector
 from cratepy.functions.distinct import exact_count
 from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_volatile, value_of
@@ -41,6 +41,8 @@ from cratepy.model.types import DataType
 
 #: What a Python object of a value takes, its place in a list included, beside the bytes of a text.
 _OBJECT_BYTES: Final = 64
+#: The list itself, and what a kernel makes of it.
+_LIST_COPIES: Final = 2
 #: Values of several groups that are Python objects at the same time; one group may have more.
 _CHUNK_VALUES: Final = 16_384
 #: Digits up to which a sum of 10^10 decimals fits 38 digits.
@@ -220,7 +222,7 @@ def _collected(expression: Aggregate, types: tuple[DataType, ...], text: Text, o
     def make() -> Callable[..., Any]:
         fast = None if constants is None else array_collector(expression.function, types, expression.type, constants)
         if fast is not None:
-            return fast
+            return _bounded(fast, text)
         compute = collector(expression.function, types, expression.type)
         if constants is None:
             return _python_kernel(compute, lists, expression.type, text)
@@ -234,6 +236,17 @@ def _collected(expression: Aggregate, types: tuple[DataType, ...], text: Text, o
 
 def _is_constant(expression: Expression) -> bool:
     return not has_columns(expression) and not is_volatile(expression)
+
+
+def _bounded(fast: ArrayCollector, text: Text) -> ArrayCollector:
+    """The kernel, for lists whose copies fit the engine's memory once more: its pool has accounted for the values only."""
+
+    def kernel(lists: Any) -> Any:
+        if _LIST_COPIES * _value_bytes(lists) > text.memory_bytes:
+            raise exhausted(text.context.job_id, text.memory_bytes)
+        return fast(lists)
+
+    return kernel
 
 
 def _python_kernel(compute: Collector, lists: Sequence[DataType], result: DataType, text: Text) -> Callable[..., Any]:
@@ -268,9 +281,21 @@ def _chunks(arrays: Sequence[Any]) -> Iterator[tuple[int, int, int]]:
 def _text_bytes(lists: Any) -> int:
     """Bytes of the texts in the lists, which Python objects have beside their own."""
     values = lists.flatten()
-    if not pa.types.is_string_view(values.type):
+    return _view_bytes(values) if pa.types.is_string_view(values.type) else 0
+
+
+def _value_bytes(lists: Any) -> int:
+    values = lists.flatten()
+    return _view_bytes(values) if pa.types.is_string_view(values.type) else int(values.nbytes)
+
+
+def _view_bytes(texts: Any) -> int:
+    """Each view is 16 bytes and begins with the length of its text; buffers may be shared with other rows."""
+    views = texts.buffers()[1]
+    if not len(texts) or views is None:
         return 0
-    return int(pc.sum(pc.binary_length(values.cast(pa.large_string()))).as_py() or 0)
+    lengths = np.frombuffer(views, np.int32)[4 * texts.offset :: 4][: len(texts)]
+    return int(lengths.sum(dtype=np.int64)) + 16 * len(texts)
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------

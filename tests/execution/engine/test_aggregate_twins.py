@@ -336,3 +336,19 @@ def test_values_that_would_take_more_memory_as_python_objects_than_the_engine_ha
         assert len(rows(made, Aggregation(table.leaf, (Item(40, "k", table[0]),), items))) == 3_000
     finally:
         made.close()
+
+
+@pytest.mark.parametrize(("function", "kind", "size"), [("median", DOUBLE, 8), ("string_agg", TEXT, 100)])
+def test_lists_whose_copies_would_not_fit_the_memory_are_refused(
+    tmp_path: Path, function: str, kind: DataType, size: int
+) -> None:
+    made = Engine(memory_bytes=16 * 1024 * 1024, spill_path=tmp_path, partitions=1)
+    values = [float(n) if kind == DOUBLE else "x" * size for n in range(10_000_000 // size)]
+    more = () if kind == DOUBLE else (Literal("", TEXT),)
+    try:
+        with pytest.raises(errors.CircuitBreaking, match="needs more than the limit of 16777216 bytes"):
+            answer(made, kind, values, function, kind, *more)
+        few = answer(made, kind, values[:9], function, kind, *more)
+        assert few == (4.0 if kind == DOUBLE else "x" * 900)
+    finally:
+        made.close()
