@@ -138,6 +138,8 @@ EXCHANGE_MEMORY_BYTES_MAX: Final = 64 * MIB
 ENGINE_MEMORY_BYTES: Final = 1_024 * MIB
 #: A text made by repeat, replace or regexp_replace may not grow beyond this (CrateDB dies of OutOfMemoryError instead).
 TEXT_RESULT_CHARS_MAX: Final = 64 * MIB
+#: Bytes of a constant that is computed while a statement is compiled; of a larger one its expression stays in the plan.
+FOLDED_BYTES_MAX: Final = 64 * KIB
 #: Bytes of the texts and lists that a function may make of one batch of rows; of more, rows are taken in smaller batches.
 KERNEL_BATCH_BYTES_MAX: Final = 256 * MIB
 #: A join side estimated below this many rows is broadcast instead of partitioned.

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from cratepy import limits
 from cratepy.errors import (
+    CircuitBreaking,
     ConversionError,
     CrateError,
     DivisionByZero,
@@ -19,6 +21,7 @@ from cratepy.errors import (
     RowOverflow,
     ValueConversionError,
 )
+from cratepy.execution.engine.kernels import weight
 from cratepy.execution.engine.substitution import mapped
 from cratepy.functions.casts import convert
 from cratepy.functions.evaluate import NO_COLUMNS, has_columns, is_foldable, value_of
@@ -32,7 +35,14 @@ _NO_STATEMENT: Final = StatementContext(job_id="", handler_id="", user="", text=
 
 def constant_values(expressions: Sequence[Expression], context: StatementContext) -> list[Any]:
     """The SQL values of expressions without columns. Raises CrateError (a failed cast as for a row's value)."""
-    return [_constant_value(expression, context) for expression in expressions]
+    found: list[Any] = []
+    taken = 0
+    for expression in expressions:
+        found.append(_constant_value(expression, context))
+        taken += 0 if isinstance(expression, Literal | Parameter) else weight(found[-1])
+        if taken > limits.RESULT_ROW_BYTES_MAX:
+            raise CircuitBreaking(f"Constants take more than the limit of {limits.RESULT_ROW_BYTES_MAX} bytes")
+    return found
 
 
 def _constant_value(expression: Expression, context: StatementContext) -> Any:
@@ -61,7 +71,9 @@ def folded(expression: Expression) -> Expression:
     try:
         if isinstance(expression, Cast) and isinstance(expression.argument, Literal) and not expression.is_try:
             return Literal(_cast_literal(expression, expression.argument), expression.type)
-        return Literal(value_of(expression, NO_COLUMNS, _NO_STATEMENT), expression.type)
+        value = value_of(expression, NO_COLUMNS, _NO_STATEMENT)
+        # A plan is kept for the next time.
+        return Literal(value, expression.type) if weight(value) <= limits.FOLDED_BYTES_MAX else expression
     except CrateError as error:
         raise constant_error(error) from error
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from cratepy import limits
 from cratepy.errors import CircuitBreaking, CrateError
 from cratepy.execution.engine.casting import arrow_cast, arrow_name, native_cast
-from cratepy.execution.engine.kernels import Notes, arrow_types, as_udf, encoded, fallback_kernel, row_kernel
+from cratepy.execution.engine.kernels import Notes, arrow_types, as_udf, encoded, fallback_kernel, row_kernel, weight
 from cratepy.execution.engine.quantified import (
     ITEMS_INLINE_MAX,
     deciding_value,
@@ -72,6 +72,8 @@ class Text:
     memory_bytes: int = limits.ENGINE_MEMORY_BYTES
     parameters: dict[str, Any] = field(default_factory=dict)
     kernels: list[ScalarUDF] = field(default_factory=list)
+    #: What the constants take that were computed for the fragment.
+    constant_bytes: int = 0
     #: Values whose identity names a kernel.
     kept: list[Any] = field(default_factory=list)
     _known_kernels: dict[Any, str] = field(default_factory=dict)
@@ -140,6 +142,9 @@ def _constant(expression: Expression, text: Text) -> str | None:
         value = value_of(expression, NO_COLUMNS, text.context)
     except CrateError:
         return None
+    text.constant_bytes += weight(value)
+    if text.constant_bytes > limits.RESULT_ROW_BYTES_MAX:
+        raise CircuitBreaking(f"Constants take more than the limit of {limits.RESULT_ROW_BYTES_MAX} bytes")
     return literal(value, expression.type, text)
 
 

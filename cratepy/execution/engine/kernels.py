@@ -63,20 +63,20 @@ def weighed(values: Iterable[Any], data_type: DataType) -> list[Any]:
     taken = 0
     for value in values:
         found.append(value)
-        taken += _weight(value)
+        taken += weight(value)
         if taken > limits.KERNEL_BATCH_BYTES_MAX:
             raise BatchTooLarge(f"{taken} bytes in {len(found)} rows")
     return found
 
 
-def _weight(value: Any) -> int:
+def weight(value: Any) -> int:
     """About the bytes a value takes."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, list):
-        return 16 * len(value) + sum(map(_weight, value))
+        return 16 * len(value) + sum(map(weight, value))
     if isinstance(value, dict):
-        return 16 * len(value) + sum(map(_weight, value.values()))
+        return 16 * len(value) + sum(map(weight, value.values()))
     return 0
 
 

@@ -12,6 +12,7 @@ import trio
 
 from cratepy import limits
 from cratepy.errors import CircuitBreaking
+from cratepy.execution.engine.constants import constant_values, fold
 from cratepy.execution.engine.engine import Engine
 from cratepy.execution.engine.inputs import FragmentInput, rows_input
 from cratepy.model.expressions import Column, Expression, SortKey
@@ -98,3 +99,22 @@ def test_a_failed_fragment_leaves_no_memory_behind(engine: Engine) -> None:
         assert pa.total_allocated_bytes() - before < 1_000_000
     finally:
         gc.enable()
+
+
+def test_large_constants_are_not_kept_in_plans() -> None:
+    small = call("repeat", lit("x", TEXT), lit(100), result=TEXT)
+    large = call("repeat", lit("x", TEXT), lit(1_000_000), result=TEXT)
+    length = call("length", large, result=INTEGER)
+    assert fold([small, large, length]) == [lit("x" * 100, TEXT), large, lit(1_000_000)]
+
+
+def test_constants_of_a_statement_have_a_bound(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RESULT_ROW_BYTES_MAX", 500_000)
+    texts = [call("repeat", lit("x", TEXT), lit(100_000 + number), result=TEXT) for number in range(6)]
+    assert [len(value) for value in constant_values(texts[:4], CONTEXT)] == [100_000, 100_001, 100_002, 100_003]
+    with pytest.raises(CircuitBreaking, match="limit of 500000 bytes"):
+        constant_values(texts, CONTEXT)
+    project = Project(ExchangeInput(0, COLUMNS), tuple(item(10 + i, text) for i, text in enumerate(texts)))
+    for run in (streamed, at_once):
+        with pytest.raises(CircuitBreaking, match="limit of 500000 bytes"):
+            run(engine, project, [1, 2])
