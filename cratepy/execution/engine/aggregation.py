@@ -63,7 +63,7 @@ def aggregate(expression: Aggregate, text: Text, over: str = "", *, is_grouped: 
     types = tuple(argument.type for argument in expression.arguments)
     declaration = aggregate_of(expression.function)
     template = declaration.sql if isinstance(declaration.sql, str | None) else declaration.sql(types, expression.type)
-    if template is None:
+    if template is None or (over and expression.function in _NOT_SLIDING):
         return _collected(expression, types, text, over)
     arguments = [render(argument, text) for argument in expression.arguments]
     if expression.is_distinct and template == SUM_OF_HALVES:
@@ -76,6 +76,10 @@ def aggregate(expression: Aggregate, text: Text, over: str = "", *, is_grouped: 
         filter=f"{_condition(expression, text)}{over}",
     )
     return filled if _has_wanted_type(expression) else arrow_cast(filled, expression.type)
+
+
+#: Sums of logarithms, out of which a row that leaves the frame is taken again: minus infinity, of 0, would stay.
+_NOT_SLIDING: Final = frozenset({"geometric_mean"})
 
 
 def _has_wanted_type(expression: Aggregate) -> bool:

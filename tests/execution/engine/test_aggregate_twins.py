@@ -21,7 +21,7 @@ from cratepy.execution.engine.engine import Engine
 from cratepy.functions.collectors import collector
 from cratepy.functions.values import numeric_text, order_key
 from cratepy.model.arrow import UNCONSTRAINED_SCALE
-from cratepy.model.expressions import Aggregate, Call, Column, Expression, Literal, SortKey, Window
+from cratepy.model.expressions import Aggregate, Call, Column, Expression, Frame, FrameBound, Literal, SortKey, Window
 from cratepy.model.relations import Aggregation, Item, Relation, WindowCalculation
 from cratepy.model.types import (
     BIGINT,
@@ -210,22 +210,24 @@ def test_aggregates_agree_with_python(engine: Engine, kind: DataType) -> None:
 @pytest.mark.parametrize("kind", [BIGINT, DOUBLE, NUMERIC, TEXT, INTERVAL], ids=lambda kind: kind.name)
 def test_aggregates_over_windows_agree_with_python(engine: Engine, kind: DataType) -> None:
     @RELAXED
-    @given(tables(kind), st.booleans())
-    def agree(given: list[Row], has_filter: bool) -> None:
+    @given(tables(kind), st.booleans(), st.booleans())
+    def agree(given: list[Row], has_filter: bool, is_sliding: bool) -> None:
         table = table_of(kind, given)
         wanted = aggregates(kind, table[1], table[3])
         condition = table[2] if has_filter else None
         order = (SortKey(table[4]),)
+        frame = Frame("rows", FrameBound("preceding", Literal(1, INTEGER)), FrameBound("current_row"))
+        common = {"partition_by": (table[0],), "order_by": order, "filter": condition}
         items = tuple(
-            Item(50 + n, "x", Window(f, arguments, result, partition_by=(table[0],), order_by=order, filter=condition))
+            Item(50 + n, "x", Window(f, arguments, result, frame=frame if is_sliding else None, **common))  # type: ignore[arg-type]
             for n, (f, arguments, result) in enumerate(wanted)
         )
-        taken = [row for row in given if row[2] or not has_filter]
         found = rows(engine, WindowCalculation(table.leaf, items))
         assert len(found) == len(given)
         by_number = {row[4]: row[5:] for row in found}
         for row in given:
-            seen = [other for other in taken if other[0] == row[0] and other[4] <= row[4]]
+            before = [other for other in given if other[0] == row[0] and other[4] <= row[4]]
+            seen = [other for other in before[-2 if is_sliding else 0 :] if other[2] or not has_filter]
             for answer, (function, arguments, result) in zip(by_number[row[4]], wanted, strict=True):
                 types = [argument.type for argument in arguments]
                 values = arguments_of(arguments, seen, table)
