@@ -354,3 +354,11 @@ def test_lists_whose_copies_would_not_fit_the_memory_are_refused(
         assert few == (4.0 if kind == DOUBLE else "x" * 900)
     finally:
         made.close()
+
+
+def test_a_zero_that_left_the_frame_is_not_in_its_geometric_mean(engine: Engine) -> None:
+    table = table_of(DOUBLE, [(0, value, True, None, n) for n, value in enumerate([2.0, 0.0, 8.0, 2.0])])
+    frame = Frame("rows", FrameBound("preceding", Literal(1, INTEGER)), FrameBound("current_row"))
+    mean = Window("geometric_mean", (table[1],), DOUBLE, order_by=(SortKey(table[4]),), frame=frame)
+    found = sorted(rows(engine, WindowCalculation(table.leaf, (Item(50, "x", mean),))), key=lambda row: row[4])
+    assert [row[5] for row in found] == pytest.approx([2.0, 0.0, 0.0, 4.0])
