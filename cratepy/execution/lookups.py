@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 import pyarrow as pa
@@ -234,6 +235,8 @@ class _PreparedGet:
     is_single: bool
     #: ``WHERE _id = x`` in a table that routes by another column: the id does not tell the shard.
     asks_all_shards: bool
+    #: It has an order, a count or an offset.
+    is_ordered: bool
     #: Positions of ``plan.columns`` that are the output as they are, empty for all; None if something must be computed.
     picks: tuple[int, ...] | None
 
@@ -305,7 +308,11 @@ class LookupService:
         keys = self._keys(prepared, context)
         found = await self._reader.read(prepared.definition, keys.ids, keys.shards, plan.sources)
         rows = [row for row in found if row is not None]
-        return Result(columns=prepared.output, rows=self._finish(prepared, rows, context))
+        if prepared.is_ordered and len(rows) > limits.GET_INLINE_KEYS:
+            rows = await trio.to_thread.run_sync(self._finish, prepared, rows, context)
+        else:
+            rows = self._finish(prepared, rows, context)
+        return Result(columns=prepared.output, rows=rows)
 
     def one_id(self, plan: GetPlan, context: StatementContext) -> str | None:
         """The id that a plan of one key of one part means, if its text is that of a number or text; else None."""
@@ -365,6 +372,7 @@ class LookupService:
             parts=parts,
             is_single=len(parts) == 1 and not asks_all,
             asks_all_shards=asks_all,
+            is_ordered=bool(plan.order or plan.offset or plan.count is not None),
             picks=picks,
         )
         self._prepared[id(plan)] = prepared
@@ -409,10 +417,10 @@ class LookupService:
         """Filter and compute, if the plan wants it."""
         picks = prepared.picks
         if picks is not None:
-            return [tuple([row[i] for i in picks]) for row in rows] if picks else rows
-        if not rows:
-            return rows
-        return _computed(prepared, rows, self._engine, context)
+            rows = [tuple([row[i] for i in picks]) for row in rows] if picks else rows
+        elif rows:
+            rows = _computed(prepared, rows, self._engine, context)
+        return _ordered(prepared.plan, rows) if prepared.is_ordered else rows
 
     async def _on_get(self, _source: str, request: ShardGet) -> ShardRows:
         copy = self._store.shard(request.table_uuid, request.shard)
@@ -517,6 +525,15 @@ def _listed_values(key_list: Expression, context: StatementContext) -> list[Any]
             return given
     (values,) = values_of((key_list,), context)
     return [] if values is None else list(values)
+
+
+def _ordered(plan: GetPlan, rows: list[Row]) -> list[Row]:
+    """The rows sorted and cut; those that are alike stay in the order of their keys."""
+    for place, is_descending, nulls_first in reversed(plan.order):
+        known = sorted([row for row in rows if row[place] is not None], key=itemgetter(place), reverse=is_descending)
+        unknown = [row for row in rows if row[place] is None]
+        rows = [*unknown, *known] if nulls_first else [*known, *unknown]
+    return rows[plan.offset : None if plan.count is None else plan.offset + plan.count]
 
 
 def _computed(prepared: _PreparedGet, rows: list[Row], engine: Engine, context: StatementContext) -> list[Row]:

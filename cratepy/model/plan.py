@@ -102,7 +102,8 @@ class GetPlan(msgspec.Struct, frozen=True, tag_field="$", tag="get", kw_only=Tru
     keys that turn out equal give their row once. ``columns[i]`` is what is read from the stored column ``sources[i]`` (``c<oid>`` or a
     system column). These are the output, unless the plan also computes over the row (``Engine.evaluate``; both name
     columns by the ids in ``columns``): ``residual`` drops the rows for which it is not true, and a ``projection`` that is
-    not empty is the output instead, one column per item (:func:`get_output`).
+    not empty is the output instead, one column per item (:func:`get_output`). ``order`` sorts the output (column, whether
+    descending, whether NULLs come first); ``offset`` and ``count`` then cut it.
     """
 
     table_uuid: str
@@ -114,6 +115,9 @@ class GetPlan(msgspec.Struct, frozen=True, tag_field="$", tag="get", kw_only=Tru
     projection: tuple[Item, ...] = ()
     is_by_id: bool = False
     key_list: Expression | None = None
+    order: tuple[tuple[int, bool, bool], ...] = ()
+    offset: int = 0
+    count: int | None = None
 
 
 def get_output(plan: GetPlan) -> tuple[OutputColumn, ...]:

@@ -114,3 +114,28 @@ def test_a_cast_to_the_unknown_type_leaves_the_value(cluster: Cluster) -> None:
     node = cluster.nodes[0]
     reply = node.sql("SELECT 'a'::unknown, CAST(5 AS unknown), CAST(? AS unknown), CAST(NULL AS unknown)", ["b"])
     assert reply["rows"] == [["a", 5, "b", None]]
+
+
+def test_rows_of_several_keys_are_read_in_real_time_sorted_or_not(cluster: Cluster) -> None:
+    node = cluster.nodes[0]
+    node.sql(
+        "CREATE TABLE sorted_keys (id INTEGER PRIMARY KEY, x INTEGER, t TEXT) CLUSTERED INTO 5 SHARDS"
+        " WITH (refresh_interval = 0)"
+    )
+    texts = [None if n % 5 == 0 else "äbz"[n % 3] * (n % 4) for n in range(300)]
+    rows = [[n, None if n % 7 == 0 else n % 4, text] for n, text in enumerate(texts)]
+    node.sql("INSERT INTO sorted_keys VALUES (?, ?, ?)", bulk_args=rows)
+    asked = ", ".join(map(str, range(0, 250, 2)))
+    orders = ("x, id", "x DESC, t, id", "x NULLS FIRST, t DESC NULLS LAST, id DESC", "t, x DESC, id LIMIT 7 OFFSET 3")
+    texts_of = [f"SELECT id, x, t FROM sorted_keys WHERE id IN ({asked}) ORDER BY {order}" for order in orders]
+    texts_of.append(f"SELECT id AS n, t, x * 2 FROM sorted_keys WHERE id IN ({asked}, 1000) AND x > 1 ORDER BY n DESC")
+    texts_of.append("SELECT t, id FROM sorted_keys WHERE id IN (3, 1, 2) ORDER BY id LIMIT 0")
+    before = [node.sql(text)["rows"] for text in texts_of]
+    assert [len(found) for found in before[:4]] == [125, 125, 125, 7]
+    assert len(node.sql("SELECT id FROM sorted_keys WHERE id IN (1, 2, 3) LIMIT 2")["rows"]) == 2
+    any_of = "SELECT id FROM sorted_keys WHERE id = ANY(?) ORDER BY id DESC LIMIT 3"
+    assert node.sql(any_of, [list(range(290))])["rows"] == [[289], [288], [287]]
+    node.sql("REFRESH TABLE sorted_keys")
+    # The engine's answer to the same question, of rows that a scan gives.
+    for text, found in zip(texts_of, before, strict=True):
+        assert node.sql(text.replace("WHERE id IN", "WHERE id + 0 IN"))["rows"] == found, text

@@ -194,10 +194,16 @@ def _get_text(plan: GetPlan, relation: Relation) -> str:
         keys = f"ANY({expression_text(plan.key_list)})"
     output = items_text(plan.projection) if plan.projection else _names(plan.columns)
     scan = relation
+    above: list[Relation] = []
     while not isinstance(scan, Scan):
+        if isinstance(scan, Sort | Limit) and (plan.order or plan.offset or plan.count is not None):
+            above.append(scan)
         (scan,) = children(scan)
     condition = "true" if scan.filter is None else expression_text(scan.filter)
-    return f"Get[{plan.table} | {output} | DocKeys{{{keys}}} | {condition}]"
+    lines = [f"Get[{plan.table} | {output} | DocKeys{{{keys}}} | {condition}]"]
+    for operator in reversed(above):
+        lines = _nested(operator_text(operator), [lines])
+    return "\n".join(lines)
 
 
 def phases_text(plan: QueryPlan, state: ClusterState) -> str:

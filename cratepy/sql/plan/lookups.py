@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from cratepy import limits
 from cratepy.model.expressions import Aggregate, Call, Cast, Column, Expression, InList, Literal
 from cratepy.model.leaves import known_key_part
@@ -41,6 +43,13 @@ from cratepy.sql.plan.walk import columns_of, conjunction, conjuncts, disjuncts,
 
 #: System columns that a row read by key has: ``_score`` is NULL, for nothing was searched. ``_docid`` exists only there.
 GET_SYSTEM_COLUMNS: Final = frozenset({"_id", "_uid", "_version", "_seq_no", "_primary_term", "_raw", "_doc", "_score"})
+#: Kinds whose SQL values sort in Python as the engine sorts them.
+_SORTED_KINDS: Final = frozenset(
+    {
+        "byte", "smallint", "integer", "bigint", "boolean", "text", "date",
+        "timestamp with time zone", "timestamp without time zone",
+    }
+)  # fmt: skip
 #: Functions that only an index can answer.
 _INDEX_FUNCTIONS: Final = frozenset({"match", "knn_match"})
 
@@ -86,7 +95,7 @@ def as_count(relation: Relation, columns: tuple[OutputColumn, ...], state: Clust
 def as_get(relation: Relation, columns: tuple[OutputColumn, ...], state: ClusterState) -> GetPlan | None:
     """A plain read of rows whose key the filter pins; None for anything else."""
     items: tuple[Item, ...] | None = None
-    shape = _without_single_row_operators(relation)
+    shape = _without_sorts_and_limits(relation)
     if isinstance(shape, Project):
         items, shape = shape.items, shape.child
     if not isinstance(shape, Scan) or shape.filter is None or shape.matches:
@@ -97,32 +106,78 @@ def as_get(relation: Relation, columns: tuple[OutputColumn, ...], state: Cluster
     found = _keys_of(shape, table.definition)
     if found is None:
         return None
-    if shape is not relation and _needs_one_row(relation) and len(found.keys) != 1:
-        return None
     items = items if items is not None else tuple(passed_on(column) for column in output_columns(shape))
     if any(is_volatile(item.expression) or _asks_index(item.expression) for item in items):
         return None
-    return _get(shape, items, columns, found)
+    plan = _get(shape, items, columns, found)
+    above = _operators_above(relation, shape)
+    if plan is None or not above or (len(found.keys) == 1 and all(_keeps_a_row(operator) for operator in above)):
+        return plan
+    return _ordered(plan, items, above)
 
 
-def _without_single_row_operators(relation: Relation) -> Relation:
-    """The relation below sorts and limits that mean nothing for a single row."""
+def _without_sorts_and_limits(relation: Relation) -> Relation:
+    """The relation below sorts and limits."""
     match relation:
-        case Sort():
-            return _without_single_row_operators(relation.child)
-        case Limit(count=Literal(value=int(n)), offset=None | Literal(value=None | 0)) if n >= 1:
-            return _without_single_row_operators(relation.child)
+        case Sort() | Limit():
+            return _without_sorts_and_limits(relation.child)
         case Project(child=Sort() | Limit()):
-            below = _without_single_row_operators(relation.child)
+            below = _without_sorts_and_limits(relation.child)
             return Project(below, relation.items) if isinstance(below, Scan) else relation
         case _:
             return relation
 
 
-def _needs_one_row(relation: Relation) -> bool:
-    while isinstance(relation, Project):
+def _operators_above(relation: Relation, scan: Scan) -> list[Sort | Limit]:
+    """The sorts and limits between the output and the scan, the uppermost first."""
+    found: list[Sort | Limit] = []
+    while relation is not scan:
+        if isinstance(relation, Sort | Limit):
+            found.append(relation)
+        assert isinstance(relation, Project | Sort | Limit)
         relation = relation.child
-    return isinstance(relation, Sort | Limit)
+    return found
+
+
+def _keeps_a_row(operator: Sort | Limit) -> bool:
+    """Whether it means nothing for a single row."""
+    match operator:
+        case Sort():
+            return True
+        case Limit(count=Literal(value=int(count)), offset=None | Literal(value=None | 0)):
+            return count >= 1
+        case _:
+            return False
+
+
+def _ordered(plan: GetPlan, items: tuple[Item, ...], above: list[Sort | Limit]) -> GetPlan | None:
+    """The get with one sort and one limit above it; None if it cannot do what they ask for."""
+    limit = above[0] if isinstance(above[0], Limit) else None
+    sorts = above if limit is None else above[1:]
+    if len(sorts) > 1 or not all(isinstance(operator, Sort) for operator in sorts):
+        return None
+    keys = [key for operator in sorts if isinstance(operator, Sort) for key in operator.keys]
+    places: dict[int, int] = {}
+    for place, item in enumerate(items):
+        places.setdefault(item.id, place)
+        if isinstance(item.expression, Column):
+            places.setdefault(item.expression.id, place)
+    order = []
+    for key in keys:
+        column = key.expression
+        if not isinstance(column, Column) or column.id not in places or column.type.kind not in _SORTED_KINDS:
+            return None
+        order.append((places[column.id], key.is_descending, key.nulls_first))
+    count, offset = _number(None if limit is None else limit.count), _number(None if limit is None else limit.offset)
+    if (limit is not None and limit.count is not None and count is None) or (offset or 0) < 0 or (count or 0) < 0:
+        return None
+    if limit is not None and limit.offset is not None and offset is None:
+        return None
+    return msgspec.structs.replace(plan, order=tuple(order), offset=offset or 0, count=count)
+
+
+def _number(expression: Expression | None) -> int | None:
+    return expression.value if isinstance(expression, Literal) and type(expression.value) is int else None
 
 
 def _get(

@@ -144,10 +144,24 @@ def test_the_same_column_twice_has_two_ids() -> None:
 def test_order_and_limit_mean_nothing_for_one_row() -> None:
     b = Table()
     one = where(b.last, eq(b["ta.id"], lit(1)))
-    assert isinstance(_plan(limit(order(b.project(one, b["ta.id"]), b["ta.id"]), 10)), GetPlan)
+    plan = _plan(limit(order(b.project(one, b["ta.id"]), b["ta.id"]), 10))
+    assert isinstance(plan, GetPlan)
+    assert (plan.order, plan.offset, plan.count) == ((), 0, None)
+
+
+def test_rows_of_several_keys_are_sorted_and_cut() -> None:
+    b = Table()
     two = where(b.last, InList(b["ta.id"], (lit(1), lit(2))))
-    assert isinstance(_plan(limit(b.project(two, b["ta.id"]), 1)), QueryPlan)
-    assert isinstance(_plan(limit(b.project(one, b["ta.id"]), 10, 1)), QueryPlan)
+    plan = _plan(limit(order(b.project(two, b["ta.a"], b["ta.id"]), b["ta.id"]), 5, 1))
+    assert isinstance(plan, GetPlan)
+    assert (plan.order, plan.offset, plan.count) == (((1, False, False),), 1, 5)
+    plan = _plan(limit(b.project(two, b["ta.id"]), 1))
+    assert isinstance(plan, GetPlan)
+    assert (plan.order, plan.offset, plan.count) == ((), 0, 1)
+    # What is sorted by is not given.
+    assert isinstance(_plan(b.project(order(two, b["ta.a"]), b["ta.id"])), QueryPlan)
+    # A limit below a sort.
+    assert isinstance(_plan(order(limit(b.project(two, b["ta.id"]), 1), b["ta.id"])), QueryPlan)
 
 
 def _with_id(b: Builder, table: str) -> tuple[Scan, ScanColumn]:
@@ -231,7 +245,10 @@ def test_a_key_compared_as_a_wider_integer_is_the_same_key() -> None:
     assert isinstance(plan, QueryPlan), "the text of a number is not the number"
 
 
-def test_an_array_under_a_limit_is_no_get() -> None:
+def test_the_rows_of_an_array_are_sorted_and_cut() -> None:
     b = Table()
     rows = where(b.last, any_of(b["ta.id"], parameter(0, array_of(INTEGER))))
-    assert isinstance(_plan(limit(order(b.project(rows, b["ta.id"]), b["ta.id"]), 1)), QueryPlan)
+    plan = _plan(limit(order(b.project(rows, b["ta.id"]), b["ta.id"]), 1))
+    assert isinstance(plan, GetPlan)
+    assert plan.key_list is not None
+    assert (plan.order, plan.offset, plan.count) == (((0, False, False),), 0, 1)
