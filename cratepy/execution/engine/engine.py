@@ -218,7 +218,7 @@ class Engine:
             except BaseException as error:
                 if notes.error is None and _next_way(ways, error):
                     continue
-                raise self._translated(error, notes, context) from error
+                raise self._translated(error, notes, context) from error.with_traceback(None)
 
     def explain(self, relation: Relation, inputs: Sequence[FragmentInput], context: StatementContext) -> str:
         """The SQL text of a fragment, for EXPLAIN VERBOSE and for people."""

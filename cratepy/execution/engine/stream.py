@@ -81,7 +81,7 @@ class FragmentStream:
             self._stop()
             raise
         except BaseException as error:
-            self._error, self._is_done = error, True
+            self._error, self._is_done = _bare(error), True
             return
         self._is_done = False
         self._loop = loop
@@ -119,10 +119,11 @@ class FragmentStream:
 
     async def _fail(self, error: BaseException) -> None:
         """Run the fragment another way if there is one and nothing was given yet; else raise."""
+        self._error = None
         again = None if self._has_given else self._restart(error)
         if again is None:
             raise self._translate(error) from error
-        self._error, self._is_done = None, False
+        self._is_done = False
         await self._begin(again)
 
     # --- in the loop's thread ---
@@ -148,7 +149,7 @@ class FragmentStream:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self._error = error
+            self._error = _bare(error)
         finally:
             self._is_done = True
             self._notify()
@@ -159,3 +160,10 @@ class FragmentStream:
 
     def _wake(self) -> None:
         self._wakeup.set()
+
+
+def _bare(error: BaseException) -> BaseException:
+    """The error without its frames: they hold the stream, and that its share of the engine's pool, until somebody looks for
+    garbage. A node refused all larger statements after one that needed too much.
+    """
+    return error.with_traceback(None)
