@@ -360,8 +360,14 @@ def _in_list(expression: InList, text: Text) -> str:
         if not any(has_columns(item) or is_volatile(item) for item in expression.items):
             values = [value_of(item, NO_COLUMNS, text.context) for item in expression.items]
             return _member(operand, values, text, is_all=False)
-    items = ", ".join(render(item, text) for item in expression.items)
-    return f"({render(operand, text)} IN ({items}))"
+    rendered = [(render(item, text), arrow_cast("NULL", item.type)) for item in expression.items]
+    items = [item for item, null in rendered if item != null]
+    # A NULL among them is put beside: the engine makes `a NOT IN (NULL) AND a IN (1)` to `a IN (1)`.
+    null = "" if len(items) == len(rendered) else arrow_cast("NULL", expression.type)
+    if not items:
+        return null
+    found = f"({render(operand, text)} IN ({', '.join(items)}))"
+    return f"({found} OR {null})" if null else found
 
 
 # --- order --------------------------------------------------------------------------------------

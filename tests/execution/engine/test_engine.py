@@ -102,6 +102,19 @@ def series(first: int, last: int, step: int = 1) -> TableFunction:
         (call("op_=", PEOPLE[0], Parameter(0, INTEGER)), ["y"]),
         (call("op_<", PEOPLE[0], SubqueryValue(0, INTEGER)), ["x", "y", "z"]),
         (InList(PEOPLE[0], (lit(1), lit(None))), ["x", "z"]),
+        (call("op_not", InList(PEOPLE[0], (lit(None),))), []),
+        (
+            call("op_and", call("op_not", InList(PEOPLE[0], (lit(None),))), InList(PEOPLE[0], (lit(1), lit(2)))),
+            [],
+        ),
+        (
+            call("op_and", InList(PEOPLE[0], (lit(1), lit(2))), call("op_not", InList(PEOPLE[0], (lit(2), lit(None))))),
+            [],
+        ),
+        (
+            call("op_or", call("op_not", InList(PEOPLE[0], (lit(None),))), InList(PEOPLE[0], (lit(1), lit(2)))),
+            ["x", "y", "z"],
+        ),
         (call("op_not", InList(PEOPLE[0], (lit(1), lit(None)))), []),
         (call("op_not", InList(PEOPLE[0], (lit(1),))), ["y", "x"]),
         (call("op_isnull", PEOPLE[1]), [None]),
