@@ -34,6 +34,10 @@ class PowerCut(BaseException):
     """The machine is off. No Exception, so that nothing that handles those goes on."""
 
 
+class UnknownHistory(Exception):
+    """A name says at which call of the file system power is cut; code that makes other calls has other histories."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """The disk before a call, and how far the ledger was."""
@@ -187,6 +191,10 @@ class Explorer:
         name = f"{prefix}{index}.{variant}"
         if self.only and name.split(":")[1].split("/")[depth - 1] != self.only[depth - 1]:
             return
+        if index >= len(recorder.moments):
+            raise UnknownHistory(
+                f"{name}: there are {len(recorder.moments)} moments; named when the calls were others?"
+            )
         moment = recorder.moments[index]
         image = moment.image.settled(variant, random.Random(zlib.crc32(name.encode())))
         if variant != KILLED:

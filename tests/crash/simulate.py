@@ -15,7 +15,7 @@ import time
 from typing import Final
 
 from tests.crash.failing import FailingCalls
-from tests.crash.histories import Explorer
+from tests.crash.histories import Explorer, UnknownHistory
 from tests.crash.mutants import HISTORIES_MAX, MUTANTS
 from tests.crash.threads import ThreadedRun
 from tests.crash.workers import TEXT_SHARE, hunt_all, outcomes, prepare
@@ -81,7 +81,11 @@ def replay(name: str) -> int:
     else:
         only = tuple(part for part in rest.split("/") if part not in ("", "w"))
         run = Explorer(int(seed), text_share=TEXT_SHARE, only=only)
-    run.run()
+    try:
+        run.run()
+    except UnknownHistory as unknown:
+        print(unknown)
+        return 2
     for failure in run.failures:
         print(failure)
     print(f"{run.histories - len(run.failures)} passed, {len(run.failures)} failed")
