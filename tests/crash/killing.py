@@ -14,6 +14,7 @@ import pickle
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,11 @@ class RemoteShard:
 
     def merge(self, **_: Any) -> Any:
         return self._call("merge", (), {})
+
+    @property
+    def position(self) -> int:
+        found: int = self._call("position", (), {})
+        return found
 
     @property
     def failure(self) -> str | None:
@@ -136,10 +142,11 @@ class Chain:
             stderr=subprocess.PIPE,
             cwd=_ROOT,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            start_new_session=True,
         ) as process:
             if not self.is_traced:
                 # From the start of the process on in one of five lives, so that openings are hit, too.
-                timer = threading.Timer(0.4 + 0.4 * chance.random() if chance.random() < 0.2 else 60, process.kill)
+                timer = threading.Timer(0.4 + 0.4 * chance.random() if chance.random() < 0.2 else 60, _kill, (process,))
                 timer.start()
             try:
                 self._work(process, ledger, setup, chance)
@@ -152,7 +159,7 @@ class Chain:
             finally:
                 if timer is not None:
                     timer.cancel()
-                process.kill()
+                _kill(process)
                 # What was not sent to a dead process cannot be flushed either.
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.close()  # type: ignore[union-attr]
@@ -166,7 +173,7 @@ class Chain:
         shard.wait_ready()
         session.settle()
         if not self.is_traced:
-            threading.Timer(chance.expovariate(20), process.kill).start()
+            threading.Timer(chance.expovariate(20), _kill, (process,)).start()
         while True:
             for step in draw_steps(chance, _STEPS, setup):
                 if step != "reopen":
@@ -179,7 +186,7 @@ class Chain:
         session.perform(step)
 
     def _fail(self, error: Exception, process: subprocess.Popen[bytes]) -> None:
-        process.kill()
+        _kill(process)
         assert process.stderr is not None
         told = process.stderr.read().decode(errors="replace").splitlines()[-12:]
         why = f"{type(error).__name__}: {error}"
@@ -196,6 +203,12 @@ class Chain:
             self._seen[name] = max(counts[name] + 2, self._seen[name] * 9 // 10, 2)
         if "killed by SIGKILL" in text:
             self.points[call] += 1
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """With strace, whose child would live on and keep the pipes open."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _strace(call: str, number: int, trace: Path) -> list[str]:

@@ -68,12 +68,14 @@ def main() -> None:
         try:
             if name == "sync":
                 result = sync(store, shard, position)
-            elif name == "failure":
-                result = shard.failure
+            elif name in ("failure", "position"):
+                result = getattr(shard, name)
             else:
                 result = getattr(shard, name)(*arguments, **options_of_call)
             if name == "write":
                 position = result.position
+            elif name == "write_row" and result is not None:
+                position = result
         except Exception as error:
             result = RuntimeError(f"{type(error).__name__}: {error}")
         _answer(result)
